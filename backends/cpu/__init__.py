@@ -1,0 +1,1 @@
+"""StableHLO to native code: linalg, kernel forming, vector code, LLVM."""

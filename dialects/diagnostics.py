@@ -1,0 +1,64 @@
+"""What goes wrong, and how it is said.
+
+    ThalwegError
+      +- TypeInferenceError   operands or attributes do not fit an op (also ValueError)
+      +- TracingError         a function does something that cannot be traced (also TypeError)
+      |    +- LeakedTensorError   a traced tensor outlived its trace
+      +- VerificationError    a module breaks a rule of the dialect
+      +- PassError            a pass cannot do its work; unknown passes and options
+      +- LoweringError        an op has no lowering to a backend
+      +- ExecutionError       a compiled program was called with what it cannot take
+      +- CacheError           the on-disk cache cannot be used
+
+Every message says what is wrong, where in the *user's* file, what was seen, and what to do:
+
+    model.py:42: in loss(): matmul: inner dimensions differ: lhs f32[8,16] has 16, rhs f32[32,4] has 32.
+    Transpose rhs or reshape lhs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ThalwegError(Exception):
+    """Base of all errors that Thalweg raises on purpose."""
+
+
+class TypeInferenceError(ThalwegError, ValueError):
+    """Operands or attributes do not fit an op."""
+
+
+class TracingError(ThalwegError, TypeError):
+    """A function does something that cannot be traced."""
+
+
+class LeakedTensorError(TracingError):
+    """A traced tensor outlived the trace that created it."""
+
+
+class VerificationError(ThalwegError, ValueError):
+    """A module breaks a rule of the dialect."""
+
+
+class PassError(ThalwegError):
+    """A pass cannot do its work, or is not known."""
+
+
+class LoweringError(ThalwegError, NotImplementedError):
+    """An op has no lowering to a backend."""
+
+
+class ExecutionError(ThalwegError, TypeError):
+    """A compiled program was called with what it cannot take."""
+
+
+class CacheError(ThalwegError, OSError):
+    """The on-disk cache cannot be used."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest known name, or the empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,148 @@
+"""Types as plain Python values: what inference rules, the tracer and the runtime speak. MLIR types are made from them.
+
+`DType` is one of the element types of the dialect; `TensorType` a static shape with an element type.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import ml_dtypes
+import numpy as np
+
+
+@dataclass(frozen=True)
+class DType:
+    """An element type. `name` is the array API's name, `mlir` the text in signless MLIR-with-signedness form.
+
+    Example:
+        >>> float32.mlir, float32.itemsize
+        ('f32', 4)
+    """
+
+    name: str
+    short: str  # as errors print it: f32, i64, u8, bool
+    mlir: str  # as the dialect prints it: f32, i64, ui8, i1
+    kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool
+
+    @cached_property
+    def numpy(self) -> np.dtype:  # type: ignore[type-arg]
+        """The NumPy dtype that holds it (bfloat16 through ml_dtypes)."""
+        return np.dtype(getattr(ml_dtypes, self.name)) if self.name == "bfloat16" else np.dtype(self.name)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element in memory (bool takes one)."""
+        return int(self.numpy.itemsize)
+
+    @property
+    def is_floating(self) -> bool:
+        return self.kind == "f"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in "iu"
+
+    def __repr__(self) -> str:
+        return f"thalweg.{self.name}"
+
+
+float64 = DType("float64", "f64", "f64", "f")
+float32 = DType("float32", "f32", "f32", "f")
+float16 = DType("float16", "f16", "f16", "f")
+bfloat16 = DType("bfloat16", "bf16", "bf16", "f")
+int8 = DType("int8", "i8", "i8", "i")
+int16 = DType("int16", "i16", "i16", "i")
+int32 = DType("int32", "i32", "i32", "i")
+int64 = DType("int64", "i64", "i64", "i")
+uint8 = DType("uint8", "u8", "ui8", "u")
+uint16 = DType("uint16", "u16", "ui16", "u")
+uint32 = DType("uint32", "u32", "ui32", "u")
+uint64 = DType("uint64", "u64", "ui64", "u")
+bool_ = DType("bool", "bool", "i1", "b")
+
+FLOATS = (float64, float32, float16, bfloat16)
+SIGNED = (int64, int32, int16, int8)
+UNSIGNED = (uint64, uint32, uint16, uint8)
+INTEGERS = SIGNED + UNSIGNED
+DTYPES = FLOATS + INTEGERS + (bool_,)
+
+_BY_MLIR = {d.mlir: d for d in DTYPES}
+_BY_NUMPY = {d.numpy: d for d in DTYPES}
+_BY_NAME = {d.name: d for d in DTYPES}
+
+
+def dtype_from_mlir(text: str) -> DType:
+    """The dtype that MLIR prints as `text` ('f32', 'ui8', 'i1')."""
+    try:
+        return _BY_MLIR[text]
+    except KeyError:
+        raise TypeError(f"element type {text} is not one of {', '.join(_BY_MLIR)}") from None
+
+
+def as_dtype(value: object) -> DType:
+    """The `DType` for a DType, its name, a NumPy dtype or a Python scalar type."""
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, str) and value in _BY_NAME:
+        return _BY_NAME[value]
+    if value is bool:
+        return bool_
+    try:
+        return _BY_NUMPY[np.dtype(value)]  # type: ignore[call-overload]
+    except (KeyError, TypeError):
+        raise TypeError(f"{value!r} is not a dtype of thalweg; the dtypes are {', '.join(_BY_NAME)}") from None
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """A static shape and an element type; prints as `f32[2,3]`."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a dense row-major buffer."""
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: tuple[int, ...]) -> TensorType:
+        return TensorType(tuple(shape), self.dtype)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        return TensorType(self.shape, dtype)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.short}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class VariableType:
+    """A mutable tensor: `!tw.variable<tensor<...>>`."""
+
+    tensor: TensorType
+
+    def __str__(self) -> str:
+        return f"variable<{self.tensor}>"
+
+
+@dataclass(frozen=True)
+class PullbackType:
+    """The handle that `tw.vjp` leaves for `tw.pullback`."""
+
+    def __str__(self) -> str:
+        return "pullback"
+
+
+Type = TensorType | VariableType | PullbackType

@@ -1,0 +1,1 @@
+"""What a person writes: tensors, tracing, the array functions, layers, optimisers. Builds `tw` IR; knows no backend."""

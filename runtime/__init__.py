@@ -1,0 +1,1 @@
+"""What is there when a compiled program runs: variables, caches, configuration."""
