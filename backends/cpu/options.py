@@ -1,0 +1,49 @@
+"""What can be asked of the CPU backend, in one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CpuOptions:
+    """Options of `compile_stablehlo`.
+
+    Args:
+        opt_level: 0 (fastest compilation) to 3: LLVM's optimisation level. The kernels are explicit vectors, so that 1 is
+            as fast as 3 for most programs.
+        threads: how many threads a call may use; 0 means all cores that the process may run on.
+        cpu: the processor to generate code for, as LLVM names it; empty for this machine's.
+        features: LLVM's feature string ("+avx2,+fma"); empty for the features of this machine, or of `cpu` where it is given.
+        deterministic: sums are cut into the same pieces whatever the number of threads.
+
+    Example:
+        >>> CpuOptions(threads=1).key() == CpuOptions(threads=1).key()
+        True
+    """
+
+    opt_level: int = 1
+    threads: int = 0
+    cpu: str = ""
+    features: str = ""
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.opt_level not in range(4):
+            raise ValueError(f"CpuOptions: opt_level is {self.opt_level}, but must be 0, 1, 2 or 3.")
+        if self.threads < 0:
+            raise ValueError(f"CpuOptions: threads is {self.threads}, but must be 0 (all cores) or more.")
+
+    def key(self) -> str:
+        """A short digest for cache keys; equal for equal options on equal machines."""
+        text = repr(dataclasses.astuple(self)) + repr(self.worker_count())
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def worker_count(self) -> int:
+        """The number of threads that a call may use, with 0 resolved."""
+        if self.threads:
+            return self.threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
