@@ -6,10 +6,9 @@ this file alone.
 
 from torch_mlir import ir, passmanager, rewrite
 from torch_mlir._mlir_libs import _stablehlo as stablehlo
-from torch_mlir.dialects import ext
 from torch_mlir.dialects import func as func_dialect
 from torch_mlir.dialects import llvm as llvm_dialect
 
 PassManager = passmanager.PassManager
 
-__all__ = ["PassManager", "ext", "func_dialect", "ir", "llvm_dialect", "rewrite", "stablehlo"]
+__all__ = ["PassManager", "func_dialect", "ir", "llvm_dialect", "rewrite", "stablehlo"]

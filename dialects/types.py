@@ -138,11 +138,14 @@ class VariableType:
 
 
 @dataclass(frozen=True)
-class PullbackType:
-    """The handle that `tw.vjp` leaves for `tw.pullback`."""
+class TapeType:
+    """The handle that `tw.vjp` leaves for `tw.pullback`: `!tw.tape<(primals) -> (floating-point results)>`."""
+
+    primals: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
 
     def __str__(self) -> str:
-        return "pullback"
+        return f"tape<({', '.join(map(str, self.primals))}) -> ({', '.join(map(str, self.outputs))})>"
 
 
-Type = TensorType | VariableType | PullbackType
+Type = TensorType | VariableType | TapeType

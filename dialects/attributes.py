@@ -1,0 +1,133 @@
+"""Python values to MLIR attributes and back, by the kind that a row declares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.opdef import AttrKind, OpDef
+from thalweg.dialects.types import DType, TensorType, as_dtype, dtype_from_mlir
+
+
+def element_type(dtype: DType) -> ir.Type:
+    """The MLIR element type of `dtype` (needs an entered context)."""
+    if dtype.kind == "b":
+        return ir.IntegerType.get_signless(1)
+    bits = dtype.itemsize * 8
+    if dtype.kind == "u":
+        return ir.IntegerType.get_unsigned(bits)
+    if dtype.kind == "i":
+        return ir.IntegerType.get_signless(bits)
+    return ir.Type.parse(dtype.mlir)
+
+
+def array_attribute(array: np.ndarray) -> ir.Attribute:
+    """A dense attribute that holds `array`, any dtype of the dialect."""
+    array = np.asarray(array, order="C")
+    dtype = as_dtype(array.dtype)
+    element = element_type(dtype)
+    if array.size == 0:
+        return ir.DenseElementsAttr.get_splat(
+            ir.RankedTensorType.get(array.shape, element), _zero_attribute(dtype, element)
+        )
+    if dtype.kind == "b":
+        packed = np.packbits(array.reshape(-1), bitorder="little")
+        if array.size == 1 or array.all() or not array.any():
+            splat = ir.BoolAttr.get(bool(array.reshape(-1)[0]))
+            return ir.DenseElementsAttr.get_splat(ir.RankedTensorType.get(array.shape, element), splat)
+        return ir.DenseElementsAttr.get(packed, shape=array.shape, type=element)
+    if dtype.name == "bfloat16":
+        return ir.DenseElementsAttr.get(array.view(np.uint16), shape=array.shape, type=element)
+    return ir.DenseElementsAttr.get(array, shape=array.shape, type=element)
+
+
+def _zero_attribute(dtype: DType, element: ir.Type) -> ir.Attribute:
+    return ir.FloatAttr.get(element, 0.0) if dtype.is_floating else ir.IntegerAttr.get(element, 0)
+
+
+def array_value(attribute: ir.Attribute) -> np.ndarray:
+    """The array that a dense attribute holds."""
+    dense = ir.DenseElementsAttr(attribute)
+    shaped = ir.RankedTensorType(dense.type)
+    dtype = dtype_from_mlir(str(shaped.element_type))
+    shape = tuple(shaped.shape)
+    if math.prod(shape) == 0:
+        return np.zeros(shape, dtype.numpy)
+    if dense.is_splat:
+        scalar = dense.get_splat_value()
+        if dtype.is_floating:
+            return np.full(shape, np.float64(ir.FloatAttr(scalar).value).astype(dtype.numpy), dtype.numpy)
+        number = int(ir.BoolAttr(scalar).value) if dtype.kind == "b" else ir.IntegerAttr(scalar).value
+        return np.full(shape, np.array(number).astype(dtype.numpy), dtype.numpy)
+    if dtype.name == "bfloat16":
+        return np.array([float(x) for x in ir.DenseFPElementsAttr(attribute)], dtype.numpy).reshape(shape)
+    return np.array(dense).astype(dtype.numpy).reshape(shape)
+
+
+def encode(kind: AttrKind, value: Any) -> ir.Attribute:
+    """The MLIR attribute for a Python value of the declared kind."""
+    match kind:
+        case "int":
+            return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), int(value))
+        case "ints":
+            return ir.DenseI64ArrayAttr.get([int(v) for v in value])
+        case "float":
+            return ir.FloatAttr.get(ir.F64Type.get(), float(value))
+        case "bool":
+            return ir.BoolAttr.get(bool(value))
+        case "str":
+            return ir.StringAttr.get(value)
+        case "dtype":
+            return ir.TypeAttr.get(element_type(as_dtype(value)))
+        case "array":
+            return array_attribute(value)
+
+
+def decode(kind: AttrKind, attribute: ir.Attribute) -> Any:
+    """The Python value of an MLIR attribute of the declared kind."""
+    match kind:
+        case "int":
+            return ir.IntegerAttr(attribute).value
+        case "ints":
+            return tuple(ir.DenseI64ArrayAttr(attribute))
+        case "float":
+            return ir.FloatAttr(attribute).value
+        case "bool":
+            return bool(ir.BoolAttr(attribute).value)
+        case "str":
+            return ir.StringAttr(attribute).value
+        case "dtype":
+            return dtype_from_mlir(str(ir.TypeAttr(attribute).value))
+        case "array":
+            return array_value(attribute)
+
+
+def attributes_of(row: OpDef, operation: ir.Operation) -> dict[str, Any]:
+    """The declared attributes of an operation as Python values; a missing one is an error naming it."""
+    found = operation.attributes
+    values: dict[str, Any] = {}
+    for name, kind in row.attrs.items():
+        if name in found:
+            try:
+                values[name] = decode(kind, found[name])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{row.name}: attribute '{name}' must be of kind {kind}: {error}") from None
+        elif name in row.defaults:
+            values[name] = row.defaults[name]
+        else:
+            raise ValueError(f"{row.name}: attribute '{name}' is missing.")
+    return values
+
+
+def encode_all(row: OpDef, attrs: Mapping[str, Any]) -> dict[str, ir.Attribute]:
+    """All of a row's attributes encoded; a default that is None means absent."""
+    return {name: encode(kind, attrs[name]) for name, kind in row.attrs.items() if attrs[name] is not None}
+
+
+def array_type(array: np.ndarray) -> TensorType:
+    """The `TensorType` of a NumPy array."""
+    return TensorType(tuple(array.shape), as_dtype(array.dtype))

@@ -1,0 +1,58 @@
+"""State: variables and what reads and writes them.
+
+A variable is declared by name; the program holds the declaration, the runtime the buffer. Reads and writes are not pure,
+so no pass merges, drops or reorders them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thalweg.dialects.opdef import Attrs, Unsupported, define, fail
+from thalweg.dialects.types import TensorType, Type, VariableType
+
+_NEEDS_STATE = Unsupported("reads or writes a variable, which a function of arrays cannot; tested through programs")
+
+
+def _infer_variable(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
+    return [VariableType(TensorType(tuple(attrs["shape"]), attrs["dtype"]))]
+
+
+variable_handle = define(
+    "variable_handle",
+    "",
+    doc="The variable called `name`: a mutable tensor that outlives the call. Pure: only reads and writes have effects.",
+    infer=_infer_variable,
+    attrs={"name": "str", "shape": "ints", "dtype": "dtype"},
+    reference=_NEEDS_STATE,
+)
+
+
+def _expect_variable(value: Type) -> VariableType:
+    if not isinstance(value, VariableType):
+        raise fail(f"the first operand must be a variable, got {value}.")
+    return value
+
+
+def _infer_read(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
+    return [_expect_variable(operands[0]).tensor]
+
+
+read = define("read", "variable", doc="The variable's present value.", infer=_infer_read, reference=_NEEDS_STATE,
+              effects="read")
+
+
+def _infer_assign(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
+    variable, value = operands
+    wanted = _expect_variable(variable).tensor
+    if value != wanted:
+        raise fail(f"the variable holds {wanted}, the value is {value}. Convert or reshape the value.")
+    return []
+
+
+assign = define("assign", "variable value", doc="Make value the variable's value.", infer=_infer_assign,
+                reference=_NEEDS_STATE, effects="write")
+assign_add = define("assign_add", "variable value", doc="Add value to the variable.", infer=_infer_assign,
+                    reference=_NEEDS_STATE, effects="write")
+assign_sub = define("assign_sub", "variable value", doc="Subtract value from the variable.", infer=_infer_assign,
+                    reference=_NEEDS_STATE, effects="write")
