@@ -1,0 +1,103 @@
+"""Tile sizes, loop order and packing of a contraction, from its shape and the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from thalweg.backends.cpu.emit.nest import Nest, accumulator, bits
+
+L2_BYTES = 1 << 20  # what a block of the shared operand may take
+SUM_BLOCK = 1024  # summed elements per pass over the accumulators
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the register tile depends on."""
+
+    vector_bits: int = 512
+    registers: int = 32
+
+    def lanes(self, dtype: str) -> int:
+        return max(1, self.vector_bits // bits(dtype))
+
+    @property
+    def accumulators(self) -> int:
+        """Registers for sums; the rest hold operands. One more and they spill."""
+        return 24 if self.registers >= 32 else 12
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a nest is run.
+
+    `order` panels: each tile packs one panel of columns and walks all rows; rows: each tile is `rows` rows and walks all
+    columns. `pack_lhs`, `pack_rhs`: copy that operand into the order of use. `block`: iterations of the outermost summed
+    axis per pass.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    order: Literal["panels", "rows"]
+    pack_lhs: bool
+    pack_rhs: bool
+    block: int
+
+    @property
+    def width(self) -> int:
+        """Columns of a panel."""
+        return self.vectors * self.lanes
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
+    """The schedule of `nest`."""
+    lanes = machine.lanes(accumulator(nest.out.dtype))
+    rows, vectors = _register_tile(nest.row_count, ceil_div(max(nest.lane.extent, 1), lanes), machine.accumulators)
+    block = _sum_block(nest)
+    depth = block * nest.sum_count // max(1, nest.sums[0].extent) if nest.sums else 1
+    item = bits(accumulator(nest.out.dtype)) // 8
+    shared = depth * nest.lane.extent * item  # bytes of rhs that every row tile reads
+    panels, row_tiles = ceil_div(nest.lane.extent, vectors * lanes), ceil_div(nest.row_count, rows)
+    contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == accumulator(nest.out.dtype)
+    strided_lhs = bool(nest.rows) and nest.rows[-1].lhs == 1 and bool(nest.sums) and abs(nest.sums[-1].lhs) > 1
+    by_rows = row_tiles > 1 and contiguous and (shared <= L2_BYTES // 2 and (strided_lhs or panels * nest.batch_count < 4 * threads))
+    by_rows = by_rows or (nest.lane.lhs != 0)
+    return Schedule(
+        rows,
+        vectors,
+        lanes,
+        "rows" if by_rows else "panels",
+        pack_lhs=by_rows and nest.lane.lhs == 0 and panels > 1 and (strided_lhs or nest.lhs.dtype != accumulator(nest.out.dtype)),
+        pack_rhs=not by_rows and nest.row_count > 1 and (not contiguous or (shared > L2_BYTES // 4 and row_tiles > 8)),
+        block=block,
+    )
+
+
+def _register_tile(rows: int, vectors: int, accumulators: int) -> tuple[int, int]:
+    """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four."""
+    if rows == 1:
+        return 1, min(vectors, 16 if accumulators >= 24 else 8)
+    best = (float("inf"), 1, 1)
+    for wide in range(1, min(vectors, 6) + 1):
+        for tall in range(1, min(rows, accumulators // wide) + 1):
+            full, rest = divmod(vectors, wide)
+            cost = sum(n * max(tall * v / 2, (tall + v) / 2, 4.0) + n for n, v in ((full, wide), (1, rest)) if n and v)
+            best = min(best, (ceil_div(rows, tall) * cost, -tall, wide))
+    return -best[1], best[2]
+
+
+def _sum_block(nest: Nest) -> int:
+    """Iterations of the outermost summed axis per pass, in passes of equal size."""
+    if not nest.sums:
+        return 1
+    outer = nest.sums[0].extent
+    inner = nest.sum_count // max(1, outer)
+    if nest.row_count * nest.lane.extent <= 1 or nest.sum_count <= 2 * SUM_BLOCK or nest.row_count == 1:
+        return max(1, outer)
+    passes = ceil_div(outer, max(1, SUM_BLOCK // inner))
+    return ceil_div(outer, passes)
