@@ -8,7 +8,6 @@
       +- PassError            a pass cannot do its work; unknown passes and options
       +- LoweringError        an op has no lowering to a backend
       +- ExecutionError       a compiled program was called with what it cannot take
-      +- CacheError           the on-disk cache cannot be used
 
 Every message says what is wrong, where in the *user's* file, what was seen, and what to do:
 
@@ -52,10 +51,6 @@ class LoweringError(ThalwegError, NotImplementedError):
 
 class ExecutionError(ThalwegError, TypeError):
     """A compiled program was called with what it cannot take."""
-
-
-class CacheError(ThalwegError, OSError):
-    """The on-disk cache cannot be used."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

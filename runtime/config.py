@@ -1,0 +1,117 @@
+"""All global options and environment variables, in one typed place.
+
+    tw.config.opt_level = 1                      # for the process
+    with tw.config.override(threads=1): ...      # for a block
+    THALWEG_OPT_LEVEL=1 python train.py          # from outside
+
+Each field reads its environment variable once, when the module is imported. Options that change generated code are
+part of the key of every cache (`Config.code_key`), so changing one never runs stale code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thalweg.dialects.diagnostics import did_you_mean
+
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
+
+
+def _available_threads() -> int:
+    """Processors this process may use: its affinity, cut down by a cgroup's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def _parse(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ValueError(f"environment variable {name}={text!r} is not a boolean; write 0 or 1")
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"environment variable {name}={text!r} is not an integer") from None
+    return Path(text) if isinstance(default, Path) else text
+
+
+def _option(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass
+class Config:
+    """The options. Assigning an unknown one is an error that suggests the nearest name."""
+
+    threads: int = _option(0, "threads of a compiled program; 0 means the processors this process may use")
+    opt_level: int = _option(2, "0 compiles fastest, 1 fuses, 2 also vectorises by hand, 3 spends time in LLVM")
+    deterministic: bool = _option(False, "same bits from run to run on any number of threads")
+    check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
+    verify_each: bool = _option(True, "verify the module after every pass")
+    cache: bool = _option(True, "keep compiled programs on disk")
+    cache_dir: Path = _option(
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalweg", "where compiled programs are kept"
+    )
+    cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
+    dump_dir: str = _option("", "folder where every stage of every compiled program is written; empty: nowhere")
+
+    @classmethod
+    def from_environment(cls) -> Config:
+        """The options with `THALWEG_<NAME>` applied.
+
+        Raises:
+            ValueError: a variable does not parse.
+        """
+        values = {}
+        for option in dataclasses.fields(cls):
+            name = f"THALWEG_{option.name.upper()}"
+            if name in os.environ:
+                values[option.name] = _parse(name, os.environ[name], option.default)
+        return cls(**values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = {f.name: f for f in dataclasses.fields(self)}
+        if name not in known:
+            raise AttributeError(f"no option '{name}'{did_you_mean(name, known)} Options: {', '.join(known)}.")
+        if name == "opt_level" and value not in (0, 1, 2, 3):
+            raise ValueError(f"opt_level must be 0, 1, 2 or 3, got {value!r}")
+        if name == "threads" and (not isinstance(value, int) or value < 0):
+            raise ValueError(f"threads must be a count, or 0 for all, got {value!r}")
+        super().__setattr__(name, Path(value) if name == "cache_dir" else value)
+
+    @property
+    def thread_count(self) -> int:
+        """`threads` with 0 resolved."""
+        return self.threads or _available_threads()
+
+    def code_key(self) -> str:
+        """The options that change generated code, as text for cache keys."""
+        return f"threads={self.thread_count} opt={self.opt_level} deterministic={self.deterministic}"
+
+    @contextmanager
+    def override(self, **options: Any) -> Iterator[Config]:
+        """Set options for a block; the old values come back at its end."""
+        before = {name: getattr(self, name) for name in options if hasattr(self, name)}
+        try:
+            for name, value in options.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+
+config = Config.from_environment()

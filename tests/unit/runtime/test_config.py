@@ -1,0 +1,36 @@
+"""Options: environment, overrides, mistakes."""
+
+import pytest
+
+from thalweg.runtime.config import Config
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THALWEG_OPT_LEVEL", "1")
+    monkeypatch.setenv("THALWEG_CACHE", "off")
+    config = Config.from_environment()
+    assert config.opt_level == 1 and config.cache is False
+
+
+def test_bad_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THALWEG_THREADS", "many")
+    with pytest.raises(ValueError, match="THALWEG_THREADS='many'"):
+        Config.from_environment()
+
+
+def test_unknown_option_suggests() -> None:
+    with pytest.raises(AttributeError, match="did you mean 'opt_level'"):
+        Config().opt_levle = 1
+
+
+def test_override_restores_after_an_error() -> None:
+    config = Config()
+    with pytest.raises(RuntimeError), config.override(threads=1, opt_level=0):
+        assert (config.threads, config.opt_level) == (1, 0)
+        raise RuntimeError
+    assert (config.threads, config.opt_level) == (0, 2)
+
+
+def test_code_key_follows_options_that_change_code() -> None:
+    assert Config(opt_level=0).code_key() != Config(opt_level=1).code_key()
+    assert Config(cache=False).code_key() == Config().code_key()
