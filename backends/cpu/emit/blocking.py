@@ -33,7 +33,7 @@ class Schedule:
 
     `order` panels: each tile packs one panel of columns and walks all rows; rows: each tile is `rows` rows and walks all
     columns. `pack_lhs`, `pack_rhs`: copy that operand into the order of use. `block`: iterations of the outermost summed
-    axis per pass.
+    axis per pass. `dot`: lanes run along the sum instead of the columns.
     """
 
     rows: int
@@ -43,6 +43,7 @@ class Schedule:
     pack_lhs: bool
     pack_rhs: bool
     block: int
+    dot: bool = False
 
     @property
     def width(self) -> int:
@@ -56,32 +57,47 @@ def ceil_div(a: int, b: int) -> int:
 
 def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     """The schedule of `nest`."""
-    lanes = machine.lanes(accumulator(nest.out.dtype))
-    rows, vectors = _register_tile(nest.row_count, ceil_div(max(nest.lane.extent, 1), lanes), machine.accumulators)
+    dtype = accumulator(nest.out.dtype)
+    lanes, item = machine.lanes(dtype), bits(dtype) // 8
     block = _sum_block(nest)
-    depth = block * nest.sum_count // max(1, nest.sums[0].extent) if nest.sums else 1
-    item = bits(accumulator(nest.out.dtype)) // 8
-    shared = depth * nest.lane.extent * item  # bytes of rhs that every row tile reads
-    panels, row_tiles = ceil_div(nest.lane.extent, vectors * lanes), ceil_div(nest.row_count, rows)
-    contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == accumulator(nest.out.dtype)
-    strided_lhs = bool(nest.rows) and nest.rows[-1].lhs == 1 and bool(nest.sums) and abs(nest.sums[-1].lhs) > 1
-    by_rows = row_tiles > 1 and contiguous and (shared <= L2_BYTES // 2 and (strided_lhs or panels * nest.batch_count < 4 * threads))
-    by_rows = by_rows or (nest.lane.lhs != 0)
+    if _is_dot(nest):
+        return Schedule(1, 1, lanes, "panels", pack_lhs=False, pack_rhs=False, block=block, dot=True)
+    depth = block * (nest.sum_count // max(1, nest.sums[0].extent)) if nest.sums else 1
+    shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
+    wide = ceil_div(max(nest.lane.extent, 1), lanes)
+    if nest.row_count == 1:
+        rows, vectors = 1, min(wide, 4 if shared > L2_BYTES else 8)
+    else:
+        rows, vectors = _register_tile(nest.row_count, wide, machine.accumulators)
+    panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
+    contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
+    strided = bool(nest.rows and nest.sums) and nest.rows[-1].lhs == 1 and abs(nest.sums[-1].lhs) > 1
+    few_panels = panels * nest.batch_count < 4 * threads
+    by_rows = nest.lane.lhs != 0 or (
+        row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (strided or few_panels)
+    )
+    gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     return Schedule(
         rows,
         vectors,
         lanes,
         "rows" if by_rows else "panels",
-        pack_lhs=by_rows and nest.lane.lhs == 0 and panels > 1 and (strided_lhs or nest.lhs.dtype != accumulator(nest.out.dtype)),
-        pack_rhs=not by_rows and nest.row_count > 1 and (not contiguous or (shared > L2_BYTES // 4 and row_tiles > 8)),
+        pack_lhs=gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype),
+        pack_rhs=not by_rows and row_tiles > 1 and (not contiguous or (shared > L2_BYTES // 4 and nest.row_count >= 16)),
         block=block,
     )
 
 
+def _is_dot(nest: Nest) -> bool:
+    """Whether both operands run along the sum, and packing would cost more than it saves."""
+    if not nest.sums or nest.lane.rhs == 1:
+        return False
+    inner = nest.sums[-1]
+    return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
+
+
 def _register_tile(rows: int, vectors: int, accumulators: int) -> tuple[int, int]:
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four."""
-    if rows == 1:
-        return 1, min(vectors, 16 if accumulators >= 24 else 8)
     best = (float("inf"), 1, 1)
     for wide in range(1, min(vectors, 6) + 1):
         for tall in range(1, min(rows, accumulators // wide) + 1):

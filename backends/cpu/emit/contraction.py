@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.blocking import Machine, Schedule, ceil_div, choose
-from thalweg.backends.cpu.emit.microkernel import Tile, accumulate
+from thalweg.backends.cpu.emit.microkernel import Tile, accumulate, accumulate_dot
 from thalweg.backends.cpu.emit.nest import Buffer, Contraction, Fused, Nest, accumulator, bits, classify
 from thalweg.backends.cpu.emit.packing import (
     Index,
@@ -159,13 +159,16 @@ class _Generator:
         nest, schedule = self.nest, self.schedule
         inner = math.prod(a.extent for a in nest.sums[1:])
         depth = schedule.block * inner
-        self.packed: Panel | None = None
+        self.packed_lhs: Panel | None = None
+        self.packed_rhs: Panel | None = None
+        self.depth = depth
         if schedule.pack_rhs:
             name, kind = self._view((depth + schedule.lanes) * schedule.width, self.dtype)
-            self.packed = Panel(name, kind, self.dtype, 0, self._packed_strides(schedule.width), nest.signed)
-        elif schedule.pack_lhs:
-            name, kind = self._view(depth * schedule.rows, self.dtype)
-            self.packed = Panel(name, kind, self.dtype, 0, self._packed_strides(schedule.rows), nest.signed)
+            self.packed_rhs = Panel(name, kind, self.dtype, 0, self._packed_strides(schedule.width), nest.signed)
+        if schedule.pack_lhs:
+            tiles = self.row_tiles if schedule.order == "panels" else 1
+            name, kind = self._view(depth * schedule.rows * tiles, self.dtype)
+            self.packed_lhs = Panel(name, kind, self.dtype, 0, self._packed_strides(schedule.rows), nest.signed)
         if self.epilogue is not None:
             self.sums_name, self.sums_kind = self._view(schedule.rows * schedule.width, self.dtype)
 
@@ -177,6 +180,9 @@ class _Generator:
 
     def _pass(self, start: Index, extents: list[Index]) -> None:
         """All tiles, for the summed positions from `start` of the outermost summed axis."""
+        if self.packed_lhs is not None and self.schedule.order == "panels":
+            lhs = replace(self.lhs, base=self.w.linear(self.lhs.base, [(start, self.nest.sums[0].lhs)]))
+            self.w.walk(self.nest.row_count, self.schedule.rows, lambda row: self._pack_rows(lhs, row, row, extents))
 
         def tile(t: str, _: list[str]) -> list[str]:
             self._tile(t, start, extents)
@@ -205,9 +211,9 @@ class _Generator:
         w, width = self.w, self.schedule.width
         rest = self.nest.lane.extent - (self.panels - 1) * width
         lanes = self.schedule.lanes
-        if self.packed is not None and transposable(spot.rhs, lanes):
+        if self.packed_rhs is not None and transposable(spot.rhs, lanes):
             column = w.mul(unit, width)
-            pack_transposed(w, spot.rhs, self.packed, spot.extents, lanes, column, width, self.nest.lane.extent)
+            pack_transposed(w, spot.rhs, self.packed_rhs, spot.extents, lanes, column, width, self.nest.lane.extent)
         if self.panels == 1 or rest == width:
             self._panel(spot, w.mul(unit, width), min(rest, width))
             return
@@ -220,13 +226,16 @@ class _Generator:
     def _panel(self, spot: _Spot, column: Index, columns: int) -> None:
         w, schedule = self.w, self.schedule
         rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
-        if self.packed is not None:
+        if self.packed_rhs is not None:
             if not transposable(rhs, schedule.lanes):
-                pack_lanes(w, rhs, self.packed, spot.extents, schedule.lanes, columns)
-            rhs = Source(self.packed.name, self.packed.memref, self.dtype, 0, self.packed.sums, 1)
+                pack_lanes(w, rhs, self.packed_rhs, spot.extents, schedule.lanes, columns)
+            rhs = self.packed_rhs.source(1)
 
         def rows(row: Index) -> None:
-            self._register_tile(spot, rhs, row, column, columns, None)
+            packed = None
+            if self.packed_lhs is not None:
+                packed = replace(self.packed_lhs.source(0), base=w.mul(row, self.depth))
+            self._register_tile(spot, rhs, row, column, columns, packed)
 
         w.walk(self.nest.row_count, schedule.rows, rows)
 
@@ -234,11 +243,9 @@ class _Generator:
         """One tile of rows: all panels."""
         w, width = self.w, self.schedule.width
         packed: Source | None = None
-        if self.packed is not None:
-            offsets = [w.add(offset, 0) for offset in self._row_offsets(row)]
-            adjacent = len(self.nest.rows) == 1 and self.nest.rows[0].lhs == 1 and not self.nest.row_count % len(offsets)
-            pack_rows(w, spot.lhs, self.packed, spot.extents, offsets, adjacent)
-            packed = Source(self.packed.name, self.packed.memref, self.dtype, 0, self.packed.sums, 0)
+        if self.packed_lhs is not None:
+            self._pack_rows(spot.lhs, row, 0, spot.extents)
+            packed = self.packed_lhs.source(0)
 
         def panel(column: Index, columns: int) -> None:
             rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
@@ -249,6 +256,14 @@ class _Generator:
             w.walk(full * width, width, lambda column: panel(column, width))
         if rest:
             panel(full * width, rest)
+
+    def _pack_rows(self, lhs: Source, row: Index, place: Index, extents: list[Index]) -> None:
+        """Copy one tile of rows; `place`: the first row's number among the packed ones."""
+        w, nest, panel = self.w, self.nest, self.packed_lhs
+        assert panel is not None
+        offsets = self._row_offsets(row)
+        adjacent = len(nest.rows) == 1 and nest.rows[0].lhs == 1 and nest.row_count % len(offsets) == 0
+        pack_rows(w, lhs, replace(panel, base=w.mul(place, self.depth)), extents, offsets, adjacent)
 
     # The register tile
 
@@ -286,7 +301,8 @@ class _Generator:
         places = _Places(self, spot, row, column, tile)
         nothing = [zero(w, schedule.lanes, self.dtype)] * (count * vectors)
         start = places.reload(nothing) if self.passes > 1 else nothing
-        sums = accumulate(w, tile, spot.extents, start)
+        run = accumulate_dot if schedule.dot else accumulate
+        sums = run(w, tile, spot.extents, start)
         if self.last is None:
             places.finish(sums)
         elif self.partial is self.out:

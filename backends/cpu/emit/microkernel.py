@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.packing import (
     Index,
@@ -12,7 +12,9 @@ from thalweg.backends.cpu.emit.packing import (
     load_lanes,
     sum_loops,
     tail_mask,
+    transpose,
     vector_type,
+    zero,
 )
 from thalweg.backends.cpu.emit.writer import Writer
 
@@ -84,3 +86,55 @@ def _multiply_add(w: Writer, a: str, b: str, c: str, dtype: str, kind: str) -> s
         product = w.op(f"arith.muli {a}, {b} : {kind}")
         return w.op(f"arith.addi {c}, {product} : {kind}")
     return w.op(f"vector.fma {a}, {b}, {c} : {kind}")
+
+
+def accumulate_dot(w: Writer, tile: Tile, extents: list[Index], start: Sequence[str]) -> list[str]:
+    """Like `accumulate` for one row and at most one vector of columns, with lanes along the innermost sum.
+
+    Each column has its own sums; they are added up across lanes at the end, by transposing them.
+    """
+    (row,), (used,) = tile.rows, tile.widths
+    kind, lanes = vector_type(tile.lanes, tile.dtype), tile.lanes
+    unroll = max(1, 8 // used)
+    lhs, rhs = replace(tile.lhs, lane=1), replace(tile.rhs, lane=1)
+
+    def step(indices: list[Index], sums: list[str], mask: str | None) -> list[str]:
+        left = w.add(w.linear(lhs.base, zip(indices, lhs.sums, strict=True)), row)
+        right = w.linear(rhs.base, zip(indices, rhs.sums, strict=True))
+        sums = list(sums)
+        for u in range(1 if mask else unroll):
+            a = convert(w, load_lanes(w, lhs, w.add(left, u * lanes), lanes, mask), lhs.dtype, tile.dtype, lanes, tile.signed)
+            for c in range(used):
+                offset = w.linear(right, [(c, tile.rhs.lane), (u * lanes, 1)])
+                b = convert(w, load_lanes(w, rhs, offset, lanes, mask), rhs.dtype, tile.dtype, lanes, tile.signed)
+                sums[c * unroll + u] = _multiply_add(w, a, b, sums[c * unroll + u], tile.dtype, kind)
+        return sums
+
+    def body(outer: list[Index], sums: list[str]) -> list[str]:
+        extent, chunk = extents[-1], lanes * unroll
+        rest = extent % chunk if isinstance(extent, int) else w.op(f"arith.remui {extent}, {w.index(chunk)} : index")
+        full = w.sub(extent, rest)
+        sums = w.loop(0, full, chunk, lambda k, inner: step([*outer, k], inner, None), sums, kind)
+        if rest == 0:
+            return sums
+
+        def tail(k: str, inner: list[str]) -> list[str]:
+            mask = w.op(f"vector.create_mask {w.ssa(w.sub(extent, k))} : vector<{lanes}xi1>")
+            return step([*outer, k], inner, mask)
+
+        return w.loop(full, extent, lanes, tail, sums, kind)
+
+    nothing = zero(w, lanes, tile.dtype)
+    sums = sum_loops(w, extents[:-1], body, [nothing] * (used * unroll), kind)
+    columns = [_total(w, sums[c * unroll : (c + 1) * unroll], tile.dtype, kind) for c in range(used)]
+    across = transpose(w, columns + [nothing] * (lanes - used), kind)
+    return [_total(w, [*start, *across], tile.dtype, kind)]
+
+
+def _total(w: Writer, vectors: list[str], dtype: str, kind: str) -> str:
+    """The sum of `vectors`, added in pairs."""
+    add = "arith.addi" if dtype[0] == "i" else "arith.addf"
+    while len(vectors) > 1:
+        pairs = [w.op(f"{add} {a}, {b} : {kind}") for a, b in zip(vectors[::2], vectors[1::2], strict=False)]
+        vectors = pairs + vectors[len(vectors) & ~1 :]
+    return vectors[0]

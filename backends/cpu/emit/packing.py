@@ -125,6 +125,10 @@ class Panel:
     sums: tuple[int, ...]
     signed: bool
 
+    def source(self, lane: int) -> Source:
+        """The panel as an operand of the inner loop."""
+        return Source(self.name, self.memref, self.dtype, self.base, self.sums, lane)
+
 
 def transposable(source: Source, lanes: int) -> bool:
     """Whether `pack_transposed` applies."""
@@ -184,7 +188,7 @@ def pack_transposed(
 
 
 def pack_rows(
-    w: Writer, source: Source, panel: Panel, extents: list[Index], rows: list[Index], adjacent: bool, lanes: int = 0
+    w: Writer, source: Source, panel: Panel, extents: list[Index], rows: list[Index], adjacent: bool
 ) -> None:
     """Copy the elements of each of `rows` (their offsets) for every summed position, rows side by side."""
 
