@@ -1,0 +1,160 @@
+"""Minibatches: rows of arrays that belong together, in order or shuffled, with a progress bar."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+Arrays = Any  # an array, or a tuple, list or dict of arrays (nested as one likes) with equal first extents
+
+
+def batches(
+    data: Arrays,
+    size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    epochs: int = 1,
+    drop_remainder: bool = False,
+    progress: bool | str = False,
+) -> Batches:
+    """Minibatches of `size` rows.
+
+    Args:
+        data: an array, or a tuple, list or dict of arrays whose first extents are equal, for example
+            `(images, labels)`. Each batch has the same structure.
+        size: rows of a batch.
+        shuffle: draw the rows in an order that depends on `seed` and the number of the epoch only.
+        epochs: passes over the data. Iterating again continues with the next epochs.
+        drop_remainder: leave out a last batch of fewer than `size` rows, for which a compiled function would
+            trace anew.
+        progress: show a progress bar; a string is its title. `report` puts numbers beside it.
+
+    Raises:
+        ValueError: no arrays, extents that differ, or no batch at all.
+
+    Example:
+        >>> train = batches((images, labels), 128, shuffle=True, progress=True)
+        >>> for x, y in train:
+        ...     train.report(loss=step(x, y))
+    """
+    return Batches(data, size, shuffle, seed, epochs, drop_remainder, progress)
+
+
+class Batches:
+    """What `batches` returns: iterate over it; `len` is the number of batches of one iteration."""
+
+    def __init__(
+        self, data: Arrays, size: int, shuffle: bool, seed: int, epochs: int, drop_remainder: bool,
+        progress: bool | str,
+    ) -> None:
+        self._data = _map(np.asarray, data)
+        self._rows = _common_rows(self._data)
+        if size < 1 or epochs < 1:
+            raise ValueError(f"batches: size and epochs must be at least 1, got size={size} and epochs={epochs}.")
+        if drop_remainder and self._rows < size:
+            raise ValueError(
+                f"batches: {self._rows} rows make no batch of {size}. Take a smaller size or drop_remainder=False."
+            )
+        self._size, self._shuffle, self._seed = size, shuffle, seed
+        self._epochs, self._drop, self._progress = epochs, drop_remainder, progress
+        self._epoch = 0
+        self._bar: _Bar | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that the next batch belongs to, from 0."""
+        return self._epoch
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self._rows // self._size if self._drop else -(-self._rows // self._size)
+
+    def __len__(self) -> int:
+        return self.batches_per_epoch * self._epochs
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._progress:
+            yield from self._iterate()
+            return
+        title = self._progress if isinstance(self._progress, str) else "training"
+        with _Bar(title, len(self)) as self._bar:
+            try:
+                for batch in self._iterate():
+                    yield batch
+                    self._bar.advance()
+            finally:
+                self._bar = None
+
+    def report(self, **numbers: Any) -> None:
+        """Show numbers beside the progress bar: `report(loss=value)`. Without a bar it does nothing.
+
+        Values are anything that `float` takes, one-element tensors included.
+        """
+        if self._bar is not None:
+            self._bar.report(numbers)
+
+    def _iterate(self) -> Iterator[Any]:
+        for _ in range(self._epochs):
+            order = np.random.default_rng([self._seed, self._epoch]).permutation(self._rows) if self._shuffle else None
+            for start in range(0, self.batches_per_epoch * self._size, self._size):
+                stop = min(start + self._size, self._rows)
+                rows = slice(start, stop) if order is None else order[start:stop]
+                yield _map(operator.itemgetter(rows), self._data)
+            self._epoch += 1
+
+
+class _Bar:
+    """A progress bar on standard error, redrawn a few times a second at most."""
+
+    def __init__(self, title: str, total: int) -> None:
+        from rich import progress  # a third of a second to import: only for those who want to see it
+        from rich.console import Console
+
+        columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn(),
+                   progress.TimeElapsedColumn(), progress.TextColumn("{task.fields[numbers]}"))
+        self._progress = progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=8)
+        self._task = self._progress.add_task(title, total=total, numbers="")
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def advance(self) -> None:
+        self._progress.update(self._task, advance=1)
+
+    def report(self, numbers: Mapping[str, Any]) -> None:
+        text = "  ".join(f"{name} {float(np.asarray(value)):.4g}" for name, value in numbers.items())
+        self._progress.update(self._task, numbers=text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def _map(function: Callable[[Any], Any], data: Arrays) -> Any:
+    """Apply `function` to each array of a structure. Named tuples keep their class."""
+    if isinstance(data, Mapping):
+        return {key: _map(function, value) for key, value in data.items()}
+    if isinstance(data, tuple):
+        items = [_map(function, item) for item in data]
+        return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
+    if isinstance(data, list):
+        return [_map(function, item) for item in data]
+    return function(data)
+
+
+def _common_rows(data: Arrays) -> int:
+    shapes: list[tuple[int, ...]] = []
+    _map(lambda array: shapes.append(array.shape), data)
+    if not shapes or any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
+        seen = ", ".join(map(str, shapes)) or "no arrays"
+        raise ValueError(
+            f"batches: the arrays must have the same number of rows (their first extent), got shapes {seen}."
+        )
+    return shapes[0][0]
