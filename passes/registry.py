@@ -1,0 +1,39 @@
+"""The passes by name. Modules are imported when a pass is first asked for, so listing names costs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+
+from thalweg.dialects.diagnostics import PassError, did_you_mean
+from thalweg.passes.base import Pass
+
+PASSES = MappingProxyType(
+    {
+        "inline": "inline:Inline",
+        "hoist-state": "hoist_state:HoistState",
+        "differentiate": "differentiate:Differentiate",
+        "constant-fold": "constant_fold:ConstantFold",
+        "algebraic": "algebraic:Algebraic",
+        "cse": "cse:Cse",
+        "dce": "dce:Dce",
+        "simplify": "simplify:Simplify",
+        "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
+        "lower-scan": "lower_scan:LowerScan",
+        "functionalize": "functionalize:Functionalize",
+    }
+)
+
+
+def find(name: str) -> type[Pass]:
+    """The pass called `name`.
+
+    Raises:
+        PassError: there is none; the message suggests the nearest name.
+    """
+    if name not in PASSES:
+        raise PassError(f"unknown pass '{name}'{did_you_mean(name, PASSES)} The passes are: {', '.join(PASSES)}.")
+    module, _, attribute = PASSES[name].partition(":")
+    found = getattr(import_module(f"thalweg.passes.{module}"), attribute)
+    assert isinstance(found, type) and issubclass(found, Pass) and found.name == name
+    return found

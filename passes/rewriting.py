@@ -1,0 +1,193 @@
+"""The verbs of our passes: moving, copying and rebuilding ops, and asking where values come from.
+
+Nothing here knows what an op means. All functions need an entered context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thalweg.dialects.attributes import attributes_of, encode
+from thalweg.dialects.build import row_of
+from thalweg.dialects.context import region_type, tensor_type_of, to_mlir, type_of
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.ops import shape
+from thalweg.dialects.types import DType, TensorType
+
+
+def functions(module: ir.Module) -> list[ir.Block]:
+    """The bodies of a module's functions."""
+    found = [view.operation for view in module.body.operations if view.operation.name == "func.func"]
+    return [f.regions[0].blocks[0] for f in found if len(f.regions[0].blocks)]
+
+
+def operations(block: ir.Block) -> list[ir.Operation]:
+    """The operations of a block as a list, so that the block may be changed meanwhile."""
+    return [view.operation for view in block.operations]
+
+
+def body_of(operation: ir.Operation, index: int = 0) -> ir.Block:
+    """The block of one of an op's regions."""
+    block: ir.Block = operation.regions[index].blocks[0]
+    return block
+
+
+def bodies(operation: ir.Operation) -> list[ir.Block]:
+    """The blocks of all of an op's regions."""
+    return [region.blocks[0] for region in operation.regions]
+
+
+def yields(block: ir.Block) -> list[ir.Value]:
+    """What a block ends with: the operands of its `tw.yield` or `func.return`."""
+    return list(operations(block)[-1].operands)
+
+
+def set_yields(block: ir.Block, values: Sequence[ir.Value]) -> None:
+    """Make a block end with other values."""
+    last = operations(block)[-1]
+    with ir.InsertionPoint(last), last.location:
+        ir.Operation.create(last.name, operands=list(values))
+    last.erase()
+
+
+def inside(operation: ir.Operation) -> Iterator[ir.Operation]:
+    """The operation and all in its regions."""
+    yield operation
+    for region in operation.regions:
+        for block in region.blocks:
+            for inner in operations(block):
+                yield from inside(inner)
+
+
+def block_of(value: ir.Value) -> ir.Block:
+    """The block in which a value is defined."""
+    owner = value.owner
+    return owner if isinstance(owner, ir.Block) else owner.operation.block
+
+
+def definition(value: ir.Value) -> ir.Operation | None:
+    """The op whose result a value is; None for block arguments."""
+    owner = value.owner
+    return None if isinstance(owner, ir.Block) else owner.operation
+
+
+def captures(*blocks: ir.Block) -> list[ir.Value]:
+    """The values from outside that blocks use, each once, in order of first use."""
+    local: set[ir.Value] = set()
+    found: dict[ir.Value, None] = {}
+
+    def visit(block: ir.Block) -> None:
+        local.update(block.arguments)
+        for operation in operations(block):
+            found.update((o, None) for o in operation.operands if o not in local)
+            for inner in bodies(operation):
+                visit(inner)
+            local.update(operation.results)
+
+    for block in blocks:
+        visit(block)
+    return list(found)
+
+
+def replace(operation: ir.Operation, values: Sequence[ir.Value]) -> None:
+    """Put `values` in the place of an op's results and erase it."""
+    for result, value in zip(operation.results, values, strict=True):
+        result.replace_all_uses_with(value)
+    operation.erase()
+
+
+def splice(block: ir.Block, before: ir.Operation, arguments: Sequence[ir.Value]) -> list[ir.Value]:
+    """Move a block's ops to before an op outside, with `arguments` for the block's; returns what the block yielded."""
+    for argument, value in zip(block.arguments, arguments, strict=True):
+        argument.replace_all_uses_with(value)
+    *moved, last = operations(block)
+    for operation in moved:
+        operation.move_before(before)
+    return list(last.operands)
+
+
+def copy(
+    block: ir.Block, arguments: Sequence[ir.Value], mapping: dict[ir.Value, ir.Value] | None = None
+) -> list[ir.Value]:
+    """Copy a block's ops to the insertion point, with `arguments` for the block's; returns what the copy yields.
+
+    `mapping` may replace outer values in the copy; it is filled with what became of every value of the block.
+    """
+    mapping = {} if mapping is None else mapping
+    mapping.update(zip(block.arguments, arguments, strict=True))
+    *copied, last = operations(block)
+    for operation in copied:
+        copy_operation(operation, mapping)
+    return [mapping.get(v, v) for v in last.operands]
+
+
+def copy_operation(operation: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> ir.Operation:
+    """Copy one op to the insertion point, operands replaced by `mapping`, which learns its results."""
+    clone = operation.clone()
+    for inner in inside(clone):
+        substitute(inner, mapping)
+    mapping.update(zip(operation.results, clone.results, strict=True))
+    return clone
+
+
+def substitute(operation: ir.Operation, mapping: Mapping[ir.Value, ir.Value]) -> None:
+    """Replace operands of one op."""
+    for index, operand in enumerate(operation.operands):
+        if operand in mapping:
+            operation.operands[index] = mapping[operand]
+
+
+def recreate(operation: ir.Operation, operands: Sequence[ir.Value], **attrs: Any) -> ir.Operation:
+    """An op like `operation`, before it, with other operands or attributes, and its regions moved over.
+
+    Result types are inferred anew. The caller replaces the old results and erases `operation`, now hollow.
+    """
+    row = row_of(operation)
+    assert row is not None
+    regions = [region_type(r) for r in operation.regions]
+    full = {**attributes_of(row, operation), **attrs}
+    types = row.result_types([type_of(o) for o in operands], full, regions)
+    attributes = {named.name: named.attr for named in _named(operation)}
+    attributes.update({name: encode(row.attrs[name], value) for name, value in attrs.items()})
+    with ir.InsertionPoint(operation), operation.location:
+        made = ir.Operation.create(
+            operation.name,
+            results=[to_mlir(t) for t in types],
+            operands=list(operands),
+            attributes=attributes,
+            regions=len(regions),
+        )
+    for old, new in zip(operation.regions, made.regions, strict=True):
+        old.blocks[0].append_to(new)
+    return made
+
+
+def _named(operation: ir.Operation) -> Iterator[ir.NamedAttribute]:
+    attributes = operation.attributes
+    return (attributes[index] for index in range(len(attributes)))
+
+
+def add_arguments(block: ir.Block, values: Sequence[ir.Value]) -> list[ir.Value]:
+    """Append arguments of the values' types to a block."""
+    return [block.add_argument(v.type, v.location) for v in values]
+
+
+def array(value: Any, dtype: DType) -> ir.Value:
+    """A constant of `dtype`."""
+    made: ir.Value = shape.constant(value=np.asarray(value, dtype.numpy))
+    return made
+
+
+def full(type_: TensorType, value: Any) -> ir.Value:
+    """A tensor filled with one number: a scalar constant, broadcast."""
+    scalar = array(value, type_.dtype)
+    made: ir.Value = shape.broadcast(scalar, shape=type_.shape, dims=()) if type_.shape else scalar
+    return made
+
+
+def full_like(value: ir.Value, number: Any) -> ir.Value:
+    """`full` of the type of `value`."""
+    return full(tensor_type_of(value), number)
