@@ -101,10 +101,6 @@ def binary(
     )
 
 
-def _round_even(x: np.ndarray) -> np.ndarray:
-    return np.rint(x)
-
-
 def _logistic(x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-x)), x.dtype)
@@ -119,7 +115,7 @@ abs = unary("abs", np.abs, "Absolute value; the smallest signed integer stays.",
 sign = unary("sign", np.sign, "-1, 0 or 1; of NaN, NaN.", FLOATS + SIGNED, tolerance=0)
 floor = unary("floor", np.floor, "Largest integral value not above x.", tolerance=0)
 ceil = unary("ceil", np.ceil, "Smallest integral value not below x.", tolerance=0)
-round = unary("round", _round_even, "Nearest integral value, halves to even.", tolerance=0)
+round = unary("round", np.rint, "Nearest integral value, halves to even.", tolerance=0)
 sqrt = unary("sqrt", np.sqrt, "Square root; NaN below zero.", low=0, high=9, tolerance=1)
 rsqrt = unary("rsqrt", lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", low=0.1, high=9)
 cbrt = unary("cbrt", np.cbrt, "Cube root, negative below zero.", low=-9, high=9)
@@ -156,15 +152,25 @@ is_finite = unary(
 def _divide(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     if not np.issubdtype(lhs.dtype, np.integer):
         return np.asarray(lhs / rhs)
-    safe = np.where(rhs == 0, 1, rhs).astype(rhs.dtype)
-    quotient = np.abs(lhs) // np.abs(safe)
-    return np.asarray(np.where((lhs < 0) != (safe < 0), -quotient, quotient), lhs.dtype)
+    with np.errstate(over="ignore"):
+        safe = np.where(rhs == 0, 1, rhs).astype(rhs.dtype)
+        quotient = (lhs - np.fmod(lhs, safe)) // safe
+    return np.where(rhs == 0, ~np.zeros_like(lhs), quotient)
+
+
+def _remainder(lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(lhs.dtype, np.integer):
+        return np.asarray(np.fmod(lhs, rhs))
+    return np.where(rhs == 0, lhs, np.fmod(lhs, np.where(rhs == 0, 1, rhs).astype(rhs.dtype)))
 
 
 def _power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     if not np.issubdtype(base.dtype, np.integer):
         return np.asarray(np.power(base, exponent))
-    return np.asarray(np.power(base, np.maximum(exponent, 0).astype(base.dtype)), base.dtype)
+    positive = np.power(base, np.maximum(exponent, 0).astype(base.dtype))
+    of_minus_one = np.where(exponent % 2 == 0, 1, -1).astype(base.dtype)
+    negative = np.where(base == 1, 1, np.where(base + 1 == 0, of_minus_one, 0))
+    return np.where(exponent < 0, negative, positive).astype(base.dtype)
 
 
 def _shift(function: Callable[..., Any], past_end: Callable[[np.ndarray], Any]) -> Reference:
@@ -178,17 +184,20 @@ def _shift(function: Callable[..., Any], past_end: Callable[[np.ndarray], Any]) 
 
 def _logical_right(x: np.ndarray, amount: np.ndarray) -> np.ndarray:
     unsigned = x.view(f"u{x.dtype.itemsize}")
-    return (unsigned >> amount.astype(unsigned.dtype)).view(x.dtype)
+    return np.asarray((unsigned >> amount.astype(unsigned.dtype)).view(x.dtype))
 
 
 add = binary("add", np.add, "Sum; integers wrap.", tolerance=1)
 sub = binary("sub", np.subtract, "Difference; integers wrap.", tolerance=1)
 mul = binary("mul", np.multiply, "Product; integers wrap.", tolerance=1)
 div = binary(
-    "div", _divide, "Quotient; of integers, rounded towards zero.", right=(1, 4), tolerance=1
+    "div", _divide, "Quotient; of integers, rounded towards zero, all bits set (-1) by zero.", right=(1, 4), tolerance=1
 )
-rem = binary("rem", np.fmod, "Remainder of `div`, with the sign of lhs.", right=(1, 4), tolerance=1)
-pow = binary("pow", _power, "lhs to the power rhs.", left=(0.5, 3), right=(0, 3), tolerance=16)
+rem = binary(
+    "rem", _remainder, "Remainder of `div`, with the sign of lhs; of integers, lhs by zero.", right=(1, 4), tolerance=1
+)
+pow = binary("pow", _power, "lhs to the power rhs; of integers, 0 where rhs is negative, unless lhs is 1 or -1.",
+             left=(0.5, 3), right=(0, 3), tolerance=16)
 atan2 = binary("atan2", np.arctan2, "Angle of the point (rhs, lhs).", FLOATS, tolerance=16)
 max = binary("max", np.maximum, "The larger; NaN if either is; of bool, or.", DTYPES)
 min = binary("min", np.minimum, "The smaller; NaN if either is; of bool, and.", DTYPES)
@@ -232,7 +241,7 @@ select = define(
     "pred on_true on_false",
     doc="Where pred, on_true; elsewhere on_false. A scalar pred chooses all of one.",
     infer=_infer_select,
-    reference=lambda p, t, f: np.where(p, t, f).astype(t.dtype),
+    reference=lambda p, t, f: np.asarray(np.where(p, t, f), t.dtype),
     samples=[Sample((Arg(p, dtype=bool_), Arg(s), Arg(s))) for p, s in (((2, 3), (2, 3)), ((), (2, 3)), ((), ()))],
 )
 

@@ -1,7 +1,7 @@
 """State: variables and what reads and writes them.
 
-A variable is declared by name; the program holds the declaration, the runtime the buffer. Reads and writes are not pure,
-so no pass merges, drops or reorders them.
+A variable is declared by name; the program holds the declaration, the runtime the buffer. Reads and writes are not
+pure, so no pass merges, drops or reorders them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _infer_variable(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
 variable_handle = define(
     "variable_handle",
     "",
-    doc="The variable called `name`: a mutable tensor that outlives the call. Pure: only reads and writes have effects.",
+    doc="The variable called `name`: a mutable tensor that outlives the call. Pure: reads and writes have effects.",
     infer=_infer_variable,
     attrs={"name": "str", "shape": "ints", "dtype": "dtype"},
     reference=_NEEDS_STATE,
