@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-Arrays = Any  # an array, or a tuple, list or dict of arrays (nested as one likes) with equal first extents
+from thalweg.frontend.tree import leaves_of, map_structure
+
+Arrays = Any  # a nested structure (`frontend/tree.py`) of arrays with equal first extents
 
 
 def batches(
@@ -52,7 +54,7 @@ class Batches:
         self, data: Arrays, size: int, shuffle: bool, seed: int, epochs: int, drop_remainder: bool,
         progress: bool | str,
     ) -> None:
-        self._data = _map(np.asarray, data)
+        self._data = map_structure(np.asarray, data)
         self._rows = _common_rows(self._data)
         if size < 1 or epochs < 1:
             raise ValueError(f"batches: size and epochs must be at least 1, got size={size} and epochs={epochs}.")
@@ -104,7 +106,7 @@ class Batches:
             for start in range(0, self.batches_per_epoch * self._size, self._size):
                 stop = min(start + self._size, self._rows)
                 rows = slice(start, stop) if order is None else order[start:stop]
-                yield _map(operator.itemgetter(rows), self._data)
+                yield map_structure(operator.itemgetter(rows), self._data)
             self._epoch += 1
 
 
@@ -137,24 +139,11 @@ class _Bar:
         self._progress.stop()
 
 
-def _map(function: Callable[[Any], Any], data: Arrays) -> Any:
-    """Apply `function` to each array of a structure. Named tuples keep their class."""
-    if isinstance(data, Mapping):
-        return {key: _map(function, value) for key, value in data.items()}
-    if isinstance(data, tuple):
-        items = [_map(function, item) for item in data]
-        return type(data)(*items) if hasattr(data, "_fields") else tuple(items)
-    if isinstance(data, list):
-        return [_map(function, item) for item in data]
-    return function(data)
-
-
 def _common_rows(data: Arrays) -> int:
-    shapes: list[tuple[int, ...]] = []
-    _map(lambda array: shapes.append(array.shape), data)
+    shapes = [array.shape for array in leaves_of(data)]
     if not shapes or any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
         seen = ", ".join(map(str, shapes)) or "no arrays"
         raise ValueError(
             f"batches: the arrays must have the same number of rows (their first extent), got shapes {seen}."
         )
-    return shapes[0][0]
+    return int(shapes[0][0])
