@@ -23,7 +23,7 @@ from thalweg.dialects.types import TensorType, Type
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Values: TypeAlias = Sequence[Any]
-Observer = Callable[[ir.Operation, Sequence[Array]], None]
+Observer = Callable[[ir.Operation, Values, Sequence[Array]], None]
 
 
 def run(
@@ -38,7 +38,8 @@ def run(
     Args:
         inputs: one array per argument of the function, of exactly its shape and dtype.
         variables: value of each variable by name; assignments replace the entries of this very dict.
-        observer: called as `observer(operation, results)` after every op, inner ones of regions included.
+        observer: called as `observer(operation, operands, results)` after every op, inner ones of regions included;
+            the arrays are those of the run itself, the operand that is a variable is its name.
 
     Raises:
         ExecutionError: inputs or variables do not fit, or an op cannot run (`vjp` before `differentiate`).
@@ -170,11 +171,12 @@ class _Machine:
         for slot, value in zip(body.arguments, arguments, strict=True):
             slots[slot] = value
         for step in body.steps:
-            results = self._step(step, [slots[o] for o in step.operands])
+            operands = [slots[o] for o in step.operands]
+            results = self._step(step, operands)
             for slot, value in zip(step.results, results, strict=True):
                 slots[slot] = value
             if self.observer is not None:
-                self.observer(step.operation, results)
+                self.observer(step.operation, operands, results)
         return [slots[y] for y in body.yields]
 
     def _step(self, step: _Step, operands: Values) -> Values:
@@ -211,7 +213,7 @@ def _scan(machine: _Machine, step: _Step, operands: Values) -> Values:
     carry, rows = operands[:carried], operands[carried:]
     stacked = [np.zeros(t.shape, t.dtype.numpy) for t in step.types[carried:] if isinstance(t, TensorType)]
     for i in reversed(range(length)) if step.attrs["reverse"] else range(length):
-        values = machine.run(step.regions[0], [*carry, *(np.asarray(x[i]) for x in rows)])
+        values = machine.run(step.regions[0], [*carry, *(x[i, ...] for x in rows)])
         carry = values[:carried]
         for whole, row in zip(stacked, values[carried:], strict=True):
             whole[i] = row

@@ -35,10 +35,10 @@ def test_ops_run_in_order_and_the_observer_sees_each() -> None:
             return %1, %0 : {F}, {F}""",
         f"%x: {F}", f"{F}, {F}",
     )
-    seen: list[tuple[str, list[float]]] = []
-    outputs = run(program, [X], observer=lambda op, results: seen.append((op.name, results[0].tolist())))
+    seen: list[tuple[str, float, list[float]]] = []
+    outputs = run(program, [X], observer=lambda op, xs, ys: seen.append((op.name, xs[0][0], ys[0].tolist())))
     assert [o.tolist() for o in outputs] == [[2, 8, 32], [2, 4, 8]]
-    assert seen == [("tw.add", [2, 4, 8]), ("tw.mul", [2, 8, 32])]
+    assert seen == [("tw.add", 1, [2, 4, 8]), ("tw.mul", 2, [2, 8, 32])]
 
 
 @pytest.mark.parametrize(("flag", "expected"), [(True, [2, 4, 8]), (False, [1, 4, 16])])
@@ -55,7 +55,7 @@ def test_cond_runs_one_branch_with_outer_values(flag: bool, expected: list[float
         f"%p: tensor<i1>, %x: {F}", F,
     )
     seen: list[str] = []
-    (out,) = run(program, [np.array(flag), X], observer=lambda op, _: seen.append(op.name))
+    (out,) = run(program, [np.array(flag), X], observer=lambda op, *_: seen.append(op.name))
     assert out.tolist() == expected
     assert seen == ["tw.add" if flag else "tw.mul", "tw.cond"]
 
