@@ -5,35 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from thalweg.backends.cpu.emit.nest import Nest, accumulator, bits
+from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
+from thalweg.backends.cpu.machine import Machine
 
 L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What the register tile depends on."""
-
-    vector_bits: int = 512
-    registers: int = 32
-
-    def lanes(self, dtype: str) -> int:
-        return max(1, self.vector_bits // bits(dtype))
-
-    @property
-    def accumulators(self) -> int:
-        """Registers for sums; the rest hold operands. One more and they spill."""
-        return 24 if self.registers >= 32 else 12
-
-
-@dataclass(frozen=True)
 class Schedule:
     """How a nest is run.
 
-    `order` panels: each tile packs one panel of columns and walks all rows; rows: each tile is `rows` rows and walks all
-    columns. `pack_lhs`, `pack_rhs`: copy that operand into the order of use. `block`: iterations of the outermost summed
-    axis per pass. `dot`: lanes run along the sum instead of the columns.
+    Args:
+        rows, vectors: the register tile; a vector has `lanes` lanes.
+        order: "panels": each tile packs one panel of columns and walks all rows; "rows": each tile is `rows` rows and
+            walks all columns.
+        pack_lhs, pack_rhs: copy that operand into the order of use.
+        block: iterations of the outermost summed axis per pass.
+        dot: lanes run along the sum instead of the columns.
     """
 
     rows: int
@@ -58,7 +47,7 @@ def ceil_div(a: int, b: int) -> int:
 def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     """The schedule of `nest`."""
     dtype = accumulator(nest.out.dtype)
-    lanes, item = machine.lanes(dtype), bits(dtype) // 8
+    lanes, item = machine.lanes(dtype), item_bytes(dtype)
     block = _sum_block(nest)
     if _is_dot(nest):
         return Schedule(1, 1, lanes, "panels", pack_lhs=False, pack_rhs=False, block=block, dot=True)
@@ -76,6 +65,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     by_rows = nest.lane.lhs != 0 or (
         row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (strided or few_panels)
     )
+    packing_pays = not contiguous or (shared > L2_BYTES // 4 and nest.row_count >= 16)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     return Schedule(
         rows,
@@ -83,7 +73,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         lanes,
         "rows" if by_rows else "panels",
         pack_lhs=gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype),
-        pack_rhs=not by_rows and row_tiles > 1 and (not contiguous or (shared > L2_BYTES // 4 and nest.row_count >= 16)),
+        pack_rhs=not by_rows and row_tiles > 1 and packing_pays,
         block=block,
     )
 

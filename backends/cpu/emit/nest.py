@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Axis:
-    """One loop. `lhs`, `rhs`: elements of the flat operand that one step moves; `dim`: dimension of the result, or None: summed."""
+    """One loop.
+
+    Args:
+        lhs, rhs: elements of the flat operand that one step moves.
+        dim: the dimension of the result that it runs through, or None: it is summed over.
+    """
 
     extent: int
     lhs: int
@@ -26,8 +31,9 @@ class Buffer:
 
     name: str
     shape: tuple[int, ...]
-    dtype: str  # MLIR element type: f32, bf16, i8
+    dtype: str  # in memory: f32, bf16, i8
     offset: int = 0
+    signed: bool = True  # how integers are widened
 
     @property
     def size(self) -> int:
@@ -40,7 +46,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Contraction:
-    """The whole nest. `accumulate`: element type of the sums (f32, f64, i32, i64); `signed`: how narrower ints extend.
+    """The whole nest. `logical`: products are `and`, sums are `or` (booleans, as bytes).
 
     Example: f32[M,K] @ f32[K,N]:
         Contraction((Axis(M, K, 0, 0), Axis(N, 0, 1, 1), Axis(K, 1, N)), Buffer("%b0", (M, K), "f32"),
@@ -51,7 +57,7 @@ class Contraction:
     lhs: Buffer
     rhs: Buffer
     out: Buffer
-    signed: bool = True
+    logical: bool = False
 
     @property
     def accumulate(self) -> str:
@@ -63,8 +69,8 @@ def accumulator(dtype: str) -> str:
     return {"f16": "f32", "bf16": "f32", "i8": "i32", "i16": "i32"}.get(dtype, dtype)
 
 
-def bits(dtype: str) -> int:
-    return 16 if dtype == "bf16" else int(dtype[1:])
+def item_bytes(dtype: str) -> int:
+    return 2 if dtype == "bf16" else int(dtype[1:]) // 8
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,7 +95,7 @@ class Fused:
 
 @dataclass(frozen=True)
 class Nest:
-    """A contraction sorted into roles. Lanes run along `lane` (contiguous in the result); `rows` share the vectors of `rhs`."""
+    """A contraction sorted into roles: lanes run along `lane`, side by side in the result; `rows` share rhs vectors."""
 
     batch: tuple[Fused, ...]
     rows: tuple[Fused, ...]
@@ -98,7 +104,7 @@ class Nest:
     lhs: Buffer
     rhs: Buffer
     out: Buffer
-    signed: bool
+    logical: bool
 
     @property
     def row_count(self) -> int:
@@ -120,11 +126,7 @@ def classify(contraction: Contraction, lanes: int, plain: bool) -> Nest:
         lanes: vector lanes of the accumulator type; with an epilogue (`plain` false) vectors may not straddle two dims.
     """
     steps = strides(contraction.out.shape)
-    fused = [
-        Fused(a.extent, a.lhs, a.rhs, 0 if a.dim is None else steps[a.dim], () if a.dim is None else ((a.dim, a.extent),))
-        for a in contraction.axes
-        if a.extent != 1
-    ]
+    fused = [_single(a, steps) for a in contraction.axes if a.extent != 1]
     lhs, rhs = contraction.lhs, contraction.rhs
     parallel = sorted((a for a in fused if a.dims), key=lambda a: -a.out)
     sums = sorted((a for a in fused if not a.dims), key=lambda a: -max(abs(a.lhs), abs(a.rhs)))
@@ -139,7 +141,14 @@ def classify(contraction: Contraction, lanes: int, plain: bool) -> Nest:
         columns.insert(0, parallel.pop())
     rows = [a for a in parallel if not a.rhs]
     batch = [a for a in parallel if a.rhs]
-    return Nest(_merge(batch), _merge(rows), _merge(columns)[0], _merge(sums), lhs, rhs, contraction.out, contraction.signed)
+    lane = _merge(columns)[0]
+    return Nest(_merge(batch), _merge(rows), lane, _merge(sums), lhs, rhs, contraction.out, contraction.logical)
+
+
+def _single(axis: Axis, steps: tuple[int, ...]) -> Fused:
+    if axis.dim is None:
+        return Fused(axis.extent, axis.lhs, axis.rhs, 0)
+    return Fused(axis.extent, axis.lhs, axis.rhs, steps[axis.dim], ((axis.dim, axis.extent),))
 
 
 def _swap(axis: Fused) -> Fused:

@@ -1,19 +1,21 @@
-"""Reading vectors from flat buffers, and copying blocks of an operand into the order in which the inner loop reads them."""
+"""Reading vectors from flat buffers, and copying blocks of an operand into the order in which they are used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from thalweg.backends.cpu.emit.nest import bits
-from thalweg.backends.cpu.emit.writer import Writer
-
-Index = str | int
+from thalweg.backends.cpu.emit.control import Index, sum_loops, walk
+from thalweg.backends.cpu.emit.scalar import from_storage, lanes_type
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
 
 @dataclass(frozen=True)
 class Source:
-    """An operand as the inner loop reads it: a flat memref, where the tile starts, a stride for each summed axis."""
+    """An operand as the inner loop reads it: a flat memref, where the tile starts, a stride for each summed axis.
+
+    `lane`: elements between lanes; 0 is one number for all. `signed`: how integers are widened. `scratch`: the kernel
+    writes this memory itself.
+    """
 
     name: str
     memref: str
@@ -21,85 +23,64 @@ class Source:
     base: Index
     sums: tuple[int, ...]
     lane: int = 0
+    signed: bool = True
+    scratch: bool = False
 
 
 def flat_type(size: int, dtype: str) -> str:
     return f"memref<{size}x{dtype}>"
 
 
-def vector_type(lanes: int, dtype: str) -> str:
-    return f"vector<{lanes}x{dtype}>"
-
-
-def zero(w: Writer, lanes: int, dtype: str) -> str:
+def zero(w: ScopedWriter, lanes: int, dtype: str) -> str:
     literal = "0" if dtype[0] == "i" else "0.0"
-    return w.hoisted(f"arith.constant dense<{literal}> : {vector_type(lanes, dtype)}", "zero")
+    return w.hoisted(f"arith.constant dense<{literal}> : {lanes_type(dtype, lanes)}", "zero")
 
 
-def convert(w: Writer, value: str, source: str, target: str, lanes: int, signed: bool = True) -> str:
-    """`value` from element type `source` to `target`; `lanes` 0: a scalar."""
-    if source == target:
+def widened(w: ScopedWriter, source: Source, value: str, target: str, lanes: int) -> str:
+    """A number (`lanes` 1) or vector as loaded from `source`, in the type that sums are kept in."""
+    if source.dtype == target:
         return value
-    wide = bits(target) > bits(source)
-    if target[0] != "i" and source[0] != "i":
-        name = "arith.extf" if wide else "arith.truncf"
-    elif wide:
-        name = "arith.extsi" if signed else "arith.extui"
-    else:
-        name = "arith.trunci"
-    old, new = (vector_type(lanes, source), vector_type(lanes, target)) if lanes else (source, target)
-    return w.op(f"{name} {value} : {old} to {new}")
+    if source.dtype[0] == "i":
+        name = "arith.extsi" if source.signed else "arith.extui"
+        return w.op(f"{name} {value} : {lanes_type(source.dtype, lanes)} to {lanes_type(target, lanes)}")
+    number = from_storage(w, value, source.dtype, lanes)
+    if number.type == lanes_type(target, lanes):
+        return number.name
+    return w.op(f"arith.extf {number.name} : {number.type} to {lanes_type(target, lanes)}")
 
 
-def load_lanes(w: Writer, source: Source, offset: Index, lanes: int, mask: str | None) -> str:
+def load(w: ScopedWriter, source: Source, expression: str) -> str:
+    """A read of `source`'s memory: movable, unless the kernel writes there."""
+    return w.ordered(expression) if source.scratch else w.op(expression)
+
+
+def load_lanes(w: ScopedWriter, source: Source, offset: Index, lanes: int, mask: str | None) -> str:
     """The vector of elements `offset`, `offset + source.lane`, …; lanes outside `mask` are zero and not touched."""
-    kind, mask_kind = vector_type(lanes, source.dtype), f"vector<{lanes}xi1>"
+    kind, mask_kind = lanes_type(source.dtype, lanes), f"vector<{lanes}xi1>"
     at = f"{source.name}[{w.ssa(offset)}]"
     if source.lane == 0:
-        scalar = w.op(f"memref.load {at} : {source.memref}")
+        scalar = load(w, source, f"memref.load {at} : {source.memref}")
         return w.op(f"vector.broadcast {scalar} : {source.dtype} to {kind}")
     if source.lane == 1:
         if mask is None:
-            return w.op(f"vector.load {at} : {source.memref}, {kind}")
+            return load(w, source, f"vector.load {at} : {source.memref}, {kind}")
         pad = zero(w, lanes, source.dtype)
-        return w.op(f"vector.maskedload {at}, {mask}, {pad} : {source.memref}, {mask_kind}, {kind} into {kind}")
+        types = f"{source.memref}, {mask_kind}, {kind} into {kind}"
+        return load(w, source, f"vector.maskedload {at}, {mask}, {pad} : {types}")
     steps = ", ".join(str(source.lane * k) for k in range(lanes))
     positions = w.hoisted(f"arith.constant dense<[{steps}]> : vector<{lanes}xi64>", "at")
     every = mask or w.hoisted(f"arith.constant dense<true> : {mask_kind}", "all")
     pad = zero(w, lanes, source.dtype)
     types = f"{source.memref}, vector<{lanes}xi64>, {mask_kind}, {kind} into {kind}"
-    return w.op(f"vector.gather {at}[{positions}], {every}, {pad} : {types}")
+    return load(w, source, f"vector.gather {at}[{positions}], {every}, {pad} : {types}")
 
 
-def tail_mask(w: Writer, lanes: int, used: int) -> str | None:
+def tail_mask(w: ScopedWriter, lanes: int, used: int) -> str | None:
     """The mask of the first `used` lanes; None for all of them."""
     return None if used >= lanes else w.hoisted(f"vector.constant_mask [{used}] : vector<{lanes}xi1>", "mask")
 
 
-def sum_loops(
-    w: Writer,
-    extents: list[Index],
-    body: Callable[[list[str | int], list[str]], list[str]],
-    carried: list[str] | None = None,
-    kind: str = "",
-) -> list[str]:
-    """A nest of loops over `extents`, outermost first; `body(indices, carried)`. Short constant inner loops are unrolled."""
-
-    def level(indices: list[str | int], values: list[str]) -> list[str]:
-        depth = len(indices)
-        if depth == len(extents):
-            return body(indices, values)
-        extent = extents[depth]
-        if depth and depth == len(extents) - 1 and isinstance(extent, int) and extent * max(1, len(values)) <= 64:
-            for step in range(extent):
-                values = level([*indices, step], values)
-            return values
-        return w.loop(0, extent, 1, lambda i, inner: level([*indices, i], inner), values, kind)
-
-    return level([], carried or [])
-
-
-def transpose(w: Writer, vectors: list[str], kind: str) -> list[str]:
+def transpose(w: ScopedWriter, vectors: list[str], kind: str) -> list[str]:
     """An n x n transpose in registers: log2(n) rounds of interleaving vector k with vector k + n/2."""
     n = len(vectors)
     half = n // 2
@@ -123,11 +104,10 @@ class Panel:
     dtype: str
     base: Index
     sums: tuple[int, ...]
-    signed: bool
 
     def source(self, lane: int) -> Source:
         """The panel as an operand of the inner loop."""
-        return Source(self.name, self.memref, self.dtype, self.base, self.sums, lane)
+        return Source(self.name, self.memref, self.dtype, self.base, self.sums, lane, scratch=True)
 
 
 def transposable(source: Source, lanes: int) -> bool:
@@ -136,38 +116,45 @@ def transposable(source: Source, lanes: int) -> bool:
     return apart and lanes > 1 and lanes & (lanes - 1) == 0
 
 
-def pack_lanes(w: Writer, source: Source, panel: Panel, extents: list[Index], lanes: int, columns: int) -> None:
+def pack_lanes(w: ScopedWriter, source: Source, panel: Panel, extents: list[Index], lanes: int, columns: int) -> None:
     """Copy `columns` lanes of `source` for every summed position; lanes beyond become zero."""
     blocks = [(first, min(lanes, columns - first)) for first in range(0, columns, lanes)]
 
-    def body(indices: list[str | int], _: list[str]) -> list[str]:
+    def body(indices: list[Index], _: list[str]) -> list[str]:
         start = w.linear(source.base, zip(indices, source.sums, strict=True))
         target = w.linear(panel.base, zip(indices, panel.sums, strict=True))
         for first, used in blocks:
             offset = w.linear(start, [(first, source.lane)])
             value = load_lanes(w, source, offset, lanes, tail_mask(w, lanes, used))
-            _store(w, panel, w.add(target, first), convert(w, value, source.dtype, panel.dtype, lanes, panel.signed), lanes)
+            _store(w, panel, w.add(target, first), widened(w, source, value, panel.dtype, lanes), lanes)
         return []
 
     sum_loops(w, extents, body)
 
 
-def _store(w: Writer, panel: Panel, offset: Index, value: str, lanes: int) -> None:
-    w.emit(f"vector.store {value}, {panel.name}[{w.ssa(offset)}] : {panel.memref}, {vector_type(lanes, panel.dtype)}")
+def _store(w: ScopedWriter, panel: Panel, offset: Index, value: str, lanes: int) -> None:
+    w.emit(f"vector.store {value}, {panel.name}[{w.ssa(offset)}] : {panel.memref}, {lanes_type(panel.dtype, lanes)}")
 
 
 def pack_transposed(
-    w: Writer, source: Source, panel: Panel, extents: list[Index], lanes: int, column: Index, columns: int, limit: int
+    w: ScopedWriter,
+    source: Source,
+    panel: Panel,
+    extents: list[Index],
+    lanes: int,
+    column: Index,
+    columns: int,
+    limit: int,
 ) -> None:
-    """Copy `columns` lanes from lane `column` on, for an operand whose lanes lie apart and whose summed elements are side by side.
+    """Copy `columns` lanes from lane `column` on, where lanes lie apart and summed elements side by side.
 
-    Reads along the sum and transposes in registers, `lanes` lanes at a time. Lanes past `limit` repeat the last one. Writes up
-    to `lanes - 1` positions past the last one, which the next block or the panel's padding takes.
+    Reads along the sum and transposes in registers, `lanes` lanes at a time. Lanes past `limit` repeat the last one.
+    Writes up to `lanes - 1` positions past the last one, which the next block or the panel's padding takes.
     """
     along = replace(source, base=0, sums=(), lane=1)
     whole = isinstance(extents[-1], int) and extents[-1] % lanes == 0
 
-    def block(indices: list[str | int], k: str, first: Index) -> None:
+    def block(indices: list[Index], k: str, first: Index) -> None:
         at = [*indices, k]
         mask = None if whole else w.op(f"vector.create_mask {w.ssa(w.sub(extents[-1], k))} : vector<{lanes}xi1>")
         start = w.linear(source.base, zip(at, source.sums, strict=True))
@@ -176,34 +163,34 @@ def pack_transposed(
             place = w.minimum(w.add(w.add(column, first), n), limit - 1)
             vectors.append(load_lanes(w, along, w.linear(start, [(place, source.lane)]), lanes, mask))
         target = w.linear(w.add(panel.base, first), zip(at, panel.sums, strict=True))
-        for n, value in enumerate(transpose(w, vectors, vector_type(lanes, source.dtype))):
+        for n, value in enumerate(transpose(w, vectors, lanes_type(source.dtype, lanes))):
             offset = w.linear(target, [(n, panel.sums[-1])])
-            _store(w, panel, offset, convert(w, value, source.dtype, panel.dtype, lanes, panel.signed), lanes)
+            _store(w, panel, offset, widened(w, source, value, panel.dtype, lanes), lanes)
 
-    def body(indices: list[str | int], _: list[str]) -> list[str]:
-        w.walk(columns, lanes, lambda first: w.walk(extents[-1], lanes, lambda k: block(indices, w.ssa(k), first)))
+    def body(indices: list[Index], _: list[str]) -> list[str]:
+        walk(w, columns, lanes, lambda first: walk(w, extents[-1], lanes, lambda k: block(indices, w.ssa(k), first)))
         return []
 
     sum_loops(w, extents[:-1], body)
 
 
 def pack_rows(
-    w: Writer, source: Source, panel: Panel, extents: list[Index], rows: list[Index], adjacent: bool
+    w: ScopedWriter, source: Source, panel: Panel, extents: list[Index], rows: list[Index], adjacent: bool
 ) -> None:
     """Copy the elements of each of `rows` (their offsets) for every summed position, rows side by side."""
 
-    def body(indices: list[str | int], _: list[str]) -> list[str]:
+    def body(indices: list[Index], _: list[str]) -> list[str]:
         start = w.linear(source.base, zip(indices, source.sums, strict=True))
         target = w.linear(panel.base, zip(indices, panel.sums, strict=True))
-        if adjacent:
-            kind = vector_type(len(rows), source.dtype)
+        if adjacent and len(rows) > 1:
+            kind = lanes_type(source.dtype, len(rows))
             offset = w.ssa(w.add(start, rows[0]))
             value = w.op(f"vector.load {source.name}[{offset}] : {source.memref}, {kind}")
-            _store(w, panel, target, convert(w, value, source.dtype, panel.dtype, len(rows), panel.signed), len(rows))
+            _store(w, panel, target, widened(w, source, value, panel.dtype, len(rows)), len(rows))
             return []
         for n, row in enumerate(rows):
             value = w.op(f"memref.load {source.name}[{w.ssa(w.add(start, row))}] : {source.memref}")
-            value = convert(w, value, source.dtype, panel.dtype, 0, panel.signed)
+            value = widened(w, source, value, panel.dtype, 1)
             w.emit(f"memref.store {value}, {panel.name}[{w.ssa(w.add(target, n))}] : {panel.memref}")
         return []
 

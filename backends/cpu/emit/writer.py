@@ -1,9 +1,8 @@
-"""A writer of MLIR text: fresh names, hoisted index constants, structured loops, index arithmetic with folding."""
+"""A writer of MLIR text: fresh names, hoisted constants, index arithmetic with folding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 
 class Writer:
@@ -114,48 +113,3 @@ class Writer:
         if extents:
             coordinates.append(flat)
         return coordinates[::-1]
-
-    @contextmanager
-    def block(self, head: str, hint: str = "") -> Iterator[None]:
-        """`head {` … `}`."""
-        self.lines.append(head + " {")
-        yield
-        self.lines.append("}" + hint)
-
-    def loop(
-        self,
-        lower: str | int,
-        upper: str | int,
-        step: int,
-        body: Callable[[str, list[str]], list[str]],
-        carried: Sequence[str] = (),
-        kind: str = "",
-    ) -> list[str]:
-        """An `scf.for` with carried values of one type; `body(induction, carried)` gives the next ones."""
-        variable = self.fresh("i")
-        head = f"scf.for {variable} = {self.ssa(lower)} to {self.ssa(upper)} step {self.index(step)}"
-        if not carried:
-            with self.block(head):
-                body(variable, [])
-            return []
-        inner = [self.fresh("a") for _ in carried]
-        result = self.fresh("r")
-        types = ", ".join([kind] * len(carried))
-        pairs = ", ".join(f"{name} = {value}" for name, value in zip(inner, carried, strict=True))
-        self.lines.append(f"{result}:{len(carried)} = {head} iter_args({pairs}) -> ({types}) {{")
-        following = body(variable, inner)
-        self.lines.append(f"scf.yield {', '.join(following)} : {types}\n}}")
-        return [f"{result}#{k}" for k in range(len(carried))]
-
-    def walk(self, extent: str | int, step: int, body: Callable[[str | int], None]) -> None:
-        """A loop from 0 without carried values; written out if it is known to run once."""
-        if isinstance(extent, int) and extent <= step:
-            if extent > 0:
-                body(0)
-            return
-
-        def one(i: str, _: list[str]) -> list[str]:
-            body(i)
-            return []
-
-        self.loop(0, extent, step, one)

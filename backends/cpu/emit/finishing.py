@@ -1,0 +1,163 @@
+"""What becomes of a register tile's sums: stored, kept for the next pass, or handed to an epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thalweg.backends.cpu.emit.control import Index, walk
+from thalweg.backends.cpu.emit.microkernel import Tile
+from thalweg.backends.cpu.emit.nest import Fused, Nest
+from thalweg.backends.cpu.emit.packing import Source, load_lanes, tail_mask
+from thalweg.backends.cpu.emit.scalar import Num, lanes_type, to_storage
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+
+
+@dataclass(frozen=True)
+class Element:
+    """One vector of finished sums, as an epilogue gets it.
+
+    Args:
+        number: a vector of the result's element type.
+        place: its first lane's coordinate in each dimension of the result.
+        dim: the dimension that lanes run along; None: only one lane counts.
+        mask: SSA name of the `vector<lanes x i1>` of the lanes that count, or empty where all do.
+    """
+
+    number: Num
+    place: tuple[Index, ...]
+    dim: int | None
+    mask: str
+
+
+Epilogue = Callable[[Element], None]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Where one register tile lies in the result.
+
+    Args:
+        batch, row, column: its coordinates on the nest's axes; `corner`: offset in the result of the batch coordinates.
+    """
+
+    w: ScopedWriter
+    nest: Nest
+    tile: Tile
+    batch: tuple[Index, ...]
+    corner: Index
+    row: Index
+    column: Index
+
+    @property
+    def ragged(self) -> bool:
+        """May rows of the tile lie past the last one?"""
+        return self.nest.row_count % len(self.tile.rows) != 0
+
+    def _offset(self, row: Index) -> Index:
+        """Offset in the result of the tile's column 0 in `row`."""
+        nest, w = self.nest, self.w
+        places = w.delinearize(row, [a.extent for a in nest.rows])
+        start = w.linear(self.corner, [(p, a.out) for p, a in zip(places, nest.rows, strict=True)])
+        return w.linear(start, [(self.column, nest.lane.out)])
+
+    def reload(self, partial: Source, first: str, nothing: list[str]) -> list[str]:
+        """The partial sums of the earlier passes; `nothing` in the first pass."""
+        w, tile = self.w, self.tile
+        types = ", ".join([lanes_type(tile.dtype, tile.lanes)] * len(nothing))
+        result = w.fresh("start")
+        with w.scope(f"{result}:{len(nothing)} = scf.if {first} -> ({types})", fence=True):
+            w.emit(f"scf.yield {', '.join(nothing)} : {types}")
+        with w.scope("else", fence=True):
+            values = []
+            for r in range(len(tile.rows)):
+                row = w.add(self.row, r)
+                if self.ragged:
+                    row = w.minimum(row, self.nest.row_count - 1)
+                offset = self._offset(row)
+                for v, used in enumerate(tile.widths):
+                    at = w.add(offset, v * tile.lanes)
+                    values.append(load_lanes(w, partial, at, tile.lanes, tail_mask(w, tile.lanes, used)))
+            w.emit(f"scf.yield {', '.join(values)} : {types}")
+        w.define(result)
+        return [f"{result}#{k}" for k in range(len(nothing))]
+
+    def store(self, sums: list[str], target: Source) -> None:
+        """Write the sums to `target`, which is laid out like the result."""
+        for r in range(len(self.tile.rows)):
+            if not self.ragged or r == 0:
+                self._store_row(sums, target, r)
+                continue
+            row, end = self.w.ssa(self.w.add(self.row, r)), self.w.index(self.nest.row_count)
+            with self.w.branch(self.w.op(f"arith.cmpi slt, {row}, {end} : index")):
+                self._store_row(sums, target, r)
+
+    def _store_row(self, sums: list[str], target: Source, r: int) -> None:
+        w, tile = self.w, self.tile
+        kind = lanes_type(target.dtype, tile.lanes)
+        offset = self._offset(w.add(self.row, r))
+        for v, used in enumerate(tile.widths):
+            value = narrowed(w, sums[r * len(tile.widths) + v], tile.dtype, target.dtype, tile.lanes)
+            at = f"{target.name}[{w.ssa(w.add(offset, v * tile.lanes))}]"
+            mask = tail_mask(w, tile.lanes, used)
+            if mask is None:
+                w.emit(f"vector.store {value}, {at} : {target.memref}, {kind}")
+            else:
+                w.emit(f"vector.maskedstore {at}, {mask}, {value} : {target.memref}, vector<{tile.lanes}xi1>, {kind}")
+
+    def hand_over(self, sums: list[str], buffer: Source, width: int, epilogue: Epilogue) -> None:
+        """Give the sums to the epilogue, through a small buffer: its code is written once and not per register."""
+        w, tile, lanes = self.w, self.tile, self.tile.lanes
+        vectors = len(tile.widths)
+        kind = lanes_type(tile.dtype, lanes)
+        for k, value in enumerate(sums):
+            r, v = divmod(k, vectors)
+            w.emit(f"vector.store {value}, {buffer.name}[{w.index(r * width + v * lanes)}] : {buffer.memref}, {kind}")
+        count: Index = len(tile.rows)
+        if self.ragged:
+            count = w.minimum(w.sub(self.nest.row_count, self.row), count)
+
+        def element(r: Index, v: Index) -> None:
+            value = load_lanes(w, buffer, w.linear(0, [(r, width), (v, lanes)]), lanes, None)
+            epilogue(self._element(value, w.add(self.row, r), w.linear(self.column, [(v, lanes)])))
+
+        walk(w, count, 1, lambda r: walk(w, vectors, 1, lambda v: element(r, v)))
+
+    def _element(self, value: str, row: Index, column: Index) -> Element:
+        nest, w, lanes = self.nest, self.w, self.tile.lanes
+        mask = ""
+        if self.tile.columns % lanes:
+            left = w.sub(nest.lane.extent, column)
+            mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{lanes}xi1>")
+        places: dict[int, Index] = {}
+        rows = w.delinearize(row, [a.extent for a in nest.rows])
+        for axis, place in zip((*nest.batch, *nest.rows, nest.lane), (*self.batch, *rows, column), strict=True):
+            places.update(self._parts(axis, place))
+        corner = tuple(places.get(d, 0) for d in range(len(nest.out.shape)))
+        dtype, dim = nest.out.dtype, nest.lane.dims[-1][0] if nest.lane.dims else None
+        if dim is None:
+            value = w.op(f"vector.extract {value}[0] : {self.tile.dtype} from {lanes_type(self.tile.dtype, lanes)}")
+        held = "i1" if nest.logical else dtype
+        return Element(self._number(value, held, 1 if dim is None else lanes), corner, dim, mask)
+
+    def _number(self, value: str, element: str, lanes: int) -> Num:
+        """The sum as a number of the result's type."""
+        source = lanes_type(self.tile.dtype, lanes)
+        number = Num(value, element, lanes)
+        if number.type != source:
+            return Num(self.w.op(f"arith.trunci {value} : {source} to {number.type}"), element, lanes)
+        return number
+
+    def _parts(self, axis: Fused, place: Index) -> dict[int, Index]:
+        """The coordinates in the result's dimensions of a place on a merged axis."""
+        places = self.w.delinearize(place, [extent for _, extent in axis.dims])
+        return {dim: p for (dim, _), p in zip(axis.dims, places, strict=True)}
+
+
+def narrowed(w: ScopedWriter, value: str, source: str, target: str, lanes: int) -> str:
+    """A vector of sums in the type of the memory it goes to."""
+    if source == target:
+        return value
+    if source[0] == "i":
+        return w.op(f"arith.trunci {value} : {lanes_type(source, lanes)} to {lanes_type(target, lanes)}")
+    return to_storage(w, Num(value, target, lanes))
