@@ -1,5 +1,29 @@
 """The rows of the dialect, one file a family. Importing this package fills the table."""
 
-from thalweg.dialects.ops import contraction, control, elementwise, reduce, shape, state, window
+from thalweg.dialects.ops import (
+    contraction,
+    control,
+    elementwise,
+    indexing,
+    random,
+    reduce,
+    shape,
+    sort,
+    special,
+    state,
+    window,
+)
 
-__all__ = ["contraction", "control", "elementwise", "reduce", "shape", "state", "window"]
+__all__ = [
+    "contraction",
+    "control",
+    "elementwise",
+    "indexing",
+    "random",
+    "reduce",
+    "shape",
+    "sort",
+    "special",
+    "state",
+    "window",
+]

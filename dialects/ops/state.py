@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thalweg.dialects.opdef import Attrs, Unsupported, define, fail
+from thalweg.dialects.ops.checks import expect_integer
+from thalweg.dialects.ops.indexing import expect_mode
 from thalweg.dialects.types import TensorType, Type, VariableType
 
 _NEEDS_STATE = Unsupported("reads or writes a variable, which a function of arrays cannot; tested through programs")
@@ -56,3 +58,26 @@ assign_add = define("assign_add", "variable value", doc="Add value to the variab
                     reference=_NEEDS_STATE, effects="write")
 assign_sub = define("assign_sub", "variable value", doc="Subtract value from the variable.", infer=_infer_assign,
                     reference=_NEEDS_STATE, effects="write")
+
+
+def _infer_scatter_update(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
+    variable, indices, rows = operands
+    table = _expect_variable(variable).tensor
+    assert isinstance(indices, TensorType)
+    expect_integer(indices, "the indices")
+    expect_mode(attrs["mode"], table)
+    if table.rank == 0:
+        raise fail(f"the variable holds {table}, which has no rows.")
+    wanted = table.with_shape((*indices.shape, *table.shape[1:]))
+    if rows != wanted:
+        raise fail(f"the rows must be {wanted} for a variable of {table} and indices {indices}, got {rows}.")
+    return []
+
+
+scatter_update = define(
+    "scatter_update", "variable indices rows",
+    doc="Combine rows into the variable's rows at the indices: `mode` as for scatter, set, add, mul, min or max. Rows "
+        "at indices outside are dropped.",
+    infer=_infer_scatter_update, attrs={"mode": "str"}, defaults={"mode": "add"}, reference=_NEEDS_STATE,
+    effects="write",
+)
