@@ -5,7 +5,8 @@ It runs where a module is parsed, after every pass (unless turned off for speed)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.context import region_type, type_of
@@ -32,14 +33,33 @@ def parse(text: str, source: str = "<text>") -> ir.Module:
     Raises:
         VerificationError: the text does not parse, or breaks a rule of the dialect.
     """
+    return _parsed(lambda: ir.Module.parse(text), source)
+
+
+def parse_file(path: str | Path) -> ir.Module:
+    """`parse` of a file's content; ops without a location of their own get the file's line.
+
+    Raises:
+        VerificationError: as `parse`.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb"):
+        return _parsed(lambda: ir.Module.parseFile(str(path)), str(path))
+
+
+def _parsed(make: Callable[[], ir.Module], source: str) -> ir.Module:
     try:
-        module = ir.Module.parse(text)
+        module = make()
     except ir.MLIRError as error:
         first = error.error_diagnostics[0] if error.error_diagnostics else None
         place = str(first.location).removeprefix("loc(").removesuffix(")").replace('"', "") if first else source
         place = place.replace("-:", f"{source}:", 1) if place.startswith("-:") else place
         raise VerificationError(f"{place}: {first.message if first else error}") from None
-    verify(module)
+    try:
+        verify(module)
+    except VerificationError as error:
+        message = str(error)
+        raise VerificationError(f"{source}{message[1:]}" if message.startswith("-:") else message) from None
     return module
 
 
