@@ -15,6 +15,7 @@ from torch_mlir.dialects import llvm as llvm_dialect
 PassManager = passmanager.PassManager
 
 # For an op of a dialect without a Python module the bindings search for one anew at every touch: 14 us against 0.1.
-sys.modules.setdefault(f"{ir.__name__.rpartition('.')[0]}.dialects.tw", ModuleType("tw"))
+for _dialect in ("tw", "stablehlo", "chlo"):
+    sys.modules.setdefault(f"torch_mlir.dialects.{_dialect}", ModuleType(_dialect))
 
 __all__ = ["PassManager", "func_dialect", "ir", "llvm_dialect", "rewrite", "stablehlo"]

@@ -150,7 +150,7 @@ def recreate(operation: ir.Operation, operands: Sequence[ir.Value], **attrs: Any
     regions = [region_type(r) for r in operation.regions]
     full = {**attributes_of(row, operation), **attrs}
     types = row.result_types([type_of(o) for o in operands], full, regions)
-    attributes = {named.name: named.attr for named in _named(operation)}
+    attributes = dict(operation.attributes.items())
     attributes.update({name: encode(row.attrs[name], value) for name, value in attrs.items()})
     with ir.InsertionPoint(operation), operation.location:
         made = ir.Operation.create(
@@ -165,14 +165,19 @@ def recreate(operation: ir.Operation, operands: Sequence[ir.Value], **attrs: Any
     return made
 
 
-def _named(operation: ir.Operation) -> Iterator[ir.NamedAttribute]:
-    attributes = operation.attributes
-    return (attributes[index] for index in range(len(attributes)))
-
-
 def add_arguments(block: ir.Block, values: Sequence[ir.Value]) -> list[ir.Value]:
     """Append arguments of the values' types to a block."""
     return [block.add_argument(v.type, v.location) for v in values]
+
+
+def insert_arguments(block: ir.Block, index: int, values: Sequence[ir.Value]) -> list[ir.Value]:
+    """Insert arguments of the values' types at `index` of a block's."""
+    later = list(block.arguments)[index:]
+    added = add_arguments(block, values)
+    for old, new in zip(later, add_arguments(block, later), strict=True):
+        old.replace_all_uses_with(new)
+        block.erase_argument(index)
+    return added
 
 
 def array(value: Any, dtype: DType) -> ir.Value:
