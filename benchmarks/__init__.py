@@ -1,0 +1,1 @@
+"""Workloads against the peers, alternating in one process: `python -m benchmarks --help`."""

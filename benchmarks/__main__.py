@@ -1,0 +1,116 @@
+"""`python -m benchmarks`: run workloads against the peers that are installed, print a table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FRAMEWORKS = ("thalweg", "jax", "torch", "tensorflow")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--workloads", default="all", help="names separated by commas; a prefix is enough")
+    parser.add_argument("--against", default="all", help=f"any of {', '.join(FRAMEWORKS[1:])}; default: the installed")
+    parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds for each implementation of a workload")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, one process each")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"))
+    parser.add_argument("--list", action="store_true", help="list the workloads")
+    parser.add_argument("--peak-memory-of", nargs=2, metavar=("WORKLOAD", "FRAMEWORK"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _limit_threads(count: int) -> None:
+    """Before any framework is imported: they size their pools by affinity and by these variables."""
+    if count and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    threads = str(count or len(os.sched_getaffinity(0)))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ[name] = threads
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("THALWEG_THREADS", threads)
+    if count == 1:
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+
+
+def _installed(names: str) -> list[str]:
+    wanted = FRAMEWORKS[1:] if names == "all" else tuple(n.strip() for n in names.split(",") if n.strip())
+    for name in wanted:
+        if name not in FRAMEWORKS:
+            sys.exit(f"unknown framework '{name}'; the frameworks are {', '.join(FRAMEWORKS)}")
+    found = [n for n in wanted if importlib.util.find_spec(n)]
+    for name in set(wanted) - set(found):
+        print(f"{name} is not installed; `make bench-peers` installs the peers", file=sys.stderr)
+    return ["thalweg", *found]
+
+
+def _peak_memory(workload: str, framework: str, threads: int) -> float | None:
+    """Peak resident megabytes of a process that runs the workload ten times."""
+    command = [sys.executable, "-m", "benchmarks", "--peak-memory-of", workload, framework, "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+
+def _print_peak_memory(workload: str, framework: str) -> None:
+    import resource
+
+    from benchmarks.workloads import WORKLOADS
+
+    step = next(w for w in WORKLOADS if w.name == workload).makers[framework]()
+    for _ in range(10):
+        step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    options = _arguments()
+    _limit_threads(options.threads)
+    if options.peak_memory_of:
+        _print_peak_memory(*options.peak_memory_of)
+        return
+    from benchmarks.report import print_row, start_table, summary
+    from benchmarks.workloads import WORKLOADS
+
+    names = [n.strip() for n in options.workloads.split(",")]
+    chosen = [w for w in WORKLOADS if names == ["all"] or any(w.name.startswith(n) for n in names)]
+    if options.list or not chosen:
+        for workload in WORKLOADS:
+            print(f"{workload.name:24} {workload.doc}")
+        sys.exit(0 if options.list else f"no workload is called {options.workloads}")
+    from benchmarks.harness import measure
+
+    frameworks = _installed(options.against)
+    start_table(frameworks, options.threads or len(os.sched_getaffinity(0)))
+    rows = []
+    for workload in chosen:
+        results = measure(workload, frameworks, options.rounds, options.budget)
+        row: dict[str, object] = {"workload": workload.name, "unit": workload.unit}
+        for result in results:
+            memory = _peak_memory(workload.name, result.framework, options.threads) if options.memory else None
+            row[result.framework] = {
+                "median_s": result.median, "best_s": result.best, "first_call_s": result.compile_seconds,
+                "peak_memory_mb": memory, "error": result.error,
+            }
+        rows.append(row)
+        print_row(workload, results)
+    summary(rows)
+    about = {
+        "when": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
+        "machine": platform.processor() or platform.machine(), "threads": options.threads or os.cpu_count(),
+    }
+    options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    print(f"written to {options.json}")
+
+
+if __name__ == "__main__":
+    main()

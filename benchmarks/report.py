@@ -1,0 +1,61 @@
+"""The table that a person reads."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.harness import Result, Workload
+
+_console = Console(width=150, highlight=False)
+_SCALE = {"ms": 1e3, "us": 1e6}
+
+
+def start_table(frameworks: list[str], threads: int) -> None:
+    """The heading; ratio = the fastest peer's median / thalweg's, so above 1 is faster than every peer."""
+    legend = "medians; first call in brackets; ratio = fastest peer / thalweg"
+    _console.print(f"\n{threads} thread(s); {legend}", style="dim")
+    cells = "".join(f"{f:>22}" for f in frameworks)
+    _console.print(f"{'workload':<26}{cells}{'ratio':>9}", style="bold")
+
+
+def print_row(workload: Workload, results: list[Result]) -> None:
+    """One workload."""
+    scale = _SCALE[workload.unit]
+    cells = ""
+    for result in results:
+        if result.error:
+            cells += f"{'error':>22}"
+        else:
+            cells += f"{result.median * scale:>11.3f} {workload.unit} [{result.compile_seconds:5.2f}s]"
+    quotient = _ratio({r.framework: r.median for r in results if not r.error})
+    mark = "-" if quotient is None else f"{quotient:.2f}x"
+    style = "" if quotient is None else "green" if quotient >= 1 else "yellow" if quotient >= 0.5 else "red"
+    _console.print(f"{workload.name:<26}{cells}[{style or 'white'}]{mark:>9}[/]".replace("[ ", "\\[ "))
+    for result in results:
+        if result.error:
+            _console.print(f"    {result.framework}: {result.error}", style="red", markup=False)
+
+
+def _ratio(medians: dict[str, float]) -> float | None:
+    ours = medians.pop("thalweg", None)
+    return min(medians.values()) / ours if ours and medians else None
+
+
+def summary(rows: list[dict[str, Any]]) -> None:
+    """The geometric mean of the ratios, and how many rows are won."""
+    ratios = []
+    for row in rows:
+        medians = {k: v["median_s"] for k, v in row.items() if isinstance(v, dict) and not v["error"]}
+        quotient = _ratio(medians)
+        if quotient:
+            ratios.append(quotient)
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        won, half = sum(r >= 1 for r in ratios), sum(r >= 0.5 for r in ratios)
+        _console.print(
+            f"\n{len(ratios)} rows: faster than the fastest peer in {won}, within 2x in {half}; "
+            f"geometric mean {mean:.2f}x"
+        )
