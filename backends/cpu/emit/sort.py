@@ -1,0 +1,271 @@
+"""Sorting: a stable merge sort of each line along the sorted dimension, for any number of operands and any comparator.
+
+A line is copied into scratch, one column for each operand. Runs of `_RUN` elements are sorted by insertion, then merged in
+passes that read one half of the scratch and write the other: O(n log n) comparisons, no branch that depends on the data in
+a merge. One tile is one line.
+
+Most comparators say `key(x) < key(y)` for some function of one operand (JAX's for floats makes zeros and NaNs equal to their
+kind, then compares bit patterns). They are found by their structure; the keys become a column of their own, computed once
+for each element instead of at each comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thalweg.backends.cpu.bodies import region_body
+from thalweg.backends.cpu.emit import Group, register
+from thalweg.backends.cpu.emit.scalar import Num, apply, evaluate, from_storage, to_storage
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.graph import Body, ScalarOp, Value
+from thalweg.backends.cpu.kernel import Kernel, function, memref_type, storage_type
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects.mlir import ir
+
+_RUN = 16  # insertion sort is faster than merging below this
+_ALIGN = 64
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A comparator `compare(key(x), key(y))`: the body of `key` on operand `operand`, and the comparing op."""
+
+    operand: int
+    body: Body
+    compare: ScalarOp
+
+
+@register("stablehlo.sort")
+def sort(group: Group, name: str, options: CpuOptions) -> Kernel:
+    """All results of a `stablehlo.sort`."""
+    root = group.root
+    assert root.op is not None
+    dim = ir.IntegerAttr(root.op.attributes["dimension"]).value % max(1, len(root.shape))
+    operands = root.operands[: len(root.peers)]
+    return _Sort(root, dim, region_body(root.op), operands).kernel(name, list(group.stores))
+
+
+class _Sort:
+    """Writes one sort. Columns are scratch buffers: one for each operand, then the keys, where there are any."""
+
+    def __init__(self, root: Value, dim: int, comparator: Body, operands: Sequence[Value]) -> None:
+        self.shape, self.dim = root.shape, dim
+        self.length = root.shape[dim]
+        self.operands = tuple(operands)
+        self.comparator = comparator
+        self.key = find_key(comparator)
+        self.elements = [operand.element for operand in operands]
+        if self.key is not None and self.key.body.ops:
+            self.elements.append(_key_element(self.key))
+        self.w = ScopedWriter()
+
+    def kernel(self, name: str, stores: list[Value]) -> Kernel:
+        w = self.w
+        results = [f"%out{stores.index(p)}" if p in stores else "" for p in stores[0].peers]
+        size = self._allocate()
+        others = [n for d, n in enumerate(self.shape) if d != self.dim]
+        with w.for_("%lo", "%hi", 1) as line:
+            place = [w.ssa(i) for i in w.delinearize(line, others)]
+            self._read(place)
+            columns = self.front
+            if self.length > 1:
+                self._insertion_runs()
+                columns = self._merge_passes()
+            self._write(place, results, columns)
+        named = [(f"%in{k}", operand) for k, operand in enumerate(self.operands)]
+        source = function(
+            name, named, [(f"%out{k}", v) for k, v in enumerate(stores)], w.text(), ("%scratch", size) if size else None
+        )
+        return Kernel(name, source, self.operands, tuple(stores), math.prod(others), size)
+
+    # Columns.
+
+    def _column_type(self, element: str) -> str:
+        # One element more than the line has: merges may look one past the end.
+        return f"memref<{self.length + 1}x{storage_type(element)}>"
+
+    def _allocate(self) -> int:
+        """Name front and back buffers of all columns; the bytes of scratch they take."""
+        offset = 0
+        self.front: list[str] = []
+        self.back: list[str] = []
+        views: list[tuple[list[str], str, int]] = []
+        for buffers in (self.front, self.back):
+            for element in self.elements:
+                views.append((buffers, element, offset))
+                offset += -(-(self.length + 1) * _bytes(element) // _ALIGN) * _ALIGN
+        for buffers, element, start in views:
+            expression = f"memref.view %scratch[{self.w.index(start)}][] : memref<{offset}xi8> to "
+            buffers.append(self.w.op(expression + self._column_type(element)))
+        return offset
+
+    def _load(self, column: int, buffer: str, index: str) -> str:
+        """An element in the form it has in memory."""
+        return self.w.ordered(f"memref.load {buffer}[{index}] : {self._column_type(self.elements[column])}")
+
+    def _store(self, column: int, buffer: str, index: str, raw: str) -> None:
+        self.w.emit(f"memref.store {raw}, {buffer}[{index}] : {self._column_type(self.elements[column])}")
+
+    def _load_all(self, buffers: Sequence[str], index: str) -> list[str]:
+        return [self._load(k, buffer, index) for k, buffer in enumerate(buffers)]
+
+    def _store_all(self, buffers: Sequence[str], index: str, raw: Sequence[str]) -> None:
+        for k, (buffer, value) in enumerate(zip(buffers, raw, strict=True)):
+            self._store(k, buffer, index, value)
+
+    def _less(self, x: Sequence[str], y: Sequence[str]) -> str:
+        """Whether row x of the columns comes before row y."""
+        w = self.w
+        if self.key is not None:
+            column = len(self.operands) if self.key.body.ops else self.key.operand
+            pair = [from_storage(w, row[column], self.elements[column], 1) for row in (x, y)]
+            return apply(w, self.key.compare, pair)[0].name
+        arguments: list[Num] = []
+        for k, operand in enumerate(self.operands):
+            arguments += [from_storage(w, row[k], operand.element, 1) for row in (x, y)]
+        return evaluate(w, self.comparator, arguments)[0].name
+
+    # Steps.
+
+    def _element(self, place: Sequence[str], index: str) -> str:
+        return ", ".join([*place[: self.dim], index, *place[self.dim :]])
+
+    def _read(self, place: Sequence[str]) -> None:
+        w = self.w
+        with w.for_(0, self.length, 1) as i:
+            for k, operand in enumerate(self.operands):
+                raw = w.ordered(f"memref.load %in{k}[{self._element(place, i)}] : {memref_type(operand)}")
+                self._store(k, self.front[k], i, raw)
+                if self.key is not None and self.key.body.ops and k == self.key.operand:
+                    keys = evaluate(w, self.key.body, [from_storage(w, raw, operand.element, 1)])
+                    self._store(len(self.operands), self.front[-1], i, to_storage(w, keys[0]))
+
+    def _write(self, place: Sequence[str], results: Sequence[str], columns: Sequence[str]) -> None:
+        with self.w.for_(0, self.length, 1) as i:
+            for k, result in enumerate(results):
+                if result:
+                    raw = self._load(k, columns[k], i)
+                    kind = memref_type(self.operands[k])
+                    self.w.emit(f"memref.store {raw}, {result}[{self._element(place, i)}] : {kind}")
+
+    def _insertion_runs(self) -> None:
+        """Sort runs of `_RUN` elements in place: each element moves down past the greater ones before it."""
+        w = self.w
+        with w.for_(0, self.length, _RUN) as start:
+            end = w.ssa(w.minimum(w.add(start, _RUN), self.length))
+            with w.for_(w.add(start, 1), end, 1) as i:
+                row = self._load_all(self.front, i)
+                hole, before, at = w.fresh("hole"), w.fresh("j"), w.fresh("j")
+                head = f"{hole} = scf.while ({before} = {i}) : (index) -> index"
+                with w.scope(head, [before], tail=f"}} do {{\n^bb0({at}: index):"):
+                    inside = w.op(f"arith.cmpi sgt, {before}, {start} : index")
+                    previous = w.op(f"arith.subi {before}, {w.index(1)} : index")
+                    safe = w.op(f"arith.select {inside}, {previous}, {before} : index")
+                    less = self._less(row, self._load_all(self.front, safe))
+                    more = w.op(f"arith.andi {inside}, {less} : i1")
+                    w.emit(f"scf.condition({more}) {before} : index")
+                below = w.ordered(f"arith.subi {at}, {w.index(1)} : index")
+                self._store_all(self.front, at, self._load_all(self.front, below))
+                w.emit(f"scf.yield {below} : index\n}}")
+                self._store_all(self.front, hole, row)
+
+    def _merge_passes(self) -> list[str]:
+        """Merge runs pairwise until one is left; the buffers it is in."""
+        passes = max(0, math.ceil(math.log2(self.length / _RUN)))
+        if passes == 0:
+            return self.front
+        w = self.w
+        types = [self._column_type(e) for e in self.elements] * 2 + ["index"]
+        initial = [*self.front, *self.back, w.index(_RUN)]
+        count = len(self.elements)
+        with w.reduction(0, passes, 1, initial, types) as loop:
+            source, target, width = loop.carried[:count], loop.carried[count:-1], loop.carried[-1]
+            double = w.ordered(f"arith.addi {width}, {width} : index")
+            start = w.fresh("start")
+            head = f"scf.for {start} = {w.index(0)} to {w.index(self.length)} step {double}"
+            with w.scope(head, [start]):
+                self._merge(source, target, start, width)
+            loop.next = [*target, *source, double]
+        return loop.results[:count]
+
+    def _merge(self, source: Sequence[str], target: Sequence[str], start: str, width: str) -> None:
+        """The runs [start, start + width) and [start + width, start + 2 width) of `source`, merged into `target`."""
+        w = self.w
+        middle = w.ssa(w.minimum(w.add(start, width), self.length))
+        end = w.ssa(w.minimum(w.add(middle, width), self.length))
+        with w.reduction(start, end, 1, [start, middle], ["index", "index"]) as loop:
+            left, right = loop.carried
+            x, y = self._load_all(source, left), self._load_all(source, right)
+            exhausted = w.op(f"arith.cmpi sge, {left}, {middle} : index")
+            present = w.op(f"arith.cmpi slt, {right}, {end} : index")
+            less = w.op(f"arith.ori {self._less(y, x)}, {exhausted} : i1")
+            take_right = w.op(f"arith.andi {present}, {less} : i1")
+            for k, (a, b) in enumerate(zip(x, y, strict=True)):
+                kind = storage_type(self.elements[k])
+                chosen = w.op(f"arith.select {take_right}, {b}, {a} : {kind}")
+                self._store(k, target[k], loop.index, chosen)
+            step = w.op(f"arith.index_castui {take_right} : i1 to index")
+            next_right = w.op(f"arith.addi {right}, {step} : index")
+            other = w.op(f"arith.subi {w.index(1)}, {step} : index")
+            loop.next = [w.op(f"arith.addi {left}, {other} : index"), next_right]
+
+
+def _bytes(element: str) -> int:
+    return {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1}[element]
+
+
+def _key_element(key: _Key) -> str:
+    last = {index: op.types[0] for op in key.body.ops for index in op.results}
+    return last[key.body.yields[0]]
+
+
+def find_key(comparator: Body) -> _Key | None:
+    """The key function of a comparator that compares the same function of both rows, or None.
+
+    Example:
+        `(x, y): a = neg x; b = neg y; return a < b` has operand 0, the body `neg` and the op `<`.
+    """
+    producers = {index: op for op in comparator.ops for index in op.results}
+    compare = producers.get(comparator.yields[0])
+    if compare is None or compare.name not in ("arith.cmpf", "arith.cmpi"):
+        return None
+    left, right = (_slice(index, producers, len(comparator.arguments)) for index in compare.operands)
+    if left is None or right is None or left[0] % 2 or right[0] != left[0] + 1 or left[1] != right[1]:
+        return None
+    argument, _, ops = left
+    numbers = {argument: 0}
+    renamed = []
+    for op in ops:
+        for index in op.results:
+            numbers[index] = len(numbers)
+        operands = tuple(numbers[i] for i in op.operands)
+        results = tuple(numbers[i] for i in op.results)
+        renamed.append(ScalarOp(op.name, operands, results, op.types, op.attributes))
+    body = Body((comparator.arguments[argument],), tuple(renamed), (numbers[compare.operands[0]],))
+    return _Key(argument // 2, body, compare)
+
+
+def _slice(
+    index: int, producers: dict[int, ScalarOp], arguments: int
+) -> tuple[int, str, tuple[ScalarOp, ...]] | None:
+    """What computes a scalar: the only argument it depends on, the expression as text, and its ops in order."""
+    used: set[int] = set()
+    ops: dict[tuple[int, ...], ScalarOp] = {}
+
+    def text(at: int) -> str | None:
+        if at < arguments:
+            used.add(at)
+            return "x"
+        op = producers.get(at)
+        if op is None or op.regions or op.tensor is not None:
+            return None
+        parts = [text(operand) for operand in op.operands]
+        if any(part is None for part in parts):
+            return None
+        ops.setdefault(op.results, op)
+        return f"{op.name}{{{op.attributes}}}:{op.types}({', '.join(str(p) for p in parts)})"
+
+    expression = text(index)
+    return (used.pop(), expression, tuple(ops.values())) if expression is not None and len(used) == 1 else None
