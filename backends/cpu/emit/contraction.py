@@ -1,6 +1,6 @@
 """Kernels for sums of products: matrix products of any orientation, rank and batch, convolutions, and their gradients.
 
-    value -> contraction (loops with strides) -> nest (roles of the loops) -> schedule (tiles, order, packing) -> text
+value -> contraction (loops with strides) -> nest (roles of the loops) -> schedule (tiles, order, packing) -> text
 """
 
 from __future__ import annotations

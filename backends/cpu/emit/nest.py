@@ -135,8 +135,12 @@ def classify(contraction: Contraction, lanes: int, plain: bool) -> Nest:
         parallel, sums = [_swap(a) for a in parallel], [_swap(a) for a in sums]
     lane = parallel.pop() if parallel else Fused(1, 0, 0, 1)
     columns = [lane]
-    while parallel and not parallel[-1].lhs and not lane.lhs and _adjacent(parallel[-1], columns[0]) and (
-        plain or lane.extent % lanes == 0
+    while (
+        parallel
+        and not parallel[-1].lhs
+        and not lane.lhs
+        and _adjacent(parallel[-1], columns[0])
+        and (plain or lane.extent % lanes == 0)
     ):
         columns.insert(0, parallel.pop())
     rows = [a for a in parallel if not a.rhs]

@@ -1,0 +1,215 @@
+"""Sums of products against NumPy's einsum in higher precision: shapes, orientations, dtypes, machines, schedules."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from thalweg.backends.cpu.emit.blocking import Schedule
+from thalweg.backends.cpu.emit.contraction import generate
+from thalweg.backends.cpu.emit.finishing import Element
+from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, strides
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.jit import Code, compile_llvm, to_llvm_ir
+from thalweg.backends.cpu.machine import Machine, machine
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects import context
+
+NUMPY = {
+    "f32": np.float32,
+    "f64": np.float64,
+    "f16": np.float16,
+    "bf16": ml_dtypes.bfloat16,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+    "i64": np.int64,
+}
+TOLERANCE = {"f32": 1e-5, "f64": 1e-14, "f16": 1e-3, "bf16": 8e-3}
+OPTIONS = CpuOptions(threads=1)
+HOST = machine(OPTIONS)
+
+
+def einsum(spec: str, lhs: Sequence[int], rhs: Sequence[int], dtype: str, out: str) -> Contraction:
+    """The contraction of an einsum with two operands."""
+    (left, right), result = spec.split("->")[0].split(","), spec.split("->")[1]
+    extents = dict(zip(left, lhs, strict=True)) | dict(zip(right, rhs, strict=True))
+
+    def moves(letters: str) -> dict[str, int]:
+        return dict(zip(letters, strides(tuple(extents[c] for c in letters)), strict=True))
+
+    axes = tuple(
+        Axis(n, moves(left).get(c, 0), moves(right).get(c, 0), result.index(c) if c in result else None)
+        for c, n in extents.items()
+    )
+    shape = tuple(extents[c] for c in result)
+    return Contraction(axes, Buffer("%a", tuple(lhs), dtype), Buffer("%b", tuple(rhs), dtype), Buffer("%c", shape, out))
+
+
+def run(
+    spec: Contraction,
+    arrays: Sequence[np.ndarray],
+    target: Machine = HOST,
+    schedule: Schedule | None = None,
+    epilogue_on: bool = False,
+    pieces: int = 1,
+) -> np.ndarray:
+    """Compile and run in `pieces` calls; with `epilogue_on` the stored value is twice the sum."""
+    w = ScopedWriter()
+
+    def double(element: Element) -> None:
+        number, kind = element.number, element.number.type
+        add = "addi" if number.element[0] == "i" else "addf"
+        twice = w.op(f"arith.{add} {number.name}, {number.name} : {kind}")
+        at = f"%c[{', '.join(w.ssa(p) for p in element.place)}] : {spec.out.memref}"
+        if number.lanes == 1:
+            w.emit(f"memref.store {twice}, {at}")
+        elif element.mask:
+            where, memref = at.split(" : ")
+            w.emit(f"vector.maskedstore {where}, {element.mask}, {twice} : {memref}, vector<{number.lanes}xi1>, {kind}")
+        else:
+            w.emit(f"vector.store {twice}, {at}, {kind}")
+
+    code = generate(spec, target, double if epilogue_on else None, 1, schedule, w)
+    parameters = [f"{b.name}: {b.memref}" for b in (spec.lhs, spec.rhs, spec.out)]
+    parameters += [f"%scratch: memref<{code.scratch}xi8>"] if code.scratch else []
+    source = f"func.func @f({', '.join([*parameters, '%lo: index', '%hi: index'])}) {{\n{code.body}\nreturn\n}}"
+    with context.entered():
+        text = to_llvm_ir(source)
+    native = Code(compile_llvm(text, OPTIONS).object_code, OPTIONS)
+    out = np.full(spec.out.shape, 77, NUMPY[spec.out.dtype])
+    buffers = [*arrays, out, *([np.zeros(code.scratch, np.uint8)] if code.scratch else [])]
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(buffers), ctypes.c_int64, ctypes.c_int64)
+    call = function(native.address("f"))
+    edges = [code.tiles * piece // pieces for piece in range(pieces + 1)]
+    for low, high in itertools.pairwise(edges):
+        call(*[b.ctypes.data for b in buffers], low, high)
+    return out
+
+
+def check(spec: str, lhs: Sequence[int], rhs: Sequence[int], dtype: str = "f32", out: str = "", **how: Any) -> None:
+    """Compare with einsum in f64 or i64."""
+    out = out or dtype
+    rng = np.random.default_rng(1)
+    wide = np.int64 if dtype[0] == "i" else np.float64
+    drawn = [rng.integers(-9, 9, s) if wide is np.int64 else rng.standard_normal(s) for s in (lhs, rhs)]
+    arrays = [np.asarray(a).astype(NUMPY[dtype]) for a in drawn]
+    expected = np.einsum(spec, *[a.astype(wide) for a in arrays])
+    if how.get("epilogue_on"):
+        expected = expected * 2
+    result = run(einsum(spec, lhs, rhs, dtype, out), arrays, **how)
+    if wide is np.int64:
+        np.testing.assert_array_equal(result, expected.astype(NUMPY[out]))
+    else:
+        scale = max(1.0, float(np.abs(expected).max()))
+        np.testing.assert_allclose(result.astype(np.float64) / scale, expected / scale, rtol=0, atol=TOLERANCE[out])
+
+
+ORIENTATIONS = ["mk,kn->mn", "mk,nk->mn", "km,kn->mn", "km,nk->mn", "mk,kn->nm"]
+
+
+def operand_shapes(spec: str, m: int, n: int, k: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    extents = {"m": m, "n": n, "k": k}
+    left, right = spec.split("->")[0].split(",")
+    return tuple(extents[c] for c in left), tuple(extents[c] for c in right)
+
+
+@pytest.mark.parametrize("spec", ORIENTATIONS)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (13, 50, 17), (64, 48, 32), (100, 101, 300)])
+def test_orientations_and_odd_sizes(spec: str, sizes: tuple[int, int, int]) -> None:
+    check(spec, *operand_shapes(spec, *sizes))
+
+
+@pytest.mark.parametrize(
+    ("spec", "lhs", "rhs"),
+    [
+        ("bmk,bkn->bmn", (3, 33, 50), (3, 50, 70)),
+        ("bmk,bnk->bmn", (3, 33, 50), (3, 70, 50)),
+        ("bthd,bshd->bhts", (2, 20, 3, 16), (2, 24, 3, 16)),
+        ("bhts,bshd->bthd", (2, 3, 20, 24), (2, 24, 3, 16)),
+        ("ack,kbd->abcd", (5, 6, 7), (7, 3, 4)),
+        ("mjk,njk->mn", (3, 5, 33), (50, 5, 33)),
+        ("abm,abn->abmn", (2, 3, 5), (2, 3, 40)),
+        ("mk,k->m", (33, 50), (50,)),
+        ("k,kn->n", (50,), (50, 33)),
+        ("k,k->", (5000,), (5000,)),
+        ("m,n->mn", (50,), (30,)),
+        ("bc,bc->bc", (5, 40), (5, 40)),
+        (",->", (), ()),
+    ],
+)
+@pytest.mark.parametrize("epilogue_on", [False, True])
+def test_ranks_and_batches(spec: str, lhs: tuple[int, ...], rhs: tuple[int, ...], epilogue_on: bool) -> None:
+    check(spec, lhs, rhs, epilogue_on=epilogue_on)
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f16", "bf16", "i8", "i16", "i32", "i64"])
+@pytest.mark.parametrize("spec", ["mk,kn->mn", "mk,nk->mn", "km,kn->mn"])
+def test_dtypes(dtype: str, spec: str) -> None:
+    check(spec, *operand_shapes(spec, 40, 50, 37), dtype)
+
+
+@pytest.mark.parametrize(("dtype", "out"), [("i8", "i32"), ("bf16", "f32"), ("f16", "f32"), ("f32", "f64")])
+def test_wider_results(dtype: str, out: str) -> None:
+    check("mk,nk->mn", (9, 40), (30, 40), dtype, out)
+    check("mk,kn->mn", (9, 40), (40, 30), dtype, out)
+
+
+@pytest.mark.parametrize("epilogue_on", [False, True])
+@pytest.mark.parametrize("spec", ["mk,kn->mn", "mk,nk->mn", "km,kn->mn"])
+def test_long_sums_take_several_passes(spec: str, epilogue_on: bool) -> None:
+    check(spec, *operand_shapes(spec, 33, 70, 5000), epilogue_on=epilogue_on)
+
+
+@pytest.mark.parametrize("epilogue_on", [False, True])
+@pytest.mark.parametrize("order", ["panels", "rows"])
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("block", [64, 30])
+def test_schedules(order: str, pack: bool, block: int, epilogue_on: bool) -> None:
+    lanes = HOST.lanes("f32")
+    panels = order == "panels"
+    schedule = Schedule(5, 2, lanes, "panels" if panels else "rows", pack, pack and panels, block)
+    for sizes in ((5, 2 * lanes, 64), (23, 5 * lanes + 3, 64)):
+        check("km,kn->mn", *operand_shapes("km,kn->mn", *sizes), schedule=schedule, epilogue_on=epilogue_on)
+
+
+@pytest.mark.parametrize("target", [Machine(256, 16), Machine(128, 32), Machine(128, 16)])
+@pytest.mark.parametrize("spec", ORIENTATIONS)
+def test_narrower_machines(target: Machine, spec: str) -> None:
+    check(spec, *operand_shapes(spec, 23, 50, 37), target=target)
+
+
+@pytest.mark.parametrize("pieces", [2, 5])
+def test_tiles_are_independent(pieces: int) -> None:
+    check("mk,kn->mn", (30, 20), (20, 170), pieces=pieces)
+    check("bmk,bnk->bmn", (4, 30, 20), (4, 50, 20), pieces=pieces)
+    check("km,kn->mn", (20, 130), (20, 30), pieces=pieces)
+
+
+def test_unsigned_bytes_are_widened_without_sign() -> None:
+    spec = einsum("mk,kn->mn", (3, 4), (4, 5), "i8", "i32")
+    unsigned = Contraction(
+        spec.axes, Buffer("%a", (3, 4), "i8", signed=False), Buffer("%b", (4, 5), "i8", signed=False), spec.out
+    )
+    a, b = np.full((3, 4), 200, np.uint8), np.full((4, 5), 255, np.uint8)
+    np.testing.assert_array_equal(run(unsigned, (a, b)), a.astype(np.int32) @ b.astype(np.int32))
+
+
+def test_strided_windows_are_contractions_too() -> None:
+    """A 1-D convolution with stride 2 and dilation 3, and one with the kernel reversed (a negative stride)."""
+    rng = np.random.default_rng(0)
+    x, k = rng.standard_normal((40, 3)).astype(np.float32), rng.standard_normal((5, 3, 20)).astype(np.float32)
+    image, out = Buffer("%a", (40, 3), "f32"), Buffer("%c", (14, 20), "f32")
+    axes = (Axis(14, 2 * 3, 0, 0), Axis(20, 0, 1, 1), Axis(5, 3 * 3, 60), Axis(3, 1, 20))
+    spec = Contraction(axes, image, Buffer("%b", (5, 3, 20), "f32"), out)
+    windows = np.stack([x[2 * o + 3 * np.arange(5)] for o in range(14)])
+    np.testing.assert_allclose(run(spec, (x, k)), np.einsum("owc,wcn->on", windows, k), rtol=1e-4, atol=1e-4)
+    back = (Axis(14, 2 * 3, 0, 0), Axis(20, 0, 1, 1), Axis(5, 3 * 3, -60), Axis(3, 1, 20))
+    spec = Contraction(back, image, Buffer("%b", (5, 3, 20), "f32", 240), out)
+    np.testing.assert_allclose(run(spec, (x, k)), np.einsum("owc,wcn->on", windows, k[::-1]), rtol=1e-4, atol=1e-4)
