@@ -1,0 +1,273 @@
+"""The thread pool, in LLVM IR: the same text runs in the JIT and is linked into exported libraries.
+
+`void tw_parallel_for(ptr function, ptr argument, i32 tasks)` calls `function(i64 task, ptr argument)` for every task
+and returns when all are done. The caller takes part, so that it may finish alone if no worker is awake.
+
+How tasks are handed out. `@ticket` holds a generation and the number of the next task. While a new job is written down
+the generation is odd (closed); then the even generation opens it. A thread reads the ticket, then the job, and takes the
+task by compare-and-swap of the ticket: if that succeeds, the generation was open all the time and what it read of the
+job was whole. Idle workers spin for a while, then sleep on a futex. One job runs at a time; a second caller finds the
+pool busy and does its tasks itself. Workers never end, and the memory of this code is never freed: a sleeping thread
+returns into it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import threading
+from functools import cache
+
+from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.options import CpuOptions
+
+PARALLEL_FOR = "tw_parallel_for"
+MAX_WORKERS = 255
+_SPIN = 4000  # pauses before a worker sleeps: a few hundred microseconds
+_PATIENCE = 2000  # pauses before a caller gives its processor to the worker that it waits for
+
+
+def pool_ir(system: str = "", processor: str = "") -> str:
+    """The pool as LLVM IR for an operating system and processor, as `platform` names them; by default, this machine's.
+
+    It needs `pthread_create`, `pthread_detach`, `sched_yield` and, on Linux, `syscall` from the C library.
+
+    Raises:
+        ValueError: a system without a known way to let a thread wait on a word of memory.
+    """
+    system, processor = system or platform.system(), (processor or platform.machine()).lower()
+    arm = processor in ("aarch64", "arm64")
+    if system == "Linux" and (arm or processor in ("x86_64", "amd64")):
+        wait = _LINUX_WAIT.format(number=98 if arm else 202)
+    elif system == "Darwin":
+        wait = _DARWIN_WAIT
+    else:
+        raise ValueError(f"the thread pool knows no wait on {system} {processor}; compile with threads=1.")
+    pause = _ARM_PAUSE if arm else _X86_PAUSE
+    return _POOL.replace("SPIN", str(_SPIN)).replace("PATIENCE", str(_PATIENCE)) + wait + pause
+
+
+class _Pool:
+    """The process's pool. Its code stays in memory for ever."""
+
+    def __init__(self) -> None:
+        options = CpuOptions(threads=1)
+        code = Code(compile_llvm(pool_ir(), options).object_code, options)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))  # not freed at exit either: workers sleep inside
+        self.parallel_for = code.address(PARALLEL_FOR)
+        self._start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(code.address("tw_pool_start"))
+        self._lock = threading.Lock()
+        self._workers = 0
+
+    def ensure(self, workers: int) -> None:
+        """Start workers until there are as many."""
+        with self._lock:
+            missing = min(workers, MAX_WORKERS) - self._workers
+            if missing > 0:
+                self._workers += self._start(missing)
+
+
+@cache
+def _pool() -> _Pool:
+    return _Pool()
+
+
+def parallel_for_address(threads: int) -> int:
+    """The address of `tw_parallel_for`, with enough workers running that `threads` threads, the caller's too, take part.
+
+    Example:
+        >>> parallel_for_address(1) != 0
+        True
+    """
+    pool = _pool()
+    pool.ensure(threads - 1)
+    return pool.parallel_for
+
+
+_POOL = """
+@ticket = internal global i64 0, align 64     ; generation << 32 | next task; an odd generation is closed
+@done = internal global i32 0, align 64       ; finished tasks of this generation
+@seq = internal global i32 0, align 64        ; what sleeping workers wait on
+@sleepers = internal global i32 0, align 64
+@busy = internal global i32 0, align 64       ; is a job running?
+@function = internal global ptr null, align 64
+@argument = internal global ptr null
+@tasks = internal global i32 0
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(ptr)
+declare i32 @sched_yield()
+
+; Do tasks of the open job until none is left. Was there any?
+define internal i1 @drain() {
+entry:
+  br label %look
+look:
+  %did = phi i1 [ false, %entry ], [ true, %run ], [ %did, %try ]
+  %seen = load atomic i64, ptr @ticket seq_cst, align 8
+  %generation = lshr i64 %seen, 32
+  %closed = trunc i64 %generation to i1
+  br i1 %closed, label %out, label %open
+open:
+  %f = load atomic ptr, ptr @function monotonic, align 8
+  %a = load atomic ptr, ptr @argument monotonic, align 8
+  %n = load atomic i32, ptr @tasks monotonic, align 4
+  %next = trunc i64 %seen to i32
+  %left = icmp ult i32 %next, %n
+  br i1 %left, label %try, label %out
+try:
+  %following = add i64 %seen, 1
+  %swap = cmpxchg ptr @ticket, i64 %seen, i64 %following seq_cst seq_cst
+  %mine = extractvalue { i64, i1 } %swap, 1
+  br i1 %mine, label %run, label %look
+run:
+  %task = zext i32 %next to i64
+  call void %f(i64 %task, ptr %a)
+  %count = atomicrmw add ptr @done, i32 1 release
+  br label %look
+out:
+  ret i1 %did
+}
+
+define internal ptr @worker(ptr %unused) {
+entry:
+  br label %top
+top:
+  %idle = phi i32 [ 0, %entry ], [ 0, %top ], [ %more, %spin ], [ 0, %sleep ]
+  %now = load atomic i32, ptr @seq seq_cst, align 4
+  %did = call i1 @drain()
+  br i1 %did, label %top, label %spin
+spin:
+  call void @pause()
+  %more = add i32 %idle, 1
+  %again = icmp ult i32 %more, SPIN
+  br i1 %again, label %top, label %sleep
+sleep:
+  %o = atomicrmw add ptr @sleepers, i32 1 seq_cst
+  call void @wait(ptr @seq, i32 %now)
+  %p = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  br label %top
+}
+
+; Start n workers; how many could be started.
+define i32 @tw_pool_start(i32 %n) {
+entry:
+  %thread = alloca ptr
+  br label %check
+check:
+  %i = phi i32 [ 0, %entry ], [ %next, %started ]
+  %more = icmp slt i32 %i, %n
+  br i1 %more, label %start, label %out
+start:
+  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %failed = icmp ne i32 %error, 0
+  br i1 %failed, label %out, label %started
+started:
+  %handle = load ptr, ptr %thread
+  %ignored = call i32 @pthread_detach(ptr %handle)
+  %next = add i32 %i, 1
+  br label %check
+out:
+  ret i32 %i
+}
+
+define void @tw_parallel_for(ptr %f, ptr %a, i32 %n) {
+entry:
+  %lock = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
+  %free = extractvalue { i32, i1 } %lock, 1
+  br i1 %free, label %post, label %alone
+alone:
+  %i = phi i32 [ 0, %entry ], [ %j, %step ]
+  %more = icmp ult i32 %i, %n
+  br i1 %more, label %step, label %out
+step:
+  %task = zext i32 %i to i64
+  call void %f(i64 %task, ptr %a)
+  %j = add i32 %i, 1
+  br label %alone
+post:
+  %seen = load atomic i64, ptr @ticket monotonic, align 8
+  %generation = lshr i64 %seen, 32
+  %odd = add i64 %generation, 1
+  %shut = shl i64 %odd, 32
+  %old = atomicrmw xchg ptr @ticket, i64 %shut seq_cst
+  store atomic ptr %f, ptr @function monotonic, align 8
+  store atomic ptr %a, ptr @argument monotonic, align 8
+  store atomic i32 %n, ptr @tasks monotonic, align 4
+  store atomic i32 0, ptr @done monotonic, align 4
+  %even = add i64 %generation, 2
+  %open = shl i64 %even, 32
+  %old2 = atomicrmw xchg ptr @ticket, i64 %open seq_cst
+  %o = atomicrmw add ptr @seq, i32 1 seq_cst
+  %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
+  %any = icmp ne i32 %asleep, 0
+  br i1 %any, label %rouse, label %run
+rouse:
+  call void @wake(ptr @seq)
+  br label %run
+run:
+  %did = call i1 @drain()
+  br label %join
+join:
+  %waited = phi i32 [ 0, %run ], [ %w, %pausing ], [ 0, %yielding ]
+  %d = load atomic i32, ptr @done acquire, align 4
+  %all = icmp eq i32 %d, %n
+  br i1 %all, label %unlock, label %pausing
+pausing:
+  call void @pause()
+  %w = add i32 %waited, 1
+  %long = icmp ugt i32 %w, PATIENCE
+  br i1 %long, label %yielding, label %join
+yielding:
+  %y = call i32 @sched_yield()
+  br label %join
+unlock:
+  store atomic i32 0, ptr @busy release, align 4
+  br label %out
+out:
+  ret void
+}
+"""
+
+# futex(address, FUTEX_WAIT_PRIVATE = 128 | FUTEX_WAKE_PRIVATE = 129, value or count, no timeout)
+_LINUX_WAIT = """
+declare i64 @syscall(i64, ...)
+define internal void @wait(ptr %address, i32 %value) {{
+  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %address, i64 128, i32 %value, ptr null, ptr null, i64 0)
+  ret void
+}}
+define internal void @wake(ptr %address) {{
+  %r = call i64 (i64, ...) @syscall(i64 {number}, ptr %address, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  ret void
+}}
+"""
+
+# UL_COMPARE_AND_WAIT = 1, ULF_WAKE_ALL = 0x100
+_DARWIN_WAIT = """
+declare i32 @__ulock_wait(i32, ptr, i64, i32)
+declare i32 @__ulock_wake(i32, ptr, i64)
+define internal void @wait(ptr %address, i32 %value) {
+  %wide = zext i32 %value to i64
+  %r = call i32 @__ulock_wait(i32 1, ptr %address, i64 %wide, i32 0)
+  ret void
+}
+define internal void @wake(ptr %address) {
+  %r = call i32 @__ulock_wake(i32 257, ptr %address, i64 0)
+  ret void
+}
+"""
+
+_X86_PAUSE = """
+declare void @llvm.x86.sse2.pause()
+define internal void @pause() alwaysinline {
+  call void @llvm.x86.sse2.pause()
+  ret void
+}
+"""
+
+_ARM_PAUSE = """
+declare void @llvm.aarch64.hint(i32)
+define internal void @pause() alwaysinline {
+  call void @llvm.aarch64.hint(i32 1)
+  ret void
+}
+"""

@@ -1,0 +1,91 @@
+"""The thread pool: every task once, from many callers at a time, and in a forked child."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address, pool_ir
+
+COUNT = """
+define void @count(i64 %task, ptr %counts) {
+  %at = getelementptr i64, ptr %counts, i64 %task
+  %old = atomicrmw add ptr %at, i64 1 seq_cst
+  ret void
+}
+define void @many(ptr %pool, ptr %f, ptr %a, i32 %n, i32 %times) {
+entry:
+  br label %loop
+loop:
+  %i = phi i32 [ 0, %entry ], [ %j, %loop ]
+  call void %pool(ptr %f, ptr %a, i32 %n)
+  %j = add i32 %i, 1
+  %more = icmp slt i32 %j, %times
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+"""
+
+
+class Counter:
+    """Native code that dispatches jobs which count their tasks."""
+
+    def __init__(self, threads: int) -> None:
+        options = CpuOptions(threads=1)
+        self.code = Code(compile_llvm(COUNT, options).object_code, options)
+        self.pool = parallel_for_address(threads)
+        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 2
+        self.many = ctypes.CFUNCTYPE(None, *kinds)(self.code.address("many"))
+
+    def run(self, tasks: int, times: int) -> np.ndarray:
+        counts = np.zeros(max(tasks, 1), np.int64)
+        self.many(self.pool, self.code.address("count"), counts.ctypes.data, tasks, times)
+        return counts
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2, 7, 64])
+def test_every_task_runs_once(tasks: int) -> None:
+    assert (Counter(3).run(tasks, 2000)[:tasks] == 2000).all()
+
+
+@pytest.mark.timeout(60)
+def test_callers_on_several_threads_do_not_disturb_each_other() -> None:
+    counter = Counter(3)
+    results: list[np.ndarray] = []
+    callers = [threading.Thread(target=lambda: results.append(counter.run(5, 3000))) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(results) == 4
+    assert all((counts == 3000).all() for counts in results)
+
+
+@pytest.mark.timeout(60)
+def test_a_forked_child_works_alone() -> None:
+    counter = Counter(2)
+    assert (counter.run(4, 10) == 10).all()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (counter.run(4, 10) == 10).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(("system", "processor"), [("Linux", "aarch64"), ("Linux", "x86_64"), ("Darwin", "arm64")])
+def test_other_platforms_have_a_text(system: str, processor: str) -> None:
+    text = pool_ir(system, processor)
+    assert f"define void @{PARALLEL_FOR}(" in text
+    assert "define internal void @wait(" in text
+    assert "define internal void @pause(" in text
+
+
+def test_a_system_without_a_wait_is_an_error() -> None:
+    with pytest.raises(ValueError, match="threads=1"):
+        pool_ir("Plan9", "x86_64")
