@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import AttrKind, OpDef
-from thalweg.dialects.types import DType, TensorType, as_dtype, dtype_from_mlir
+from thalweg.dialects.types import DType, TensorType, as_dtype, bfloat16, dtype_from_mlir
 
 
 def element_type(dtype: DType) -> ir.Type:
@@ -34,12 +35,6 @@ def array_attribute(array: np.ndarray) -> ir.Attribute:
         return ir.DenseElementsAttr.get_splat(
             ir.RankedTensorType.get(array.shape, element), _zero_attribute(dtype, element)
         )
-    if dtype.kind == "b":
-        packed = np.packbits(array.reshape(-1), bitorder="little")
-        if array.size == 1 or array.all() or not array.any():
-            splat = ir.BoolAttr.get(bool(array.reshape(-1)[0]))
-            return ir.DenseElementsAttr.get_splat(ir.RankedTensorType.get(array.shape, element), splat)
-        return ir.DenseElementsAttr.get(packed, shape=array.shape, type=element)
     if dtype.name == "bfloat16":
         return ir.DenseElementsAttr.get(array.view(np.uint16), shape=array.shape, type=element)
     return ir.DenseElementsAttr.get(array, shape=array.shape, type=element)
@@ -64,8 +59,21 @@ def array_value(attribute: ir.Attribute) -> np.ndarray:
         number = int(ir.BoolAttr(scalar).value) if dtype.kind == "b" else ir.IntegerAttr(scalar).value
         return np.full(shape, np.array(number).astype(dtype.numpy), dtype.numpy)
     if dtype.name == "bfloat16":
-        return np.array([float(x) for x in ir.DenseFPElementsAttr(attribute)], dtype.numpy).reshape(shape)
+        return _bfloat16_bits(str(attribute)).view(dtype.numpy).reshape(shape)
     return np.array(dense).astype(dtype.numpy).reshape(shape)
+
+
+def _bfloat16_bits(text: str) -> np.ndarray:
+    """The elements of a printed dense attribute of bf16, which the bindings can write but not read.
+
+    Many elements print as one hexadecimal string, few as numbers; infinities and NaN as their bits.
+    """
+    body = text[len("dense<") : text.rindex("> : ")]
+    if body.startswith('"0x'):
+        return np.frombuffer(bytes.fromhex(body[3:-1]), np.uint16)
+    tokens = re.findall(r"[^\[\],\s]+", body)
+    bits = [int(t, 16) if "x" in t else int(np.array(float(t), bfloat16.numpy).view(np.uint16)) for t in tokens]
+    return np.array(bits, np.uint16)
 
 
 def encode(kind: AttrKind, value: Any) -> ir.Attribute:
