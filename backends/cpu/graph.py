@@ -3,6 +3,7 @@
 A `Value` is one tensor (or scalar) of the program. Its `kind` says how it comes about:
 
     arg          an argument of the block (of the function, of a loop's region)
+    empty        a tensor whose elements are never read (the target of the first insert of a concatenation)
     constant     known numbers; `attribute` holds the dense attribute, `splat` its text where all elements are equal
     map          every element from elements of the operands at affine places: elementwise, broadcast, transpose, iota, gather
     reshape      the same elements in row-major order under another shape
@@ -82,7 +83,8 @@ class Generic:
     """A `linalg.generic`: loops, where each operand is read, and the scalar body.
 
     The value's operands are: `inputs` tensors read through `maps`, then one initial value for each result (a constant
-    for most reductions), then the captured tensors that `tensor.extract` reads, then captured scalars.
+    for most reductions; maps have none), then the captured tensors that `tensor.extract` reads, then captured scalars.
+    The body's arguments are the inputs' elements, then the initial or running values of the results.
     """
 
     extents: tuple[int, ...]  # of the loops

@@ -37,6 +37,12 @@ class Kernel:
     scratch: int = 0  # bytes for each thread
     updates: tuple[tuple[int, Value], ...] = ()  # (index of the result, the value it starts from)
     inplace: tuple[tuple[int, int], ...] = ()  # (index of the result, index of the operand)
+    types: tuple[str, ...] = ()  # memref types of operands and results, where they are not `memref_type` of the values
+
+    @property
+    def buffer_types(self) -> tuple[str, ...]:
+        """The memref types of the operands' and results' parameters."""
+        return self.types or tuple(memref_type(value) for value in (*self.operands, *self.results))
 
 
 def storage_type(element: str) -> str:
@@ -51,17 +57,19 @@ def memref_type(value: Value) -> str:
 
 def function(
     name: str,
-    operands: Sequence[tuple[str, Value]],
-    results: Sequence[tuple[str, Value]],
+    operands: Sequence[tuple[str, Value | str]],
+    results: Sequence[tuple[str, Value | str]],
     body: str,
     scratch: tuple[str, int] | None = None,
 ) -> str:
-    """The text of a kernel's function from (SSA name, value) pairs; `%lo` and `%hi` are in scope of the body.
+    """The text of a kernel's function from (SSA name, value or memref type) pairs; `body` may use `%lo` and `%hi`.
 
     Args:
         scratch: the SSA name of the scratch buffer and its bytes, where there is one.
     """
-    parameters = [f"{ssa}: {memref_type(value)}" for ssa, value in (*operands, *results)]
+    parameters = [
+        f"{ssa}: {value if isinstance(value, str) else memref_type(value)}" for ssa, value in (*operands, *results)
+    ]
     if scratch is not None:
         parameters.append(f"{scratch[0]}: memref<{scratch[1]}xi8>")
     parameters += ["%lo: index", "%hi: index"]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class CpuOptions:
             raise ValueError(f"CpuOptions: opt_level is {self.opt_level}, but must be 0, 1, 2 or 3.")
         if self.threads < 0:
             raise ValueError(f"CpuOptions: threads is {self.threads}, but must be 0 (all cores) or more.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as `CpuOptions(**fields)` takes them."""
+        return dataclasses.asdict(self)
 
     def key(self) -> str:
         """A short digest for cache keys; equal for equal options on equal machines."""

@@ -1,0 +1,136 @@
+"""The CPU backend: StableHLO in, native code out.
+
+    legalize   StableHLO -> linalg on tensors         legalize.py
+    read       linalg -> value graph                  read.py
+    form       values -> kernels                      fusion.py, emit/
+    plan       values -> buffers                      plan.py
+    step       kernels -> one function in MLIR        step.py
+    lower      MLIR -> LLVM IR                        jit.py
+    compile    LLVM IR -> object code                 jit.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
+from thalweg.backends.cpu.fusion import form
+from thalweg.backends.cpu.jit import compile_llvm, to_llvm_ir
+from thalweg.backends.cpu.legalize import legalize
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.plan import Plan
+from thalweg.backends.cpu.read import read_function
+from thalweg.backends.cpu.step import StepWriter
+from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import TensorType, dtype_from_mlir
+
+
+def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> Executable:
+    """Compile the function `main` of a StableHLO module with static shapes. The module is not changed.
+
+    Raises:
+        LoweringError: an op, a type or a shape that the backend cannot compile.
+    """
+    options = options or CpuOptions()
+    with module.context, ir.Location.unknown(module.context):
+        lowered = _lower(module, options)
+    return Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options)
+
+
+def stages(module: ir.Module, options: CpuOptions | None = None) -> dict[str, str]:
+    """The text of each stage: 'linalg', 'kernels', 'llvm' (optimised) and 'asm'."""
+    options = options or CpuOptions()
+    with module.context, ir.Location.unknown(module.context):
+        lowered = _lower(module, options)
+    native = compile_llvm(lowered.llvm, options, keep_texts=True)
+    return {"linalg": lowered.linalg, "kernels": lowered.kernels, "llvm": native.llvm, "asm": native.assembly}
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    signature: Signature
+    linalg_op: ir.Operation
+    kernels: str
+    llvm: str
+
+    @property
+    def linalg(self) -> str:
+        return str(self.linalg_op)
+
+
+def _lower(module: ir.Module, options: CpuOptions) -> _Lowered:
+    """All stages up to LLVM IR."""
+    linalg = legalize(module)
+    function = main_function(linalg)
+    aliases = aliases_of(function)
+    program = form(read_function(function), options)
+    plan = Plan(program, aliases, options.worker_count())
+    step = StepWriter(program, plan, aliases).text()
+    kernels = "module {\n" + "".join(kernel.source for kernel in program.kernels()) + step + "}\n"
+    inputs, outputs = signature_types(function)
+    signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
+    pointers = len(inputs) + len(outputs) - len(aliases) + 1
+    return _Lowered(signature, linalg, kernels, to_llvm_ir(kernels) + entry(pointers))
+
+
+def main_function(module: ir.Operation) -> ir.Operation:
+    """The function `main`, or the only public one.
+
+    Raises:
+        LoweringError: there is none.
+    """
+    functions = [view.operation for view in module.regions[0].blocks[0].operations if view.operation.name == "func.func"]
+    for function in functions:
+        if ir.StringAttr(function.attributes["sym_name"]).value == "main":
+            return function
+    if len(functions) != 1:
+        raise LoweringError("the module has no function 'main'. Name the function to compile 'main'.")
+    return functions[0]
+
+
+def aliases_of(function: ir.Operation) -> dict[int, int]:
+    """Result number -> argument number, from the `tw.alias` attributes of the arguments.
+
+    Raises:
+        LoweringError: an alias that names no result, a result of another type, or one that is taken.
+    """
+    if "arg_attrs" not in function.attributes:
+        return {}
+    kind = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
+    aliases: dict[int, int] = {}
+    for argument, attributes in enumerate(ir.ArrayAttr(function.attributes["arg_attrs"])):
+        attributes = ir.DictAttr(attributes)
+        if "tw.alias" not in attributes:
+            continue
+        result = ir.IntegerAttr(attributes["tw.alias"]).value
+        if result not in range(len(kind.results)) or result in aliases or kind.results[result] != kind.inputs[argument]:
+            raise LoweringError(
+                f"argument {argument} ({kind.inputs[argument]}) has tw.alias = {result}, which is not a result of the "
+                "same type that no other argument aliases."
+            )
+        aliases[result] = argument
+    return aliases
+
+
+def signature_types(function: ir.Operation) -> tuple[tuple[TensorType, ...], tuple[TensorType, ...]]:
+    """The types of a function's arguments and results, with the sign of integers."""
+    kind = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
+
+    def tensor(type_: ir.Type) -> TensorType:
+        ranked = ir.RankedTensorType(type_)
+        return TensorType(tuple(ranked.shape), dtype_from_mlir(str(ranked.element_type)))
+
+    return tuple(map(tensor, kind.inputs)), tuple(map(tensor, kind.results))
+
+
+def entry(pointers: int) -> str:
+    """LLVM IR of the function that is called from Python: it takes one table of pointers.
+
+    The table holds the arguments, the results that alias no argument, and the arena.
+    """
+    lines = [f"\ndefine void @{ENTRY}(ptr %table) {{"]
+    for k in range(pointers):
+        lines += [f"  %g{k} = getelementptr ptr, ptr %table, i64 {k}", f"  %p{k} = load ptr, ptr %g{k}, align 8"]
+    lines.append(f"  call void @step({', '.join(f'ptr %p{k}' for k in range(pointers))})")
+    return "\n".join([*lines, "  ret void", "}", ""])

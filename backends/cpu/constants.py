@@ -1,0 +1,44 @@
+"""Constant data of a program as bytes."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+
+from thalweg.backends.cpu.graph import Value
+from thalweg.dialects.mlir import ir
+
+_NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i1": np.bool_}
+
+
+def constant_array(value: Value) -> np.ndarray:  # type: ignore[type-arg]
+    """The elements of a constant, as they lie in memory."""
+    attribute = value.attribute
+    dtype = np.dtype(_NUMPY.get(value.element) or f"int{value.element[1:]}")
+    if isinstance(attribute, ir.DenseElementsAttr) and value.splat is None:
+        if value.element in ("bf16", "f16"):
+            numbers = np.array([float(x) for x in ir.DenseFPElementsAttr(attribute)])
+        else:
+            numbers = np.array(attribute)
+        return numbers.astype(dtype).reshape(value.shape)
+    assert value.splat is not None, f"{value} is not constant data"
+    return np.full(value.shape, _number(value.splat, value.element, dtype), dtype)
+
+
+def _number(text: str, element: str, dtype: np.dtype) -> object:  # type: ignore[type-arg]
+    """A number as MLIR prints it, in Python."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("0x") and element in _NUMPY and element != "i1":
+        return np.array(int(text, 16), f"uint{8 * dtype.itemsize}").view(dtype)[()]
+    return float(text) if element in _NUMPY else int(text, 0)
+
+
+def constant_bytes(value: Value) -> str:
+    """The elements of a constant as the text of a dense attribute of bytes."""
+    data = constant_array(value).tobytes()
+    if not data:
+        return ""
+    if len(set(data)) == 1:
+        return str(data[0] - 256 if data[0] > 127 else data[0])
+    return f'"0x{data.hex().upper()}"'

@@ -1,0 +1,186 @@
+"""Elementwise kernels: maps of any depth, with broadcasts, transposes, slices and gathers inside, and several results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from thalweg.backends.cpu.emit import Group, register
+from thalweg.backends.cpu.emit.fused import Fused, Place
+from thalweg.backends.cpu.emit.indexing import Index
+from thalweg.backends.cpu.emit.scalar import register_type
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.graph import ScalarOp, Value
+from thalweg.backends.cpu.kernel import Kernel, function
+from thalweg.backends.cpu.options import CpuOptions
+
+VECTOR_BYTES = 64  # one AVX-512 register; LLVM splits it where registers are narrower
+MAX_LANES = 32
+FLAT_TILE = 64  # vectors in a unit of work
+
+_BYTES = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "i16": 2, "i8": 1, "i1": 1, "index": 8}
+
+
+@register("map", "reshape", "slice", "constant", "scalar")
+def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
+    """One loop over the elements of the results, which all have one shape."""
+    lanes = lanes_for(group.members, group.stores)
+    stores = group.stores
+    flat = is_flat(group)
+    w = ScopedWriter()
+    fused = Fused(w, group.members, lanes, stores[0].size if flat else 0)
+    results = [f"%out{k}" for k in range(len(stores))]
+    places: list[Place] = []
+
+    def at(place: Place) -> None:
+        numbers = [fused.get(value, place) for value in stores]
+        for value, result, number in zip(stores, results, numbers, strict=True):
+            fused.store(value, result, place, number)
+        places.append(place)
+        fused.phase += 1
+
+    tiles = _flat_loop(fused, stores[0].size, at) if flat else loop_rows(fused, stores[0].shape, at)
+    return finish(name, w, fused, stores, results, tiles, inplace=inplace_pairs(fused, stores, places))
+
+
+def finish(
+    name: str,
+    w: ScopedWriter,
+    fused: Fused,
+    stores: Sequence[Value],
+    results: Sequence[str],
+    tiles: int,
+    updates: tuple[tuple[int, Value], ...] = (),
+    inplace: tuple[tuple[int, int], ...] = (),
+) -> Kernel:
+    """The kernel of what was written with `w` and read through `fused`."""
+    operands = [(ssa, fused.memory(value)[0]) for value, ssa in fused.buffers.items()]
+    outputs = [(ssa, fused.memory(value)[0]) for ssa, value in zip(results, stores, strict=True)]
+    source = function(name, operands, outputs, w.text())
+    types = tuple(kind for _, kind in (*operands, *outputs))
+    return Kernel(name, source, tuple(fused.buffers), tuple(stores), tiles, 0, updates, inplace, types)
+
+
+def inplace_pairs(fused: Fused, stores: Sequence[Value], places: Sequence[Place]) -> tuple[tuple[int, int], ...]:
+    """Results that may take an operand's buffer: the operand is only read at the element that is written next.
+
+    `places` are where the results are stored, one for each phase of the kernel.
+    """
+    elsewhere = {value for value, place, phase in fused.loads if phase >= len(places) or place != places[phase]}
+    pairs = []
+    for result, store in enumerate(stores):
+        for position, operand in enumerate(fused.buffers):
+            if operand not in elsewhere and fused.memory(operand) == fused.memory(store):
+                pairs.append((result, position))
+    return tuple(pairs)
+
+
+def lanes_for(members: Collection[Value], stores: Sequence[Value]) -> int:
+    """Numbers per vector: what fits a register in the widest type; 1 where a body branches or there is one element."""
+    if max(value.size for value in stores) == 1 or any(_branches(value) for value in members):
+        return 1
+    elements = {register_type(v.element) for v in (*members, *stores) if v.element != "index"}
+    return min(MAX_LANES, VECTOR_BYTES // max(_BYTES[element] for element in elements))
+
+
+def _branches(value: Value) -> bool:
+    return value.generic is not None and any(op.regions for op in value.generic.body.ops)
+
+
+def is_flat(group: Group) -> bool:
+    """Can every tensor be walked in row-major order, all elements alike?"""
+    size = group.stores[0].size
+    if size == 1:
+        return False
+
+    def flat(value: Value) -> bool:
+        if value not in group.members or value.size == 1:
+            return True
+        if value.kind != "map":
+            return value.kind in ("reshape", "constant")
+        generic = value.generic
+        assert generic is not None
+        if any(_positional(op) for op in generic.body.ops):
+            return False
+        identity = tuple(range(len(generic.extents)))
+        return all(
+            operand.size == 1 or (operand.size == size and tuple(e.dim for e in map_) == identity)
+            for operand, map_ in zip(value.operands, generic.maps, strict=False)
+        ) and tuple(e.dim for e in generic.result_maps[0]) == identity
+
+    return all(flat(value) for value in group.members if value.size == size or value.size == 1) and all(
+        value.size in (1, size) for value in group.members
+    )
+
+
+def _positional(op: ScalarOp) -> bool:
+    return op.dim is not None or op.tensor is not None or bool(op.regions)
+
+
+# Loops over results.
+
+
+def _flat_loop(fused: Fused, size: int, at: Callable[[Place], None]) -> int:
+    """`at` for every vector of a row-major tensor; the number of tiles."""
+    w, lanes = fused.w, fused.lanes
+    main = size - size % lanes
+    tile = lanes * FLAT_TILE
+    tiles = -(-size // tile)
+    if main:
+        start = w.mul("%lo", tile)
+        stop = w.minimum(w.mul("%hi", tile), main)
+        with w.for_(start, stop, lanes) as i:
+            at((Index(i, 1),))
+    if main < size:
+        last = w.op(f"arith.cmpi eq, %hi, {w.index(tiles)} : index")
+        with w.branch(last):
+            at_tail(fused, size - main, lambda: at((Index(main, 1),)))
+    return tiles
+
+
+def loop_rows(fused: Fused, shape: Sequence[int], at: Callable[[Place], None]) -> int:
+    """`at` for every vector of a tensor, row by row along its last dimension; the number of tiles."""
+    w, lanes = fused.w, fused.lanes
+    if not any(extent != 1 for extent in shape):
+        at((Index(0),) * len(shape))
+        return 1
+    along = max(d for d, extent in enumerate(shape) if extent != 1)
+    outer = [1 if d == along else extent for d, extent in enumerate(shape)]
+    rows = 1
+    for extent in outer:
+        rows *= extent
+    if rows == 1:
+        tile = lanes * FLAT_TILE
+        return _row(fused, shape, along, [Index(0)] * len(shape), at, tile)
+    with w.for_("%lo", "%hi", 1) as row:
+        _row(fused, shape, along, fused.at.delinear(Index(row), outer), at, 0)
+    return rows
+
+
+def _row(
+    fused: Fused, shape: Sequence[int], along: int, row: list[Index], at: Callable[[Place], None], tile: int
+) -> int:
+    """`at` for the vectors of one row; where `tile` is given the row itself is cut into tiles of that many elements."""
+    w, lanes, extent = fused.w, fused.lanes, shape[along]
+    main = extent - extent % lanes
+
+    def place(index: Index) -> Place:
+        return tuple(index if d == along else other for d, other in enumerate(row))
+
+    tiles = -(-extent // tile) if tile else 1
+    if main:
+        start = w.mul("%lo", tile) if tile else 0
+        stop = w.minimum(w.mul("%hi", tile), main) if tile else main
+        with w.for_(start, stop, lanes) as j:
+            at(place(Index(j, 1 if lanes > 1 else 0)))
+    if main < extent:
+        last = w.op(f"arith.cmpi eq, %hi, {w.index(tiles)} : index") if tile else w.hoisted("arith.constant true")
+        with w.branch(last):
+            at_tail(fused, extent - main, lambda: at(place(Index(main, 1))))
+    return tiles
+
+
+def at_tail(fused: Fused, count: int, body: Callable[[], None]) -> None:
+    """Run `body` with loads and stores limited to the first `count` lanes."""
+    fused.mask = fused.w.hoisted(f"vector.constant_mask [{count}] : vector<{fused.lanes}xi1>", "mask")
+    body()
+    fused.mask = ""

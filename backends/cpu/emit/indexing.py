@@ -1,0 +1,149 @@
+"""Index arithmetic on places that may differ from lane to lane of a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thalweg.backends.cpu.emit.writer import Writer
+from thalweg.backends.cpu.graph import Affine
+
+
+@dataclass(frozen=True)
+class Index:
+    """The place that each lane reads along one dimension.
+
+    Lane k reads at `base + k * step`, or, where `vector` is set, at element k of that `vector<lanes x index>`.
+    """
+
+    base: str | int = 0
+    step: int = 0
+    vector: str = ""
+
+    @property
+    def uniform(self) -> bool:
+        """Do all lanes read at the same place?"""
+        return not self.step and not self.vector
+
+
+class Indexer:
+    """Arithmetic on `Index` values for vectors of `lanes`, written with `w`."""
+
+    def __init__(self, w: Writer, lanes: int) -> None:
+        self.w = w
+        self.lanes = lanes
+
+    def vector(self, index: Index) -> str:
+        """The SSA vector of an index."""
+        if index.vector:
+            return index.vector
+        kind = f"vector<{self.lanes}xindex>"
+        base = self.w.op(f"vector.broadcast {self.w.ssa(index.base)} : index to {kind}")
+        if not index.step:
+            return base
+        steps = ", ".join(str(k * index.step) for k in range(self.lanes))
+        offsets = self.w.hoisted(f"arith.constant dense<[{steps}]> : {kind}", "lanes")
+        return offsets if index.base == 0 else self.w.op(f"arith.addi {base}, {offsets} : {kind}")
+
+    def _vectors(self, name: str, left: Index, right: Index) -> Index:
+        kind = f"vector<{self.lanes}xindex>"
+        return Index(vector=self.w.op(f"arith.{name} {self.vector(left)}, {self.vector(right)} : {kind}"))
+
+    def add(self, left: Index, right: Index) -> Index:
+        if left.vector or right.vector:
+            if right == Index(0):
+                return left
+            return right if left == Index(0) else self._vectors("addi", left, right)
+        return Index(self.w.add(left.base, right.base), left.step + right.step)
+
+    def sub(self, left: Index, right: Index) -> Index:
+        if left.vector or right.vector:
+            return left if right == Index(0) else self._vectors("subi", left, right)
+        return Index(self.w.sub(left.base, right.base), left.step - right.step)
+
+    def scale(self, index: Index, factor: int) -> Index:
+        if factor == 1:
+            return index
+        if index.vector:
+            return self._vectors("muli", index, Index(factor))
+        return Index(self.w.mul(index.base, factor), index.step * factor)
+
+    def divide(self, index: Index, divisor: int) -> tuple[Index, Index]:
+        """Quotient and remainder of a non-negative index by a constant."""
+        if divisor == 1:
+            return index, Index(0)
+        if not index.uniform:
+            return self._vectors("divui", index, Index(divisor)), self._vectors("remui", index, Index(divisor))
+        if isinstance(index.base, int):
+            return Index(index.base // divisor), Index(index.base % divisor)
+        by = self.w.index(divisor)
+        quotient = self.w.op(f"arith.divui {index.base}, {by} : index")
+        return Index(quotient), Index(self.w.op(f"arith.remui {index.base}, {by} : index"))
+
+    def affine(self, expression: Affine, dims: Sequence[Index]) -> Index:
+        """An affine expression at a point of the loops."""
+        if expression.dim is not None:
+            return dims[expression.dim]
+        total = Index(expression.constant)
+        for dim, factor in expression.terms:
+            total = self.add(self.scale(dims[dim], factor), total)
+        return total
+
+    def linear(self, index: Sequence[Index], extents: Sequence[int]) -> Index:
+        """The row-major position of an element."""
+        total = Index(0)
+        for place, extent in zip(index, extents, strict=True):
+            total = self.add(self.scale(total, extent), place) if extent != 1 else total
+        return total
+
+    def delinear(self, position: Index, extents: Sequence[int]) -> list[Index]:
+        """The coordinates of a row-major position; inverse of `linear`."""
+        places: list[Index] = []
+        remaining = [extent for extent in extents if extent != 1]
+        for extent in reversed(extents):
+            if extent == 1:
+                places.append(Index(0))
+                continue
+            remaining.pop()
+            if not remaining:
+                places.append(position)
+                position = Index(0)
+            else:
+                position, place = self.divide(position, extent)
+                places.append(place)
+        return places[::-1]
+
+    def reshape(self, index: Sequence[Index], target: Sequence[int], source: Sequence[int]) -> list[Index]:
+        """Where the element at `index` of a tensor of shape `target` lies in shape `source` (same row-major order).
+
+        Dimensions are matched in groups of equal size, so that (2, 3, 8) -> (6, 8) leaves the last one alone.
+        """
+        groups = matching_groups(target, source)
+        places: list[Index] = []
+        for group_target, group_source in groups:
+            inner = [index[d] for d in group_target]
+            position = self.linear(inner, [target[d] for d in group_target])
+            places += self.delinear(position, [source[d] for d in group_source])
+        return places
+
+
+def matching_groups(target: Sequence[int], source: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Dimensions of two shapes of the same size, cut into the smallest groups with equal products."""
+    groups: list[tuple[list[int], list[int]]] = []
+    t = s = 0
+    while t < len(target) or s < len(source):
+        left, right = [], []
+        a = b = 1
+        if t < len(target):
+            left, a, t = [t], target[t], t + 1
+        if s < len(source):
+            right, b, s = [s], source[s], s + 1
+        while a != b:
+            if (a < b and t < len(target)) or s >= len(source):
+                left.append(t)
+                a, t = a * target[t], t + 1
+            else:
+                right.append(s)
+                b, s = b * source[s], s + 1
+        groups.append((left, right))
+    return groups

@@ -1,0 +1,192 @@
+"""Compiled programs: called with NumPy arrays, written to and read from bytes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from thalweg.backends.cpu.jit import Code, host_cpu
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects.diagnostics import ExecutionError
+from thalweg.dialects.types import TensorType, as_dtype
+
+ENTRY = "tw_entry"
+MAGIC = b"thalweg-cpu-1\n"
+ALIGNMENT = 64
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a program takes and gives.
+
+    `aliases[k] = j`: result k is the new value of argument j, written into the argument's own array.
+    """
+
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    aliases: Mapping[int, int]
+    arena_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "inputs": [[list(t.shape), t.dtype.name] for t in self.inputs],
+            "outputs": [[list(t.shape), t.dtype.name] for t in self.outputs],
+            "aliases": sorted(self.aliases.items()),
+            "arena_bytes": self.arena_bytes,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Signature:
+        def types(key: str) -> tuple[TensorType, ...]:
+            return tuple(TensorType(tuple(shape), as_dtype(name)) for shape, name in data[key])
+
+        return Signature(types("inputs"), types("outputs"), dict(map(tuple, data["aliases"])), data["arena_bytes"])
+
+
+class _Frame:
+    """What one running call needs: the table of pointers and an arena of its own."""
+
+    def __init__(self, slots: int, arena_bytes: int) -> None:
+        self._memory = np.empty(arena_bytes + ALIGNMENT, np.uint8)
+        self.table = (ctypes.c_void_p * (slots + 1))()
+        start = self._memory.ctypes.data
+        self.table[slots] = start + -start % ALIGNMENT
+
+
+class Executable:
+    """A program in native code. May be called from several threads at once.
+
+    Example:
+        >>> executable([x, y])
+        [array([...], dtype=float32)]
+    """
+
+    def __init__(self, signature: Signature, object_code: bytes, options: CpuOptions) -> None:
+        self.signature = signature
+        self.options = options
+        self.object_code = object_code
+        self._code = Code(object_code, options)
+        self._run: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address(ENTRY))
+        self._fresh = [
+            (number, t.shape, t.dtype.numpy) for number, t in enumerate(self.outputs) if number not in self.aliases
+        ]
+        self._written = frozenset(self.aliases.values())
+        self._checks = [(t.shape, t.dtype.numpy) for t in self.inputs]
+        self._slots = len(self.inputs) + len(self._fresh)
+        self._frames: list[_Frame] = []  # not in use; list.pop and append are atomic
+
+    @property
+    def inputs(self) -> tuple[TensorType, ...]:
+        return self.signature.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorType, ...]:
+        return self.signature.outputs
+
+    @property
+    def aliases(self) -> Mapping[int, int]:
+        return self.signature.aliases
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.signature.arena_bytes
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run the program.
+
+        Args:
+            arrays: one for each input, of exactly its shape and dtype. Those that a result aliases are modified.
+
+        Returns:
+            One array for each output; for an aliased output, the argument itself.
+
+        Raises:
+            ExecutionError: a wrong number of arrays, shape or dtype; an aliased argument that cannot be written in place.
+        """
+        if len(arrays) != len(self._checks):
+            raise ExecutionError(f"the program takes {len(self._checks)} arrays, but was called with {len(arrays)}.")
+        frame = self._frames.pop() if self._frames else _Frame(self._slots, self.arena_bytes)
+        table = frame.table
+        kept = []
+        slot = 0
+        for array, (shape, dtype) in zip(arrays, self._checks, strict=True):
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                array = self._converted(slot, array)
+            if not array.flags.c_contiguous or (slot in self._written and not array.flags.writeable):
+                array = self._contiguous(slot, array)
+            kept.append(array)
+            table[slot] = array.ctypes.data
+            slot += 1
+        results: list[Array] = [kept[self.aliases[k]] if k in self.aliases else None for k in range(len(self.outputs))]  # type: ignore[misc]
+        for number, shape, dtype in self._fresh:
+            result = results[number] = np.empty(shape, dtype)
+            table[slot] = result.ctypes.data
+            slot += 1
+        self._run(table)
+        self._frames.append(frame)
+        return results
+
+    def _converted(self, slot: int, array: Any) -> Array:
+        """An argument that is not exactly as wanted: array-likes of the right type are taken, all else refused."""
+        wanted = self.inputs[slot]
+        found = np.asarray(array)
+        if found.shape != wanted.shape or found.dtype != wanted.dtype.numpy:
+            kind = f"{found.dtype.name}[{','.join(map(str, found.shape))}]"
+            raise ExecutionError(f"argument {slot} must be {wanted}, but is {kind}. Convert it before the call.")
+        if slot in self._written and found is not array and not np.shares_memory(found, array):
+            raise ExecutionError(f"argument {slot} is modified by the program: pass a NumPy array, not {type(array).__name__}.")
+        return found
+
+    def _contiguous(self, slot: int, array: Array) -> Array:
+        if slot in self._written:
+            raise ExecutionError(
+                f"argument {slot} is modified in place and must be a writable, C-contiguous array. Pass a copy of it."
+            )
+        return np.ascontiguousarray(array)
+
+    # Files.
+
+    def serialize(self) -> bytes:
+        """Object code and signature, for the disk cache. Only for machines with the same processor."""
+        cpu, features = host_cpu()
+        header = json.dumps(
+            {
+                "signature": self.signature.to_json(),
+                "cpu": self.options.cpu or cpu,
+                "features": self.options.features or features,
+                "options": self.options.to_json(),
+                "object_bytes": len(self.object_code),
+            }
+        ).encode()
+        return MAGIC + len(header).to_bytes(8, "little") + header + self.object_code
+
+    @staticmethod
+    def deserialize(data: bytes) -> Executable:
+        """The executable that `serialize` wrote.
+
+        Raises:
+            ExecutionError: the bytes are truncated or not ours, or were made for another processor.
+        """
+        start = len(MAGIC) + 8
+        if data[: len(MAGIC)] != MAGIC or len(data) < start:
+            raise ExecutionError("not a compiled CPU program of this version of Thalweg. Compile it again.")
+        size = int.from_bytes(data[len(MAGIC) : start], "little")
+        try:
+            header = json.loads(data[start : start + size])
+            signature = Signature.from_json(header["signature"])
+            options = CpuOptions(**header["options"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExecutionError(f"the header of a compiled CPU program is damaged: {error}. Compile it again.") from error
+        object_code = data[start + size :]
+        if len(object_code) != header["object_bytes"]:
+            raise ExecutionError("a compiled CPU program is truncated. Compile it again.")
+        if (header["cpu"], header["features"]) != host_cpu():
+            raise ExecutionError(f"a compiled CPU program is for a {header['cpu']}, this is a {host_cpu()[0]}. Compile it again.")
+        return Executable(signature, object_code, options)

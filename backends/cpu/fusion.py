@@ -1,0 +1,311 @@
+"""Kernel forming: which values are computed together, and which of them are stored.
+
+1. Heavy values (reductions, contractions, windows, inserts, opaque ops) start kernels, numbered in program order.
+2. A cheap value (map, slice, reshape) belongs to the kernel of its latest heavy input, where that kernel can absorb it: at
+   the same row of a row kernel, at the same element of a contraction's result.
+3. What no kernel absorbs floats: it is recomputed wherever it is read, unless that costs more than a store and a load
+   (`_must_store`); stored floating values form elementwise kernels, several results of one shape in one kernel.
+4. A kernel stores exactly the values that another kernel, the control flow or the caller reads.
+
+A value never joins a kernel with a smaller number than that of a kernel it depends on, so the numbers are an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from thalweg.backends.cpu.emit import Group, emitter_for
+from thalweg.backends.cpu.emit.loops import loop_nest
+from thalweg.backends.cpu.emit.rows import RowSpace, row_space
+from thalweg.backends.cpu.graph import Graph, Value
+from thalweg.backends.cpu.kernel import Kernel
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
+from thalweg.dialects.diagnostics import LoweringError
+
+FLOATING = {"map", "reshape", "slice", "scalar", "constant", "empty"}
+GENERIC = {"reduce", "contract", "convolution", "window"}
+
+CHEAP = 8  # cost up to which a value is recomputed at every use
+MAX_COST = 600  # of one kernel's inlined expression: beyond, a value is stored so that kernels stay small
+MAX_STORES = 16  # results of one elementwise kernel
+_COSTS = {"arith.divf": 4, "math.sqrt": 4, "math.rsqrt": 4, "arith.divsi": 8, "arith.divui": 8, "arith.remsi": 8, "arith.remui": 8}
+_CHEAP_MATH = {"math.absf", "math.absi", "math.floor", "math.ceil", "math.trunc", "math.roundeven", "math.copysign", "math.fma"}
+
+
+@dataclass
+class Forming:
+    """A group while it is formed."""
+
+    group: Group
+    number: int
+    space: RowSpace | None = None  # of a row kernel
+    elementwise: bool = False
+    control: bool = False
+    stored: dict[Value, None] = field(default_factory=dict)
+
+
+def form(graph: Graph, options: CpuOptions, prefix: str = "k") -> Program:
+    """The program of a graph: its values in kernels.
+
+    Raises:
+        LoweringError: an op that no code generator covers.
+    """
+    return _Former(graph, options, prefix).program()
+
+
+class _Former:
+    def __init__(self, graph: Graph, options: CpuOptions, prefix: str) -> None:
+        self.graph, self.options, self.prefix = graph, options, prefix
+        self.own = set(graph.values)
+        self.outputs = set(graph.outputs)
+        self.kernels: list[Forming] = []
+        self.home: dict[Value, Forming] = {}  # of heavy and absorbed values
+        self.after: dict[Value, int] = {}  # number of the latest kernel that a value depends on, -1 for none
+        self.cost: dict[Value, int] = {}  # of computing a floating value from buffers
+        self.elementwise: dict[tuple[int, ...], Forming] = {}  # latest elementwise kernel for a shape
+
+    def program(self) -> Program:
+        for value in self.graph.values:
+            if value.kind in FLOATING:
+                self._place_floating(value)
+            elif value.peers[:1] in ((), (value,)) or value.peers[0] not in self.home:
+                self._place_heavy(value)
+        self._store()
+        program = Program(self.graph)
+        for kernel in self.kernels:
+            self._add_steps(program, kernel)
+        return program
+
+    # Placing.
+
+    def _latest(self, values: Iterable[Value]) -> int:
+        return max((self.after.get(value, -1) for value in values), default=-1)
+
+    def _new(self, root: Value) -> Forming:
+        kernel = Forming(Group(root), len(self.kernels))
+        self.kernels.append(kernel)
+        return kernel
+
+    def _join(self, value: Value, kernel: Forming) -> None:
+        self.home[value] = kernel
+        self.after[value] = kernel.number
+        kernel.group.members.add(value)
+
+    def _place_heavy(self, value: Value) -> None:
+        captured = [c for region in value.regions for c in region.captures]
+        kernel = self._absorbing_rows(value) if value.kind == "reduce" else None
+        if kernel is None:
+            assert self._latest([*value.operands, *captured]) < len(self.kernels)
+            kernel = self._new(value)
+            kernel.control = value.kind == "control"
+            kernel.space = row_space(value) if value.kind == "reduce" else None
+        for peer in value.peers or (value,):
+            self._join(peer, kernel)
+
+    def _absorbing_rows(self, value: Value) -> Forming | None:
+        """A row kernel with the same rows as this reduction, not older than what the reduction reads."""
+        space = row_space(value)
+        if space is None:
+            return None
+        latest = self._latest(value.operands)
+        for kernel in reversed(self.kernels[max(latest, 0) :]):
+            if kernel.space is not None and kernel.space.accepts_reduction(space, value, kernel.group.members):
+                return kernel
+        return None
+
+    def _place_floating(self, value: Value) -> None:
+        if value.kind in ("constant", "empty"):
+            if value.splat is not None and self._needs_buffer(value):
+                self._store_floating(value, -1)
+            return
+        latest = self._latest(value.operands)
+        kernel = self.kernels[latest] if latest >= 0 else None
+        if kernel is not None and self._absorbs(kernel, value):
+            self._join(value, kernel)
+            return
+        self.after[value] = latest
+        self.cost[value] = own_cost(value) + sum(self.cost.get(o, 0) for o in value.operands if o not in self.home)
+        if value.kind not in ("scalar", "reshape") and self._must_store(value):
+            self._store_floating(value, latest)
+
+    def _absorbs(self, kernel: Forming, value: Value) -> bool:
+        """Can `value`, which depends on `kernel`, be computed inside it?"""
+        if kernel.elementwise or kernel.control or value.kind == "scalar":
+            return False
+        if kernel.space is not None:
+            return kernel.space.accepts(value, kernel.group.members, self._floats_over(kernel))
+        emitter = emitter_for(kernel.group.root)
+        return emitter is not None and emitter.epilogue and _at_root(value, kernel.group)
+
+    def _floats_over(self, kernel: Forming) -> set[Value]:
+        """Floating values that depend on `kernel` without being members: they read its results from buffers."""
+        return {v for v, number in self.after.items() if number == kernel.number and v not in self.home}
+
+    def _must_store(self, value: Value) -> bool:
+        """Is a floating value better (or necessarily) in a buffer?"""
+        if self._needs_buffer(value):
+            return True
+        cost = self.cost[value]
+        if cost <= CHEAP:
+            return False
+        if cost > MAX_COST:
+            return True
+        if len(value.users) > 1 and not all(_elementwise_use(value, user) for user in value.users):
+            return True
+        return any(_expands(value, user) for user in value.users)
+
+    def _needs_buffer(self, value: Value) -> bool:
+        """Is a value read by something that reads buffers? A reshape is a view of its operand's buffer."""
+        if value in self.outputs:
+            return True
+        return any(
+            self._needs_buffer(user) if user.kind == "reshape" else _reads_buffer(user, value) for user in value.users
+        )
+
+    def _store_floating(self, value: Value, latest: int) -> None:
+        """Put a floating value into an elementwise kernel: the latest of its shape, or a new one."""
+        kernel = self.elementwise.get(value.shape)
+        if kernel is None or kernel.number < latest or len(kernel.stored) >= MAX_STORES or value.size == 0:
+            kernel = self._new(value)
+            kernel.elementwise = True
+            self.elementwise[value.shape] = kernel
+        kernel.stored[value] = None
+        self._join(value, kernel)
+        self.cost[value] = 0
+
+    # Stores and steps.
+
+    def _store(self) -> None:
+        """Complete the members by the floating values that are computed inside, and decide what every kernel stores."""
+        for kernel in self.kernels:
+            if not kernel.control:
+                for value in list(kernel.group.members):
+                    self._include(kernel.group, value)
+        for value in self.graph.outputs:
+            self._read(value)
+        for kernel in self.kernels:
+            if kernel.control:
+                root = kernel.group.root
+                for value in (*root.operands, *(c for region in root.regions for c in region.captures)):
+                    self._read(value)
+            else:
+                for value in kernel.group.members:
+                    for operand in value.operands:
+                        if operand not in kernel.group.members or _reads_buffer(value, operand):
+                            self._read(operand)
+        for kernel in self.kernels:
+            kernel.group.stores = sorted(kernel.stored, key=lambda v: v.id)
+
+    def _read(self, value: Value) -> None:
+        """`value` is read from a buffer: its kernel stores it."""
+        kernel = self.home.get(storage(value))
+        if kernel is not None and not kernel.control:
+            kernel.stored[storage(value)] = None
+
+    def _include(self, group: Group, value: Value) -> None:
+        """Add the floating operands of a member that are not in buffers, transitively."""
+        pending = [operand for operand in value.operands if not _reads_buffer(value, operand)]
+        while pending:
+            operand = pending.pop()
+            if operand in group.members or operand in self.home or operand not in self.own:
+                continue
+            if operand.kind == "reshape" and storage(operand) not in group.members and self._in_buffer(storage(operand)):
+                continue
+            if operand.kind in FLOATING and operand.kind not in ("constant", "empty"):
+                group.members.add(operand)
+                pending += operand.operands
+
+    def _in_buffer(self, value: Value) -> bool:
+        return value in self.home or value not in self.own or value.kind in ("constant", "arg")
+
+    def _add_steps(self, program: Program, kernel: Forming) -> None:
+        root = kernel.group.root
+        name = f"{self.prefix}{kernel.number}_{root.op_name.split('.')[-1]}"
+        if kernel.control:
+            program.steps.append(self._control(root, name))
+        elif any(value.size for value in kernel.group.stores):  # a kernel without elements does nothing
+            program.steps.append(Launch(self._emit(kernel.group, name)))
+
+    def _control(self, root: Value, name: str) -> Loop | Branch:
+        programs = tuple(form(region, self.options, f"{name}_{k}_") for k, region in enumerate(root.regions))
+        if root.op_name == "stablehlo.while":
+            return Loop(root.peers, *programs)
+        return Branch(root.peers, programs, root.op_name == "stablehlo.case")
+
+    def _emit(self, group: Group, name: str) -> Kernel:
+        emitter = emitter_for(group.root)
+        if emitter is not None:
+            return emitter.emit(group, name, self.options)
+        if group.root.kind in GENERIC:
+            return loop_nest(group, name, self.options)
+        raise LoweringError(
+            f"{group.root.location}: the CPU backend has no code generator for {group.root.op_name}. "
+            "Express it with other ops, or run this part on another backend."
+        )
+
+
+def _reads_buffer(user: Value, value: Value) -> bool:
+    """Does `user` read its operand `value` from a buffer, rather than computing its elements where it needs them?"""
+    if user.kind == "scalar":
+        return value.kind != "scalar"
+    if user.kind == "insert":
+        return value is user.operands[0]
+    if user.kind in ("contract", "convolution", "window") and value.splat is not None:
+        assert user.generic is not None
+        return value in user.operands[: user.generic.inputs]
+    return user.kind not in FLOATING and user.kind != "reduce"
+
+
+def own_cost(value: Value) -> int:
+    """A rough count of instructions per element."""
+    if value.kind == "scalar":
+        return 1
+    if value.generic is None:
+        return 0
+    return sum(_op_cost(op.name) for op in value.generic.body.ops)
+
+
+def _op_cost(name: str) -> int:
+    if name.startswith("math.") and name not in _COSTS and name not in _CHEAP_MATH:
+        return 20
+    return 0 if name in ("arith.constant", "linalg.index") else _COSTS.get(name, 1)
+
+
+def _elementwise_use(value: Value, user: Value) -> bool:
+    """Does `user` read each element of `value` once, at its own place?"""
+    if user.kind != "map" or user.shape != value.shape:
+        return user.kind == "reshape"
+    generic = user.generic
+    assert generic is not None
+    return all(
+        tuple(e.dim for e in generic.maps[k]) == tuple(e.dim for e in generic.result_maps[0])
+        for k, operand in enumerate(user.operands)
+        if operand is value and k < generic.inputs
+    ) and all(operand is not value for operand in user.operands[generic.inputs :])
+
+
+def _expands(value: Value, user: Value) -> bool:
+    """Does `user` read elements of `value` several times?"""
+    if user.kind in ("map", "reduce"):
+        generic = user.generic
+        assert generic is not None
+        total = 1
+        for extent in generic.extents:
+            total *= extent
+        return total > value.size or any(operand is value for operand in user.operands[generic.inputs :])
+    return False
+
+
+def _at_root(value: Value, group: Group) -> bool:
+    """Is `value` elementwise over the root's result: same shape, members read at the same place?"""
+    if value.kind != "map" or value.shape != group.root.shape:
+        return False
+    generic = value.generic
+    assert generic is not None
+    if any(op.regions for op in generic.body.ops):
+        return False
+    inside = [k for k, operand in enumerate(value.operands) if operand in group.members]
+    place = tuple(e.dim for e in generic.result_maps[0])
+    return all(k < generic.inputs and tuple(e.dim for e in generic.maps[k]) == place for k in inside)

@@ -1,0 +1,192 @@
+"""MLIR text to native code: LLVM dialect, LLVM IR text, object code, memory.
+
+The MLIR that we use prints LLVM IR of a newer syntax than llvmlite's LLVM reads: `float_literals` rewrites the constants.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.mlir import PassManager, ir, llvm_dialect
+
+LOWERING = (
+    "builtin.module(convert-vector-to-scf,convert-scf-to-cf,expand-strided-metadata,lower-affine,"
+    "convert-vector-to-llvm{reassociate-fp-reductions=1},convert-math-to-llvm,finalize-memref-to-llvm,"
+    "convert-func-to-llvm{use-bare-ptr-memref-call-conv=1},convert-cf-to-llvm,convert-arith-to-llvm,convert-index-to-llvm,"
+    "convert-ub-to-llvm,reconcile-unrealized-casts)"
+)
+
+
+def to_llvm_ir(source: str) -> str:
+    """LLVM IR text, in llvmlite's syntax, of an MLIR module. Call with a context entered.
+
+    Raises:
+        LoweringError: the text does not parse or verify, or a pass failed: a fault of a code generator.
+    """
+    try:
+        module = ir.Module.parse(source)
+        PassManager.parse(LOWERING).run(module.operation)
+        return float_literals(str(llvm_dialect.translate_module_to_llvmir(module.operation)))
+    except ir.MLIRError as error:
+        raise LoweringError(f"the CPU backend generated code that MLIR rejects: {error}") from error
+
+
+# Float literals. MLIR's LLVM prints f0x… bit patterns, +inf, +qnan, and decimals that are not exact in the type; LLVM 22 wants
+# an exact decimal or 0x… (the bits of the double for float and double, 0xH… for half, 0xR… for bfloat).
+
+_TOKEN = re.compile(
+    r"\b(half|bfloat|float|double)\b"
+    r"|(?<![\w.%@#!\"$])(?:f0x([0-9A-F]+)|([+-]?)(inf|qnan)\b|(-?\d+\.\d+(?:e[+-]?\d+)?))(?![\w.])"
+)
+_SUSPECTS = ("f0x", "e+", "e-", "inf", "qnan")
+_PACK = {"half": "<e", "float": "<f", "double": "<d"}
+
+
+def float_literals(text: str) -> str:
+    """LLVM IR text with float constants as LLVM 22 reads them.
+
+    Example:
+        >>> float_literals("  %2 = fadd float %1, 4.471500e-02")
+        '  %2 = fadd float %1, 0x3FA6E4E260000000'
+    """
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if any(suspect in line for suspect in _SUSPECTS):
+            lines[number] = _literals_of_line(line)
+    return "\n".join(lines)
+
+
+def _literals_of_line(line: str) -> str:
+    kind = "float"
+
+    def rewrite(match: re.Match[str]) -> str:
+        nonlocal kind
+        if match[1]:
+            kind = match[1]
+            return match[0]
+        if match[2]:
+            return _hexadecimal(int(match[2], 16), len(match[2]), kind)
+        if match[4]:
+            value = float(match[4].replace("qnan", "nan"))
+            return _decimal(-value if match[3] == "-" else value, kind)
+        return _decimal(float(match[5]), kind)
+
+    return _TOKEN.sub(rewrite, line)
+
+
+def _hexadecimal(bits: int, digits: int, kind: str) -> str:
+    """A constant from its bit pattern; 4 digits are half or bfloat, 8 float, 16 double."""
+    if digits <= 4:
+        return f"0x{'R' if kind == 'bfloat' else 'H'}{bits:04X}"
+    if digits <= 8:
+        # Widening a signalling NaN in hardware would quieten it: move the bits by hand.
+        if bits & 0x7F800000 == 0x7F800000:
+            return f"0x{(bits >> 31) << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29:016X}"
+        return _decimal(struct.unpack("<f", struct.pack("<I", bits))[0], "double")
+    return f"0x{bits:016X}"
+
+
+def _decimal(value: float, kind: str) -> str:
+    """A constant from its value, rounded to the type."""
+    if kind == "bfloat":
+        (bits,) = struct.unpack("<I", struct.pack("<f", value))
+        high = bits >> 16 | 0x40 if value != value else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        return f"0xR{high:04X}"
+    if kind == "half":
+        return f"0xH{struct.unpack('<H', struct.pack('<e', value))[0]:04X}"
+    rounded = struct.unpack(_PACK[kind], struct.pack(_PACK[kind], value))[0]
+    return f"0x{struct.unpack('<Q', struct.pack('<d', rounded))[0]:016X}"
+
+
+# LLVM.
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def host_cpu() -> tuple[str, str]:
+    """Name and features of this machine's processor, as LLVM writes them."""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def target_machine(options: CpuOptions) -> Any:
+    """The machine to generate code for."""
+    _initialize()
+    cpu, features = host_cpu()
+    if options.cpu:
+        cpu, features = options.cpu, options.features
+    elif options.features:
+        features = options.features
+    target = llvm.Target.from_default_triple()
+    codegen = min(options.opt_level, 2)
+    return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="default")
+
+
+@dataclass(frozen=True)
+class NativeCode:
+    """Object code, with the texts it was made from where they were asked for."""
+
+    object_code: bytes
+    llvm: str = ""
+    assembly: str = ""
+
+
+_compiling = threading.Lock()
+
+
+def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> NativeCode:
+    """Object code of LLVM IR text.
+
+    Raises:
+        LoweringError: LLVM rejects the text.
+    """
+    with _compiling:
+        machine = target_machine(options)
+        try:
+            module = llvm.parse_assembly(text)
+        except RuntimeError as error:
+            raise LoweringError(f"the CPU backend generated LLVM IR that LLVM rejects: {error}") from error
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        if options.opt_level:
+            _optimize(module, machine, options.opt_level)
+        optimized = str(module) if keep_texts else ""
+        assembly = machine.emit_assembly(module) if keep_texts else ""
+        return NativeCode(machine.emit_object(module), optimized, assembly)
+
+
+def _optimize(module: Any, machine: Any, level: int) -> None:
+    """LLVM's pipeline. The kernels are vectors already: its vectorisers run from level 2 on only."""
+    tuning = llvm.create_pipeline_tuning_options(speed_level=level)
+    tuning.loop_vectorization = tuning.slp_vectorization = level >= 2
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+
+
+class Code:
+    """Object code in executable memory. Keep it alive as long as its addresses are used."""
+
+    def __init__(self, object_code: bytes, options: CpuOptions) -> None:
+        with _compiling:
+            _initialize()
+            empty = llvm.parse_assembly("")
+            self._engine = llvm.create_mcjit_compiler(empty, target_machine(options))
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+            self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        """The address of a function."""
+        return int(self._engine.get_function_address(name))
