@@ -19,6 +19,7 @@ from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef, Unsupported
+from thalweg.dialects.ops.indexing import SCATTER_MODES
 from thalweg.dialects.types import TensorType, Type
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -258,6 +259,16 @@ def _assign(update: Callable[[Array, Array], Array]) -> Callable[[_Machine, _Ste
     return assign
 
 
+def _scatter_update(machine: _Machine, step: _Step, operands: Values) -> Values:
+    name, indices, rows = operands
+    table, combine = np.array(machine.variables[name]), SCATTER_MODES[step.attrs["mode"]]
+    for index, row in zip(indices.reshape(-1), rows.reshape(-1, *table.shape[1:]), strict=True):
+        if 0 <= index < table.shape[0]:
+            table[index] = combine(table[index], row)
+    machine.variables[name] = table
+    return []
+
+
 # What a NumPy function of the operands cannot be: ops with regions, and ops on variables.
 _STATEFUL: dict[str, Callable[[_Machine, _Step, Values], Values]] = {
     "cond": _cond,
@@ -271,4 +282,5 @@ _STATEFUL: dict[str, Callable[[_Machine, _Step, Values], Values]] = {
     "assign": _assign(lambda old, new: new),
     "assign_add": _assign(lambda old, new: old + new),
     "assign_sub": _assign(lambda old, new: old - new),
+    "scatter_update": _scatter_update,
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from thalweg.backends.reference.interpreter import Array, Interpreter, Values
 from thalweg.dialects.attributes import array_type
+from thalweg.dialects.build import row_of
 from thalweg.dialects.location import Where, where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
@@ -178,8 +179,9 @@ class _NanTracker:
     def observe(self, operation: ir.Operation, operands: Values, results: Sequence[Array]) -> None:
         """Note which results hold NaN, and since when."""
         self._executions[operation] = self._executions.get(operation, 0) + 1
-        if operation.name.startswith("tw.assign"):
-            self._assign(operation, *operands)
+        row = row_of(operation)
+        if row is not None and row.effects == "write":
+            self._write(operation, operands[0], operands[-1])
         for result in results:
             if isinstance(result, np.ndarray) and _has_nan(result) and id(result) not in self._holders:
                 self._hold(result, self._stems_from(operation, operands, result))
@@ -203,7 +205,7 @@ class _NanTracker:
         if isinstance(array.base, np.ndarray):
             self._holders.setdefault(id(array.base), (array.base, number))
 
-    def _assign(self, operation: ir.Operation, name: str, value: Array) -> None:
+    def _write(self, operation: ir.Operation, name: str, value: Array) -> None:
         self._assigned[name] = operation
         number = self.number_of(value) if _has_nan(value) else None
         if number is not None:

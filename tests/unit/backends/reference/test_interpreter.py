@@ -141,6 +141,21 @@ def test_variables_are_read_and_written_in_order() -> None:
     assert buffer.tolist() == [1, 1, 1], "the caller's array is replaced, never written to"
 
 
+def test_scatter_update_combines_rows_and_drops_what_is_outside() -> None:
+    program = module(
+        VARIABLE
+        + f"""%i = "tw.constant"() {{value = dense<[2, 0, 2, 7]> : tensor<4xi32>}} : () -> tensor<4xi32>
+            %r = "tw.constant"() {{value = dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>}} : () -> tensor<4xf32>
+            "tw.scatter_update"(%v, %i, %r) {{mode = "add"}} : (!tw.variable<{F}>, tensor<4xi32>, tensor<4xf32>) -> ()
+            return""",
+        "", "",
+    )
+    variables = {"w": X}
+    run(program, [], variables)
+    assert variables["w"].tolist() == [3, 2, 8]
+    assert X.tolist() == [1, 2, 4]
+
+
 def test_a_missing_variable_is_told_with_the_nearest_name() -> None:
     program = module(VARIABLE + "return", "", "")
     with pytest.raises(ExecutionError, match=r"no value for the variable 'w'\. Given are none\."):
