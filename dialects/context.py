@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from thalweg.dialects.attributes import element_type
-from thalweg.dialects.mlir import ir, stablehlo
+from thalweg.dialects.mlir import PassManager, ir, stablehlo
 from thalweg.dialects.opdef import RegionType
 from thalweg.dialects.types import TapeType, TensorType, Type, VariableType, dtype_from_mlir
 
@@ -54,6 +54,9 @@ def _load() -> ir.Context:
     context.allow_unregistered_dialects = True
     stablehlo.register_dialect(context)
     stablehlo.register_stablehlo_passes()
+    with context:  # `register_dialect` leaves CHLO out; a pass that depends on it loads it
+        load_chlo = PassManager.parse("builtin.module(func.func(stablehlo-complex-math-expander))")
+        load_chlo.run(ir.Module.create(ir.Location.unknown()).operation)
     return context
 
 

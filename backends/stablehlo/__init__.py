@@ -1,1 +1,1 @@
-"""The waist: one StableHLO lowering per `tw` op, shared by every backend; import of foreign StableHLO; its interpreter."""
+"""The waist: one StableHLO lowering per `tw` op, for all backends; import of foreign StableHLO; its interpreter."""

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from thalweg.dialects.mlir import ir
+from thalweg.dialects.mlir import ir, stablehlo
 
 Number = int | float
 
@@ -70,6 +70,12 @@ class Array:
     def __or__(self, other: Array | Number) -> Array:
         return elementwise("or", self, self.like(other))
 
+    def __xor__(self, other: Array | Number) -> Array:
+        return elementwise("xor", self, self.like(other))
+
+    def __lshift__(self, bits: int) -> Array:
+        return elementwise("shift_left", self, self.like(bits))
+
     def __rshift__(self, bits: int) -> Array:
         return elementwise("shift_right_logical", self, self.like(bits))
 
@@ -89,14 +95,18 @@ class Array:
         """An i1 array: `self direction other`."""
         kind = "FLOAT" if "f" in self.element else "UNSIGNED" if self.element in _UNSIGNED else "SIGNED"
         attributes = {
-            "comparison_direction": ir.Attribute.parse(f"#stablehlo<comparison_direction {direction}>"),
-            "compare_type": ir.Attribute.parse(f"#stablehlo<comparison_type {kind}>"),
+            "comparison_direction": stablehlo.ComparisonDirectionAttr.get(direction),
+            "compare_type": stablehlo.ComparisonTypeAttr.get(kind),
         }
         return create("compare", tensor(self.shape, "i1"), [self, self.like(other)], attributes)
 
     def select(self, yes: Array, no: Array | Number) -> Array:
         """`yes` where this i1 array is true, else `no`."""
         return create("select", yes.value.type, [self, yes, yes.like(no)])
+
+    def select_not_nan(self, other: Number) -> Array:
+        """This array with `other` for NaN."""
+        return self.equals(self).select(self, other)
 
     def convert(self, element: str) -> Array:
         return self if element == self.element else create("convert", tensor(self.shape, element), [self])
@@ -138,16 +148,31 @@ class Array:
             ir.Operation.create("stablehlo.return", [], [result.value])
         return Array(operation.results[0])
 
-    def slice(self, *bounds: tuple[int, int]) -> Array:
-        """The box of (start, limit) pairs, one for each dimension."""
+    def slice(self, *bounds: tuple[int, int], strides: Sequence[int] | None = None) -> Array:
+        """The box of (start, limit) pairs, one for each dimension; every `strides`-th element of it."""
         starts, limits = [b[0] for b in bounds], [b[1] for b in bounds]
+        steps = [1] * self.rank if strides is None else strides
         attributes = {
             "start_indices": i64_array(starts),
             "limit_indices": i64_array(limits),
-            "strides": i64_array([1] * self.rank),
+            "strides": i64_array(steps),
         }
-        shape = tuple(limit - start for start, limit in bounds)
+        shape = tuple(-(-(limit - start) // step) for start, limit, step in zip(starts, limits, steps, strict=True))
         return create("slice", tensor(shape, self.element), [self], attributes)
+
+    def pad(
+        self, value: Array, low: Sequence[int], high: Sequence[int], interior: Sequence[int] | None = None
+    ) -> Array:
+        """The scalar `value` around this array, and `interior` times between neighbours."""
+        between = [0] * self.rank if interior is None else interior
+        attributes = {
+            "edge_padding_low": i64_array(low),
+            "edge_padding_high": i64_array(high),
+            "interior_padding": i64_array(between),
+        }
+        geometry = zip(self.shape, low, high, between, strict=True)
+        shape = [n + below + above + max(0, n - 1) * gap for n, below, above, gap in geometry]
+        return create("pad", tensor(shape, self.element), [self, value], attributes)
 
     def dot(self, other: Array, contracting: tuple[int, int], batch: int = 0) -> Array:
         """`dot_general` over one dimension of each, the first `batch` dimensions shared."""

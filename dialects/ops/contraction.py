@@ -211,7 +211,7 @@ def _geometry(spatial: int, **changes: Any) -> dict[str, Any]:
 
 
 def _conv_sample(lhs: tuple[int, ...], rhs: tuple[int, ...], **changes: Any) -> Sample:
-    return Sample((Arg(lhs, -1), Arg(rhs, -1)), _geometry(len(lhs) - 2, **changes))
+    return Sample((Arg(lhs, -0.5), Arg(rhs, -0.5)), _geometry(len(lhs) - 2, **changes))
 
 
 _FIRST = {"lhs_spec": (0, 1, 2, 3), "rhs_spec": (0, 1, 2, 3), "out_spec": (0, 1, 2, 3)}

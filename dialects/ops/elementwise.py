@@ -142,7 +142,8 @@ not_ = unary(
     "not", np.invert, "Logical not of bool, bitwise complement of integers.", INTEGERS + (bool_,), tolerance=0
 )
 popcount = unary(
-    "popcount", lambda x: np.bitwise_count(x).astype(x.dtype), "Number of bits set.", INTEGERS, tolerance=0
+    "popcount", lambda x: np.bitwise_count(x.view(f"u{x.itemsize}")).astype(x.dtype), "Number of bits set.", INTEGERS,
+    tolerance=0,
 )
 is_finite = unary(
     "is_finite", np.isfinite, "True where neither infinite nor NaN.", FLOATS, tolerance=0, result=bool_

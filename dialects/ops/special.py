@@ -14,13 +14,13 @@ def _lgamma(x: np.ndarray) -> np.ndarray:
 
 
 def _digamma(x: np.ndarray) -> np.ndarray:
-    """Reflection below 1/2, recurrence up to 8, then the asymptotic series; in float64."""
+    """Reflection below 1/2, recurrence up to 20, then the asymptotic series; in float64."""
     wide = x.astype(np.float64)
     turned = wide < 0.5
     y = np.where(turned, 1 - wide, wide)
     result = np.zeros_like(y)
-    for _ in range(8):
-        small = y < 8
+    for _ in range(20):
+        small = y < 20
         result = np.where(small, result - 1 / y, result)
         y = np.where(small, y + 1, y)
     square = 1 / (y * y)

@@ -1,0 +1,132 @@
+"""Elementwise rows, special functions included. Half types compute in f32 where a rule has more than one op."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from thalweg.backends.stablehlo.expressions import Array, create, elementwise, tensor
+from thalweg.backends.stablehlo.table import direct, expands, lowers
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.ops import elementwise as rows
+from thalweg.dialects.ops import special
+from thalweg.dialects.types import DType, dtype_from_mlir
+
+direct(
+    {
+        rows.neg: "negate", rows.abs: "abs", rows.sign: "sign", rows.floor: "floor", rows.ceil: "ceil",
+        rows.round: "round_nearest_even", rows.sqrt: "sqrt", rows.rsqrt: "rsqrt", rows.cbrt: "cbrt",
+        rows.exp: "exponential", rows.expm1: "exponential_minus_one", rows.log: "log", rows.log1p: "log_plus_one",
+        rows.sin: "sine", rows.cos: "cosine", rows.tan: "tan", rows.tanh: "tanh", rows.logistic: "logistic",
+        rows.not_: "not", rows.popcount: "popcnt",
+        rows.add: "add", rows.sub: "subtract", rows.mul: "multiply", rows.div: "divide", rows.rem: "remainder",
+        rows.pow: "power", rows.atan2: "atan2", rows.max: "maximum", rows.min: "minimum",
+        rows.and_: "and", rows.or_: "or", rows.xor: "xor", rows.shift_left: "shift_left",
+        rows.shift_right_arithmetic: "shift_right_arithmetic", rows.shift_right_logical: "shift_right_logical",
+    }
+)  # fmt: skip
+
+HALF = ("f16", "bf16")
+
+
+def in_f32(x: Array, function: Callable[[Array], Array]) -> Array:
+    """`function` of x, computed in f32 and rounded once where x is of a half type."""
+    return function(x.convert("f32")).convert(x.element) if x.element in HALF else function(x)
+
+
+# These are ops of CHLO, which `lower` legalises to polynomials in StableHLO.
+CHLO: dict[OpDef, str] = {
+    rows.asin: "asin", rows.acos: "acos", rows.atan: "atan", rows.sinh: "sinh", rows.cosh: "cosh",
+    rows.asinh: "asinh", rows.acosh: "acosh", rows.atanh: "atanh", rows.erf: "erf",
+    special.lgamma: "lgamma", special.digamma: "digamma", special.erf_inv: "erf_inv",
+}  # fmt: skip
+
+
+@lowers(*CHLO)
+def chlo(row: OpDef, x: Array) -> Array:
+    def call(x: Array) -> Array:
+        return Array(ir.Operation.create(f"chlo.{CHLO[row]}", [x.value.type], [x.value]).results[0])
+
+    return in_f32(x, call)
+
+
+@lowers(rows.exp2)
+def exp2(x: Array) -> Array:
+    """2**n * 2**f with n integral and |f| <= 1/2; 2**n is made of bits, in two halves to reach the subnormals."""
+
+    def compute(x: Array) -> Array:
+        whole, bias, mantissa = ("i64", 1023, 52) if x.element == "f64" else ("i32", 127, 23)
+        clamped = elementwise("clamp", x.like(-2.0 * bias), x, x.like(2.0 * bias))
+        near = elementwise("round_nearest_even", clamped)
+        fraction = elementwise("exponential", (clamped - near) * math.log(2))
+        n = near.select_not_nan(0.0).convert(whole)
+        half = elementwise("shift_right_arithmetic", n, n.like(1))
+        scales = [((k + bias) * (1 << mantissa)).bitcast(x.element) for k in (half, n - half)]
+        return fraction * scales[0] * scales[1]
+
+    return in_f32(x, compute)
+
+
+@lowers(rows.is_finite)
+def is_finite(x: Array) -> Array:
+    return create("is_finite", tensor(x.shape, "i1"), [x])
+
+
+COMPARISONS = {rows.equal: "EQ", rows.not_equal: "NE", rows.less: "LT", rows.less_equal: "LE", rows.greater: "GT",
+               rows.greater_equal: "GE"}  # fmt: skip
+
+
+@lowers(*COMPARISONS)
+def compare(row: OpDef, lhs: Array, rhs: Array) -> Array:
+    return lhs.compare(COMPARISONS[row], rhs)
+
+
+@lowers(rows.select)
+def select(pred: Array, on_true: Array, on_false: Array) -> Array:
+    return pred.select(on_true, on_false)
+
+
+@lowers(rows.clamp)
+def clamp(low: Array, x: Array, high: Array) -> Array:
+    return create("clamp", x.value.type, [low, x, high])
+
+
+@lowers(rows.convert)
+def convert(x: Array, dtype: DType) -> Array:
+    """StableHLO leaves open what a float outside an integer type becomes, so it is clamped before."""
+    source = dtype_from_mlir(x.element)
+    if not (source.is_floating and dtype.is_integer):
+        return x.convert(dtype.mlir)
+    limits = np.iinfo(dtype.numpy)
+    wide = x.convert("f32") if x.element in HALF else x
+    least, most = _representable(wide, limits.min), _representable(wide, limits.max)
+    inside = elementwise("clamp", wide.like(least), wide.select_not_nan(0.0), wide.like(most)).convert(dtype.mlir)
+    if int(most) == limits.max:
+        return inside
+    return (wide > most).select(inside.like(int(limits.max)), inside)
+
+
+def _representable(x: Array, limit: int) -> float:
+    """The float of x's type nearest to `limit` that is not beyond it."""
+    float_type = np.float64 if x.element == "f64" else np.float32
+    near = float_type(limit)
+    return float(near if abs(int(near)) <= abs(limit) else np.nextafter(near, float_type(0)))
+
+
+@lowers(rows.bitcast)
+def bitcast(x: Array, dtype: DType) -> Array:
+    return x if x.element == dtype.mlir else x.bitcast(dtype.mlir)
+
+
+@lowers(rows.stop_gradient)
+def stop_gradient(x: Array) -> Array:
+    return x
+
+
+@expands(rows.barrier)
+def barrier(operation: ir.Operation, operands: Sequence[ir.Value], lower: object) -> Sequence[ir.Value]:
+    types = [o.type for o in operands]
+    return list(ir.Operation.create("stablehlo.optimization_barrier", types, list(operands)).results)

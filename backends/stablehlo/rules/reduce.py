@@ -1,0 +1,83 @@
+"""Reductions. Sums and products of half types are made in f32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thalweg.backends.stablehlo import expressions as hlo
+from thalweg.backends.stablehlo.expressions import Array, Number
+from thalweg.backends.stablehlo.rules.elementwise import in_f32
+from thalweg.backends.stablehlo.table import lowers
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.ops import reduce as rows
+from thalweg.dialects.types import DType, dtype_from_mlir
+
+# The reduction's name and the StableHLO op that combines two elements.
+REDUCTIONS = {
+    rows.reduce_sum: ("sum", "add"), rows.reduce_prod: ("prod", "multiply"), rows.reduce_max: ("max", "maximum"),
+    rows.reduce_min: ("min", "minimum"), rows.reduce_and: ("and", "and"), rows.reduce_or: ("or", "or"),
+}  # fmt: skip
+RUNNING = {
+    rows.cumsum: ("sum", "add"), rows.cumprod: ("prod", "multiply"), rows.cummax: ("max", "maximum"),
+    rows.cummin: ("min", "minimum"),
+}  # fmt: skip
+
+
+def start_value(name: str, element: str) -> Number:
+    """The identity element of a reduction as a Python number."""
+    dtype = dtype_from_mlir(element)
+    value = rows.identity_element(name, dtype)
+    return float(value) if dtype.is_floating else int(value)
+
+
+def reduce_by(x: Array, name: str, op: str, axes: Sequence[int]) -> Array:
+    """The reduction `name` over `axes`, which combines by the StableHLO op `op`."""
+    if not axes:
+        return x
+
+    def compute(x: Array) -> Array:
+        return x.reduce(op, start_value(name, x.element), axes)
+
+    return in_f32(x, compute) if name in ("sum", "prod") else compute(x)
+
+
+@lowers(*REDUCTIONS)
+def reduce(row: OpDef, x: Array, axes: Sequence[int]) -> Array:
+    return reduce_by(x, *REDUCTIONS[row], axes)
+
+
+@lowers(rows.argmax, rows.argmin)
+def argmax(row: OpDef, x: Array, axis: int, dtype: DType) -> Array:
+    """The least index of an element that equals the extreme one; two plain reductions, which every backend is fast at.
+
+    Where there is a NaN it is the extreme, nothing equals it, and the first NaN counts.
+    """
+    reduction = rows.reduce_max if row is rows.argmax else rows.reduce_min
+    extreme = reduce(reduction, x, axes=(axis,))
+    others = [d for d in range(x.rank) if d != axis]
+    hit = x.equals(extreme.spread(x.shape, others))
+    if dtype_from_mlir(x.element).is_floating:
+        hit = hit | x.compare("NE", x)
+    index = hlo.iota(axis, x.shape, dtype.mlir)
+    return reduce_by(hit.select(index, x.shape[axis]), "min", "minimum", (axis,))
+
+
+@lowers(*RUNNING)
+def running(row: OpDef, x: Array, axis: int, reverse: bool) -> Array:
+    """log2(n) rounds: after the one with step k every element combines the 2k elements that end with it."""
+    name, op = RUNNING[row]
+
+    def compute(x: Array) -> Array:
+        extent, step = x.shape[axis], 1
+        start = hlo.constant(start_value(name, x.element), x.element)
+        while step < extent:
+            bounds = [(0, n) for n in x.shape]
+            bounds[axis] = (step, extent) if reverse else (0, extent - step)
+            gap = [step if d == axis else 0 for d in range(x.rank)]
+            none = [0] * x.rank
+            shifted = x.slice(*bounds).pad(start, none if reverse else gap, gap if reverse else none)
+            x = hlo.elementwise(op, x, shifted)
+            step *= 2
+        return x
+
+    return in_f32(x, compute) if name in ("sum", "prod") else compute(x)

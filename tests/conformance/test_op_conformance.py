@@ -1,0 +1,30 @@
+"""Op by op and dtype by dtype: printed and parsed back, StableHLO's interpreter, the CPU backend, on all samples."""
+
+from __future__ import annotations
+
+import pytest
+from op_programs import Case, cases, compare
+
+from thalweg.backends.stablehlo.interpreter import evaluate
+from thalweg.backends.stablehlo.lower import lower_module
+from thalweg.dialects import context
+from thalweg.dialects.verify import parse, verify
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_prints_and_parses_back(case: Case) -> None:
+    with context.entered():
+        module = case.module()
+        verify(module)
+        text = str(module)
+        assert str(parse(text)) == text
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_stablehlo_interpreter(case: Case) -> None:
+    with context.entered():
+        module = lower_module(case.module())
+        verify(module)
+        compare(case, evaluate(module, [x for operands in case.inputs() for x in operands]))
