@@ -57,7 +57,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     if nest.row_count == 1:
         rows, vectors = 1, min(wide, 4 if shared > L2_BYTES else 8)
     else:
-        rows, vectors = _register_tile(nest.row_count, wide, machine.accumulators)
+        rows, vectors = _register_tile(nest, wide, machine.accumulators)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     strided = bool(nest.rows and nest.sums) and nest.rows[-1].lhs == 1 and abs(nest.sums[-1].lhs) > 1
@@ -86,13 +86,19 @@ def _is_dot(nest: Nest) -> bool:
     return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
 
 
-def _register_tile(rows: int, vectors: int, accumulators: int) -> tuple[int, int]:
-    """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four."""
+def _register_tile(nest: Nest, vectors: int, accumulators: int) -> tuple[int, int]:
+    """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
+
+    Rows that do not lie at one stride cost more: each needs an address of its own.
+    """
+    rows = nest.row_count
     best = (float("inf"), 1, 1)
     for wide in range(1, min(vectors, 6) + 1):
         for tall in range(1, min(rows, accumulators // wide) + 1):
             full, rest = divmod(vectors, wide)
             cost = sum(n * max(tall * v / 2, (tall + v) / 2, 4.0) + n for n, v in ((full, wide), (1, rest)) if n and v)
+            if nest.row_run % tall:
+                cost *= 1.25
             best = min(best, (ceil_div(rows, tall) * cost, -tall, wide))
     return -best[1], best[2]
 

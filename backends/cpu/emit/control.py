@@ -44,14 +44,14 @@ def sum_loops(
     values: Sequence[str] = (),
     kind: str = "",
 ) -> list[str]:
-    """Loops over `extents`, outermost first; short constant inner ones are unrolled. `body(indices, values)`."""
+    """Loops over `extents`, outermost first; short inner ones that carry values are written out."""
 
     def level(indices: list[Index], inner: list[str]) -> list[str]:
         depth = len(indices)
         if depth == len(extents):
             return body(indices, inner)
         extent = extents[depth]
-        if depth and depth == len(extents) - 1 and isinstance(extent, int) and extent * max(1, len(inner)) <= 64:
+        if inner and depth and depth == len(extents) - 1 and isinstance(extent, int) and extent * len(inner) <= 64:
             for step in range(extent):
                 inner = level([*indices, step], inner)
             return inner

@@ -54,9 +54,14 @@ class Finish:
         """May rows of the tile lie past the last one?"""
         return self.nest.row_count % len(self.tile.rows) != 0
 
-    def _offset(self, row: Index) -> Index:
-        """Offset in the result of the tile's column 0 in `row`."""
+    def _offset(self, r: int) -> Index:
+        """Offset in the result of the tile's row `r`, column 0; rows past the last one repeat it."""
         nest, w = self.nest, self.w
+        if r and nest.row_run % len(self.tile.rows) == 0:
+            return w.add(self._offset(0), r * nest.rows[-1].out)
+        row = w.add(self.row, r)
+        if r and self.ragged:
+            row = w.minimum(row, nest.row_count - 1)
         places = w.delinearize(row, [a.extent for a in nest.rows])
         start = w.linear(self.corner, [(p, a.out) for p, a in zip(places, nest.rows, strict=True)])
         return w.linear(start, [(self.column, nest.lane.out)])
@@ -71,10 +76,7 @@ class Finish:
         with w.scope("else", fence=True):
             values = []
             for r in range(len(tile.rows)):
-                row = w.add(self.row, r)
-                if self.ragged:
-                    row = w.minimum(row, self.nest.row_count - 1)
-                offset = self._offset(row)
+                offset = self._offset(r)
                 for v, used in enumerate(tile.widths):
                     at = w.add(offset, v * tile.lanes)
                     values.append(load_lanes(w, partial, at, tile.lanes, tail_mask(w, tile.lanes, used)))
@@ -95,7 +97,7 @@ class Finish:
     def _store_row(self, sums: list[str], target: Source, r: int) -> None:
         w, tile = self.w, self.tile
         kind = lanes_type(target.dtype, tile.lanes)
-        offset = self._offset(w.add(self.row, r))
+        offset = self._offset(r)
         for v, used in enumerate(tile.widths):
             value = narrowed(w, sums[r * len(tile.widths) + v], tile.dtype, target.dtype, tile.lanes)
             at = f"{target.name}[{w.ssa(w.add(offset, v * tile.lanes))}]"

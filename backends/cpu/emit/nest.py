@@ -111,6 +111,11 @@ class Nest:
         return math.prod(axis.extent for axis in self.rows)
 
     @property
+    def row_run(self) -> int:
+        """Consecutive rows that lie at one stride from each other."""
+        return self.rows[-1].extent if self.rows else 1
+
+    @property
     def sum_count(self) -> int:
         return math.prod(axis.extent for axis in self.sums)
 

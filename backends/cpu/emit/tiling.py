@@ -210,7 +210,7 @@ class Tiling:
         w, nest, panel = self.w, self.nest, self.packed_lhs
         assert panel is not None
         offsets = self._row_offsets(row)
-        adjacent = len(nest.rows) == 1 and nest.rows[0].lhs == 1 and nest.row_count % len(offsets) == 0
+        adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % len(offsets) == 0
         pack_rows(w, lhs, replace(panel, base=w.mul(place, self.depth)), extents, offsets, adjacent)
 
     # The register tile.
@@ -236,9 +236,10 @@ class Tiling:
     def _lhs_rows(self, lhs: Source, row: Index) -> tuple[Source, tuple[Index, ...]]:
         """The operand based at the tile, and the offset of each row from there, constant if possible."""
         w, rows = self.w, self.nest.rows
-        if len(rows) <= 1 and self.nest.row_count % self.row_step == 0:
-            stride = rows[0].lhs if rows else 0
-            base = w.linear(lhs.base, [(row, stride)])
+        if self.nest.row_run % self.row_step == 0:
+            places = w.delinearize(row, [a.extent for a in rows])
+            base = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, rows, strict=True)])
+            stride = rows[-1].lhs if rows else 0
             return replace(lhs, base=base), tuple(r * stride for r in range(self.row_step))
         return lhs, tuple(self._row_offsets(row))
 

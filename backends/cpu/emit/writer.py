@@ -108,8 +108,9 @@ class Writer:
             elif extent == 1:
                 coordinates.append(0)
             else:
-                coordinates.append(self.op(f"arith.remui {flat}, {self.index(extent)} : index"))
-                flat = self.op(f"arith.divui {flat}, {self.index(extent)} : index")
+                quotient = self.op(f"arith.divui {flat}, {self.index(extent)} : index")
+                coordinates.append(self.sub(flat, self.mul(quotient, extent)))
+                flat = quotient
         if extents:
             coordinates.append(flat)
         return coordinates[::-1]
