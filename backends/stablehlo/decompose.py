@@ -29,7 +29,7 @@ def decompose(module: ir.Module) -> None:
     found: list[ir.Operation] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
-        if operation.name in DECOMPOSITIONS:
+        if operation.name in DECOMPOSITIONS or operation.name in _LOGICAL and _is_logical(operation):
             found.append(operation)
         return ir.WalkResult.ADVANCE
 
@@ -41,10 +41,24 @@ def decompose(module: ir.Module) -> None:
             if operation.name == "stablehlo.rng":
                 results: Sequence[Array] = [rng(operation, next(seeds))]
             else:
-                results = DECOMPOSITIONS[operation.name](operation)
+                results = DECOMPOSITIONS.get(operation.name, logical)(operation)
         for old, new in zip(operation.results, results, strict=True):
             old.replace_all_uses_with(new.value)
         operation.erase()
+
+
+# Sums and products of i1 are `or` and `and`; StableHLO's pass to linalg would make them wrap around.
+
+_LOGICAL = {"stablehlo.add": "or", "stablehlo.multiply": "and"}
+
+
+def _is_logical(operation: ir.Operation) -> bool:
+    return str(ir.RankedTensorType(operation.results[0].type).element_type) == "i1"
+
+
+def logical(operation: ir.Operation) -> list[Array]:
+    """`add` of booleans is `or`, `multiply` is `and`."""
+    return [elementwise(_LOGICAL[operation.name], *(Array(operand) for operand in operation.operands))]
 
 
 # Batch normalisation: `feature` keeps its own statistics, all other dimensions are averaged over.

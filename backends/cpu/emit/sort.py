@@ -247,9 +247,7 @@ def find_key(comparator: Body) -> _Key | None:
     return _Key(argument // 2, body, compare)
 
 
-def _slice(
-    index: int, producers: dict[int, ScalarOp], arguments: int
-) -> tuple[int, str, tuple[ScalarOp, ...]] | None:
+def _slice(index: int, producers: dict[int, ScalarOp], arguments: int) -> tuple[int, str, tuple[ScalarOp, ...]] | None:
     """What computes a scalar: the only argument it depends on, the expression as text, and its ops in order."""
     used: set[int] = set()
     ops: dict[tuple[int, ...], ScalarOp] = {}
