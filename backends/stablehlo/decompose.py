@@ -29,7 +29,7 @@ def decompose(module: ir.Module) -> None:
     found: list[ir.Operation] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
-        if operation.name in DECOMPOSITIONS or operation.name in _LOGICAL and _is_logical(operation):
+        if operation.name in DECOMPOSITIONS or (operation.name in _LOGICAL and _is_logical(operation)):
             found.append(operation)
         return ir.WalkResult.ADVANCE
 

@@ -1,7 +1,7 @@
 """Cholesky factors and triangular systems: one matrix of the batch is one tile.
 
-Both work in scratch on rows that are padded to whole vectors, so that the inner loops have no remainder: dot products of two
-rows for the factor, multiples of a row added to another for the system.
+Both work in scratch on rows that are padded to whole vectors, so that the inner loops have no remainder: dot products
+of two rows for the factor, multiples of a row added to another for the system.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scatter: windows of the updates are combined into the operand's own buffer, at places that the indices hold.
 
-For each index vector the window's begin is computed once; elements that fall outside are skipped, one by one, as StableHLO
-says. Index vectors are taken in order, so that the result does not depend on threads where windows overlap. Where the
-window's last dimension is a whole row of the operand (embedding tables) rows are combined as vectors.
+For each index vector the window's begin is computed once; elements that fall outside are skipped, one by one, as
+StableHLO says. Index vectors are taken in order, so that the result does not depend on threads where windows overlap.
+Where the window's last dimension runs along a row of the operand (embedding tables), rows are combined as vectors.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Sorting: a stable merge sort of each line along the sorted dimension, for any number of operands and any comparator.
 
-A line is copied into scratch, one column for each operand. Runs of `_RUN` elements are sorted by insertion, then merged in
-passes that read one half of the scratch and write the other: O(n log n) comparisons, no branch that depends on the data in
-a merge. One tile is one line.
+A line is copied into scratch, one column for each operand. Runs of `_RUN` elements are sorted by insertion, then merged
+in passes that read one half of the scratch and write the other: O(n log n) comparisons, and in a merge no branch that
+depends on the data. One tile is one line.
 
-Most comparators say `key(x) < key(y)` for some function of one operand (JAX's for floats makes zeros and NaNs equal to their
-kind, then compares bit patterns). They are found by their structure; the keys become a column of their own, computed once
-for each element instead of at each comparison.
+Most comparators say `key(x) < key(y)` for some function of one operand (JAX's for floats makes all zeros equal, and all
+NaNs, then compares bit patterns). They are found by their structure; the keys become a column of their own, computed
+once for each element instead of at each comparison.
 """
 
 from __future__ import annotations
