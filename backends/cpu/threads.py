@@ -3,8 +3,8 @@
 `void tw_parallel_for(ptr function, ptr argument, i32 tasks)` calls `function(i64 task, ptr argument)` for every task
 and returns when all are done. The caller takes part, so that it may finish alone if no worker is awake.
 
-How tasks are handed out. `@ticket` holds a generation and the number of the next task. While a new job is written down
-the generation is odd (closed); then the even generation opens it. A thread reads the ticket, then the job, and takes the
+How tasks are handed out. `@ticket` holds a generation and the number of the next task. While a new job is written
+down the generation is odd (closed); then the even generation opens it. A thread reads the ticket, then the job, and takes the
 task by compare-and-swap of the ticket: if that succeeds, the generation was open all the time and what it read of the
 job was whole. Idle workers spin for a while, then sleep on a futex. One job runs at a time; a second caller finds the
 pool busy and does its tasks itself. Workers never end, and the memory of this code is never freed: a sleeping thread
@@ -73,7 +73,7 @@ def _pool() -> _Pool:
 
 
 def parallel_for_address(threads: int) -> int:
-    """The address of `tw_parallel_for`, with enough workers running that `threads` threads, the caller's too, take part.
+    """The address of `tw_parallel_for`, with workers enough for `threads` threads, the caller's included.
 
     Example:
         >>> parallel_for_address(1) != 0

@@ -5,14 +5,15 @@ value -> contraction (loops with strides) -> nest (roles of the loops) -> schedu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.blocking import Schedule, choose
+from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, loop_rows
 from thalweg.backends.cpu.emit.finishing import Element, Epilogue
-from thalweg.backends.cpu.emit.fused import Fused
+from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
-from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, classify, strides
+from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, strides
 from thalweg.backends.cpu.emit.scalar import Num, apply
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.tiling import Tiling
@@ -88,31 +89,54 @@ def _signedness(value: Value) -> list[bool]:
 @register("contract", "convolution", epilogue=True)
 def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel of a contraction, with the elementwise values that follow it in its epilogue."""
-    root = group.root
+    root, stores = group.root, group.stores
     lhs, rhs, initial = root.operands[:3]
     target, w = machine(options), ScopedWriter()
-    lanes = target.lanes(describe(root, "", "", "").accumulate)
-    fused = Fused(w, group.members, lanes)
-    names = [f"%out{k}" for k in range(len(group.stores))]
-    out = names[group.stores.index(root)] if root in group.stores else names[0]
+    fused = Fused(w, group.members, target.lanes(accumulator(storage_type(root.element))))
+    finishing = _Finishing(fused, group, [f"%out{k}" for k in range(len(stores))])
+    if 0 in (lhs.size, rhs.size):  # nothing to add up
+        tiles = loop_rows(fused, root.shape, lambda place: finishing.store(place, fused.get(initial, place)))
+        return finish(name, w, fused, stores, finishing.names, tiles)
+    out = finishing.names[stores.index(root)] if root in stores else finishing.names[0]
     spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), out)
-    plain = group.stores == [root] and root.element != "i1" and _is_zero(initial)
-
-    def epilogue(element: Element) -> None:
-        place = tuple(Index(p, 1 if d == element.dim else 0) for d, p in enumerate(element.place))
-        fused.mask = element.mask
-        number = element.number
-        if not _is_zero(initial):
-            number = _plus(w, fused.get(initial, place), number)
-        fused.define(root, place, number)
-        for value, buffer in zip(group.stores, names, strict=True):
-            fused.store(value, buffer, place, fused.get(value, place))
-
-    code = generate(spec, target, None if plain else epilogue, options.worker_count(), None, w)
-    operands = [(ssa, value) for value, ssa in fused.buffers.items()]
+    plain = stores == [root] and root.element != "i1" and _is_zero(initial)
+    code = generate(spec, target, None if plain else finishing.element, options.worker_count(), None, w)
     scratch = ("%scratch", code.scratch) if code.scratch else None
-    text = function(name, operands, list(zip(names, group.stores, strict=True)), code.body, scratch)
-    return Kernel(name, text, tuple(fused.buffers), tuple(group.stores), code.tiles, code.scratch)
+    operands = [(ssa, value) for value, ssa in fused.buffers.items()]
+    text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)
+    pairs = inplace_pairs(fused, stores, finishing.places)
+    safe = tuple((result, k) for result, k in pairs if operands[k][1] not in (lhs, rhs))
+    return Kernel(name, text, tuple(fused.buffers), tuple(stores), code.tiles, code.scratch, inplace=safe)
+
+
+@dataclass
+class _Finishing:
+    """Turns finished sums into the values that a group stores."""
+
+    fused: Fused
+    group: Group
+    names: list[str]  # of the results' buffers
+    places: list[Place] = field(default_factory=list)  # where results were stored
+
+    def element(self, element: Element) -> None:
+        """The epilogue."""
+        self.fused.mask = element.mask
+        place = tuple(Index(p, 1 if d == element.dim else 0) for d, p in enumerate(element.place))
+        initial, number = self.group.root.operands[2], element.number
+        if not _is_zero(initial):
+            number = _plus(self.fused.w, self.fused.get(initial, place), number)
+        self.store(place, number)
+        self.fused.mask = ""
+
+    def store(self, place: Place, number: Num) -> None:
+        """Compute and store everything at a place of the result, where the root is `number`."""
+        fused = self.fused
+        fused.define(self.group.root, place, number)
+        numbers = [fused.get(value, place) for value in self.group.stores]
+        for value, name, stored in zip(self.group.stores, self.names, numbers, strict=True):
+            fused.store(value, name, place, stored)
+        self.places.append(place)
+        fused.phase += 1
 
 
 def _is_zero(value: Value) -> bool:

@@ -74,5 +74,5 @@ def reduce_window(fused: Fused, root: Value, place: Place) -> list[Num]:
 
 
 def _initial(fused: Fused, operand: Value, place: Place) -> Num:
-    """The value a window starts from. One that is never used (the maximum beside an index of -1) is no memory to read."""
+    """The value a window starts from. One that is never used (the maximum beside an index of -1) is not read."""
     return constant(fused.w, "0", operand.element) if operand.kind == "empty" else fused.get(operand, place)
