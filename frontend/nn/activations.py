@@ -1,0 +1,128 @@
+"""Activations: functions of one tensor, element by element, and the softmax family along an axis."""
+
+from __future__ import annotations
+
+import math
+
+from thalweg.frontend.gradient import stop_gradient
+
+from thalweg.frontend import array as xp
+from thalweg.frontend.eager import array_function
+from thalweg.frontend.tensor import ArrayLike, Tensor
+
+
+@array_function
+def relu(x: ArrayLike) -> Tensor:
+    """max(x, 0)."""
+    return xp.maximum(x, 0)
+
+
+@array_function
+def relu6(x: ArrayLike) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return xp.clip(x, 0, 6)
+
+
+@array_function
+def leaky_relu(x: ArrayLike, slope: float = 0.01) -> Tensor:
+    """x where positive, else slope * x."""
+    return xp.where(x > 0, x, slope * x)
+
+
+@array_function
+def elu(x: ArrayLike, alpha: float = 1.0) -> Tensor:
+    """x where positive, else alpha * (exp(x) - 1). Clevert et al. (2016)."""
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))  # the minimum keeps exp, and its gradient, finite
+
+
+@array_function
+def selu(x: ArrayLike) -> Tensor:
+    """The ELU that keeps mean and variance. Klambauer et al. (2017)."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+@array_function
+def sigmoid(x: ArrayLike) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return xp.sigmoid(x)
+
+
+@array_function
+def log_sigmoid(x: ArrayLike) -> Tensor:
+    """log(sigmoid(x)), exact for large negative x."""
+    return -softplus(-x)
+
+
+@array_function
+def softplus(x: ArrayLike) -> Tensor:
+    """log(1 + exp(x)), without overflow."""
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+@array_function
+def softsign(x: ArrayLike) -> Tensor:
+    """x / (1 + |x|)."""
+    return x / (1 + xp.abs(x))
+
+
+@array_function
+def tanh(x: ArrayLike) -> Tensor:
+    """Hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+@array_function
+def silu(x: ArrayLike) -> Tensor:
+    """x * sigmoid(x), also called swish. Elfwing et al. (2017)."""
+    return x * xp.sigmoid(x)
+
+
+@array_function
+def mish(x: ArrayLike) -> Tensor:
+    """x * tanh(softplus(x)). Misra (2019)."""
+    return x * xp.tanh(softplus(x))
+
+
+@array_function
+def gelu(x: ArrayLike, *, approximate: bool = False) -> Tensor:
+    """x * Φ(x), with Φ the normal distribution function: through erf, or a tanh that is within 1e-3 of it.
+
+    Hendrycks and Gimpel (2016).
+    """
+    if approximate:
+        return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1 + xp.erf(x * math.sqrt(0.5)))
+
+
+@array_function
+def hard_sigmoid(x: ArrayLike) -> Tensor:
+    """clip(x / 6 + 1/2, 0, 1)."""
+    return xp.clip(x / 6 + 0.5, 0, 1)
+
+
+@array_function
+def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
+    """exp(x) normalised to sum 1 along `axis`. The maximum is subtracted first, so nothing overflows."""
+    weights = xp.exp(x - _maximum(x, axis))
+    return weights / xp.sum(weights, axis=axis, keepdims=True)
+
+
+@array_function
+def log_softmax(x: ArrayLike, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, exact also where the softmax is nearly zero."""
+    shifted = x - _maximum(x, axis)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+@array_function
+def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) along `axis`, without overflow. A row of -inf alone gives -inf."""
+    top = _maximum(x, axis)
+    top = xp.where(xp.isfinite(top), top, 0)  # -inf minus -inf would be NaN
+    total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else xp.squeeze(total, axis=axis)
+
+
+def _maximum(x: ArrayLike, axis: int) -> Tensor:
+    # Any constant may be subtracted without changing the result: the maximum needs no gradient.
+    return stop_gradient(xp.max(x, axis=axis, keepdims=True))

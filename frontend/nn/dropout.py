@@ -1,0 +1,48 @@
+"""Dropout. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.frontend import array as xp
+from thalweg.frontend import random
+from thalweg.frontend.nn.module import Module
+from thalweg.frontend.tensor import ArrayLike, Tensor
+
+
+def dropout(x: ArrayLike, rate: float, generator: random.Generator) -> Tensor:
+    """Zero with probability `rate`, else x / (1 - rate), so that the mean stays.
+
+    Args:
+        generator: draws which elements; inside a compiled program its state advances with every call.
+
+    Raises:
+        ValueError: the rate is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}.")
+    x = xp.asarray(x)
+    if rate == 0:
+        return x
+    kept = generator.bernoulli(x.shape, 1 - rate)
+    return xp.where(kept, x / (1 - rate), 0)
+
+
+class Dropout(Module):
+    """`dropout` in training, nothing otherwise.
+
+    Args:
+        seed: of the layer's own generator, or a generator to share.
+    """
+
+    def __init__(self, rate: float, seed: int | random.Generator = 0) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout: rate must be in [0, 1), got {rate}.")
+        self.rate = rate
+        self.generator = seed if isinstance(seed, random.Generator) else random.Generator(seed)
+
+    def __call__(self, x: Any, *, training: bool = False) -> Tensor:
+        return dropout(x, self.rate, self.generator) if training else xp.asarray(x)
+
+    def describe(self) -> str:
+        return str(self.rate)

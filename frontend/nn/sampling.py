@@ -1,0 +1,106 @@
+"""Losses over a great many classes, from the true one and a random few.
+
+A step with a full softmax over 40,000 words multiplies with all of the weights; one that draws 512 of them does 78
+times less. The loss stays right on average because each logit is corrected by how often its class is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+
+from thalweg.dialects.types import float32, int32
+from thalweg.frontend import array as xp
+from thalweg.frontend import random
+from thalweg.frontend.nn.activations import logsumexp
+from thalweg.frontend.nn.losses import sigmoid_cross_entropy
+from thalweg.frontend.tensor import ArrayLike, Tensor
+
+
+def log_uniform(generator: random.Generator, samples: int, classes: int) -> Tensor:
+    """int32[samples] classes drawn with replacement, class k with probability log((k+2) / (k+1)) / log(classes+1).
+
+    Right for words numbered from the most frequent on: their frequencies fall about like that (Zipf's law).
+    """
+    power = generator.uniform((samples,)) * math.log(classes + 1)
+    return xp.clip(xp.astype(xp.exp(power), int32) - 1, 0, classes - 1)
+
+
+def log_uniform_counts(labels: ArrayLike, samples: int, classes: int) -> Tensor:
+    """How often `log_uniform` draws each of these classes on average: float32 of the labels' shape."""
+    k = xp.astype(xp.asarray(labels), float32)
+    return xp.log1p(1 / (k + 1)) * (samples / math.log(classes + 1))
+
+
+def sampled_softmax(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    generator: random.Generator,
+    *,
+    samples: int,
+    remove_hits: bool = True,
+) -> Tensor:
+    """Softmax cross entropy among the true class and `samples` drawn ones. For training; evaluate with all classes.
+
+    Args:
+        weight: float[classes, features], one row per class: the rows that are needed are looked up, so that the
+            gradient is sparse.
+        bias: float[classes].
+        inputs: float[batch, features].
+        labels: int[batch], numbered from the most frequent class on (see `log_uniform`).
+        remove_hits: leave drawn classes out for the examples whose true class they are.
+
+    Returns:
+        float[batch].
+
+    Jean et al., "On using very large target vocabulary for neural machine translation" (2015).
+    """
+    true, drawn, hits = _sampled_logits(weight, bias, inputs, labels, generator, samples)
+    if remove_hits:
+        drawn = xp.where(hits, -1e30, drawn)
+    all_logits = xp.concat([xp.expand_dims(true, axis=1), drawn], axis=1)
+    return logsumexp(all_logits) - true
+
+
+def nce(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    generator: random.Generator,
+    *,
+    samples: int,
+) -> Tensor:
+    """Noise-contrastive estimation: tell the true class from `samples` drawn ones, each a yes-or-no question.
+
+    Arguments and result as for `sampled_softmax`. Gutmann and Hyvärinen (2010); Mnih and Teh (2012).
+    """
+    true, drawn, _ = _sampled_logits(weight, bias, inputs, labels, generator, samples)
+    no = sigmoid_cross_entropy(drawn, xp.zeros_like(drawn))
+    return sigmoid_cross_entropy(true, xp.ones_like(true)) + xp.sum(no, axis=1)
+
+
+def _sampled_logits(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    generator: random.Generator,
+    samples: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the true class [batch] and the drawn ones [batch, samples], corrected; where the two are the same."""
+    inputs, labels = xp.asarray(inputs), xp.asarray(labels)
+    classes, batch = weight.shape[0], labels.shape[0]
+    if inputs.shape[:-1] != labels.shape or len(labels.shape) != 1:
+        raise ValueError(
+            f"inputs must be [batch, features] and labels [batch], got {tuple(inputs.shape)} and {tuple(labels.shape)}."
+        )
+    drawn = xp.astype(log_uniform(generator, samples, classes), labels.dtype)
+    # One look-up for both: the gradient of a table that is looked up twice would be a sum of two sparse ones.
+    both = xp.concat([labels, drawn])
+    correction = xp.astype(xp.log(log_uniform_counts(both, samples, classes)), inputs.dtype)
+    rows, offsets = xp.take(weight, both, axis=0), xp.take(bias, both, axis=0) - correction
+    true = xp.sum(inputs * rows[:batch], axis=1) + offsets[:batch]
+    logits = xp.matmul(inputs, xp.matrix_transpose(rows[batch:])) + offsets[batch:]
+    return true, logits, xp.expand_dims(labels, axis=1) == drawn

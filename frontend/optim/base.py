@@ -1,0 +1,128 @@
+"""What optimisers share: slots, the learning rate, and the update of rows for sparse gradients.
+
+An optimiser is one method, `rule`, a pure function from gradient, value and slots to the next value and slots, written
+with array functions. Dense gradients apply it to whole variables. Sparse ones (`IndexedSlices`, of an embedding) apply
+the same rule to the rows that were looked up, and leave all other rows alone: their slots do not decay, which is what
+"lazy" Adam means. Neither knows about devices or the compiler; a user's own optimiser is written the same way:
+
+    class SignSGD(tw.optim.Optimizer):
+        def rule(self, gradient, value, *, rate, step):
+            return (value - rate * tw.sign(gradient),)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from thalweg.frontend.gradient import IndexedSlices
+
+from thalweg.frontend import array as xp
+from thalweg.frontend.optim.sparse import combine, read_rows, write_rows
+from thalweg.frontend.tensor import Tensor
+from thalweg.frontend.variable import Variable
+
+Schedule = Callable[[Tensor], Any]  # from the number of the step, int32[], to the learning rate
+Rate = float | Variable | Schedule
+
+
+class Optimizer:
+    """Base of optimisers.
+
+    Args:
+        rate: the learning rate: a number, a variable (assign it to change the rate without tracing again), or a
+            schedule.
+        slots: names of what is kept per variable, and the number that it starts with.
+    """
+
+    def __init__(self, rate: Rate, **slots: float) -> None:
+        self.rate = rate
+        self.slots = slots
+        self.step = Variable(np.zeros((), np.int32), name="step", trainable=False)
+        self._slots: dict[int, tuple[Variable, dict[str, Variable]]] = {}
+
+    def apply(self, pairs: Iterable[tuple[Tensor | IndexedSlices, Variable]]) -> None:
+        """Update each variable by its gradient, and count the step. Inside a trace the updates are part of the program.
+
+        Raises:
+            ValueError: a gradient does not have its variable's shape, or a variable comes twice.
+        """
+        pairs = list(pairs)
+        _check(pairs)
+        step = xp.asarray(self.step)
+        rate = self.rate(step) if callable(self.rate) else self.rate
+        for gradient, variable in pairs:
+            state = [variable, *self.slots_of(variable).values()]
+            scalars = {"rate": _as(rate, variable), "step": step}
+            if isinstance(gradient, IndexedSlices):
+                self.apply_rows(gradient, state, scalars)
+            else:
+                values = self.rule(gradient, *(xp.asarray(s) for s in state), **scalars)
+                for target, value in zip(state, values, strict=True):
+                    target.assign(value)
+        self.step.assign_add(1)
+
+    def rule(self, gradient: Tensor, value: Tensor, *slots: Tensor, rate: Any, step: Tensor) -> tuple[Tensor, ...]:
+        """The next value and slots. All arrays have the same shape; `step` counts from 0; `rate` is a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} has no rule(self, gradient, value, *slots, rate, step)")
+
+    def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> None:
+        """The rule on the rows that a sparse gradient names; duplicates are summed first."""
+        rows = combine(gradient)
+        values = self.rule(rows.values, *(read_rows(s, rows.indices) for s in state), **scalars)
+        for target, value in zip(state, values, strict=True):
+            write_rows(target, rows.indices, value)
+
+    def slots_of(self, variable: Variable) -> dict[str, Variable]:
+        """The slots of a variable by name; made when first asked for, with the variable's shape and dtype."""
+        if id(variable) not in self._slots:
+            made = {
+                name: Variable(
+                    np.full(variable.shape, initial, variable.dtype.numpy),
+                    name=f"{variable.name}/{name}",
+                    trainable=False,
+                )
+                for name, initial in self.slots.items()
+            }
+            self._slots[id(variable)] = (variable, made)  # holds the variable, so that its id stays its own
+        return self._slots[id(variable)][1]
+
+    def prepare(self, variables: Iterable[Variable]) -> None:
+        """Make the slots of these variables now: before `tw.restore`, which needs something to restore into."""
+        for variable in variables:
+            self.slots_of(variable)
+
+    def variables(self) -> dict[str, Variable]:
+        """For `tw.save`: the step, and all slots by the number of their variable in the order of `apply` or `prepare`.
+
+        Numbers, not names: a variable's name depends on what else there is in the process.
+        """
+        found = {"step": self.step}
+        for number, (_, slots) in enumerate(self._slots.values()):
+            found |= {f"{number}.{name}": slot for name, slot in slots.items()}
+        return found
+
+
+def _as(rate: Any, variable: Variable) -> Any:
+    """A computed rate in the variable's dtype, so that it does not promote the update; numbers never do."""
+    return rate if isinstance(rate, int | float) else xp.astype(xp.asarray(rate), variable.dtype)
+
+
+def _check(pairs: list[tuple[Tensor | IndexedSlices, Variable]]) -> None:
+    seen: set[int] = set()
+    for gradient, variable in pairs:
+        if not isinstance(variable, Variable):
+            raise TypeError(
+                f"apply: takes pairs (gradient, variable), got {type(variable).__name__} in the second place. "
+                "Use zip(gradients, variables)."
+            )
+        if id(variable) in seen:
+            raise ValueError(f"apply: variable '{variable.name}' comes twice. Add its gradients up first.")
+        seen.add(id(variable))
+        shape = gradient.dense_shape if isinstance(gradient, IndexedSlices) else np.shape(gradient)
+        if tuple(shape) != tuple(variable.shape):
+            raise ValueError(
+                f"apply: the gradient of '{variable.name}' has shape {tuple(shape)}, "
+                f"the variable {tuple(variable.shape)}."
+            )

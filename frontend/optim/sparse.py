@@ -1,0 +1,46 @@
+"""Rows of variables: what sparse gradients need. Work and memory go by the rows that are named, never by the table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from thalweg.frontend.gradient import IndexedSlices
+
+from thalweg.frontend import array as xp
+from thalweg.frontend.tensor import Tensor
+from thalweg.frontend.variable import Variable
+
+
+def combine(slices: IndexedSlices) -> IndexedSlices:
+    """The same gradient with every row named once: duplicates are summed.
+
+    The number of rows is fixed when the program is traced, so the places that become free hold the index one past the
+    table, which reads some row and writes none, and rows of zeros.
+    """
+    indices, values = slices.indices, slices.values
+    count, past = indices.shape[0], slices.dense_shape[0]
+    if count < 2:
+        return slices
+    order = xp.argsort(indices)
+    ordered = xp.take(indices, order, axis=0)
+    begins = xp.concat([xp.ones((1,), dtype="bool"), ordered[1:] != ordered[:-1]])
+    segment = xp.cumulative_sum(xp.astype(begins, "int32")) - 1
+    summed = xp.zeros_like(values).at[segment].add(xp.take(values, order, axis=0))
+    unique = xp.full((count,), past, dtype=indices.dtype).at[segment].set(ordered)
+    return dataclasses.replace(slices, indices=unique, values=summed)
+
+
+def read_rows(variable: Variable, indices: Tensor) -> Tensor:
+    """Rows of a variable; an index outside reads the nearest row."""
+    return xp.take(variable, indices, axis=0)
+
+
+def write_rows(variable: Variable, indices: Tensor, rows: Tensor) -> None:
+    """Assign rows of a variable, in place; those at an index outside are dropped."""
+    variable.scatter_update(indices, rows)
+
+
+def add_rows(variable: Variable, indices: Tensor, rows: Any) -> None:
+    """Add to rows of a variable, in place; a row that is named twice gets both."""
+    variable.scatter_add(indices, rows)

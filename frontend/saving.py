@@ -1,0 +1,165 @@
+"""Checkpoints: variables and arrays in one safetensors file.
+
+    tw.save("model.safetensors", {"model": model, "optimizer": opt})
+    tw.restore("model.safetensors", {"model": model, "optimizer": opt})
+
+A file appears under its name only when it is complete and on disk, and nothing is assigned before everything fits:
+there is no half-written checkpoint, and no half-restored model.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.dialects.types import DTYPES, DType, as_dtype
+from thalweg.frontend.tensor import as_tensor
+from thalweg.frontend.tree import flatten
+from thalweg.frontend.variable import Variable
+
+Array = np.ndarray[Any, Any]
+
+# Element types by the names that safetensors files use.
+_CODES: dict[str, DType] = {d.short.upper(): d for d in DTYPES}
+
+
+def save(path: str | os.PathLike[str], tree: Any) -> None:
+    """Write variables and arrays to a safetensors file, atomically.
+
+    Args:
+        path: the file; its folder must exist. A file that is there is replaced.
+        tree: a nested structure of variables, arrays, and objects with a `variables()` method (modules, optimisers).
+            A leaf's name in the file is its path: `model.0.weight`.
+
+    Raises:
+        ValueError: two leaves have the same name.
+        TypeError: a leaf is not an array.
+    """
+    arrays = {name: _array(name, leaf) for name, leaf in _named_leaves(tree)[0].items()}
+    target = Path(path)
+    # In the same folder, so that the last step is a rename within one file system.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(_serialize(arrays))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> Any:
+    """Read what `save` wrote: variables of `tree` are assigned in place.
+
+    Args:
+        path: a safetensors file.
+        tree: as for `save`. Arrays in it say what shape and dtype is expected.
+        strict: whether names in the file that `tree` does not have are an error.
+
+    Returns:
+        `tree` with arrays read from the file in the places of arrays, and the same variables and objects otherwise.
+
+    Raises:
+        ValueError: names, shapes or dtypes differ, or the file is none of safetensors; all differences are listed, and
+            nothing has been assigned.
+    """
+    arrays = _deserialize(Path(path))
+    leaves, order, structure = _named_leaves(tree)
+    problems = _differences(leaves, arrays, strict)
+    if problems:
+        raise ValueError(f"{os.fspath(path)} does not fit what is to be restored:\n  " + "\n  ".join(problems))
+    for name, leaf in leaves.items():
+        if isinstance(leaf, Variable):
+            leaf.assign(arrays[name])
+    kept = [isinstance(value, Variable) or name not in leaves for name, value in order]
+    return structure.unflatten(
+        [value if keep else as_tensor(arrays[name]) for keep, (name, value) in zip(kept, order, strict=True)]
+    )
+
+
+def _named_leaves(tree: Any) -> tuple[dict[str, Any], list[tuple[str, Any]], Any]:
+    """Every variable and array by name; and the tree's own leaves in order with its structure, to build it again."""
+    values, structure = flatten(tree)
+    order = [(_plain(path), value) for path, value in zip(structure.paths(), values, strict=True)]
+    named: dict[str, Any] = {}
+    for path, value in order:
+        members = value.variables() if hasattr(value, "variables") else {"": value}
+        for inner, leaf in members.items():
+            name = f"{path}.{inner}".strip(".")
+            if name in named:
+                raise ValueError(f"two leaves are called '{name}' in the checkpoint. Rename one of them.")
+            named[name] = leaf
+    return named, order, structure
+
+
+def _plain(path: str) -> str:
+    """`['model'][0].weight` as `model.0.weight`."""
+    return path.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "").strip(".") or "value"
+
+
+def _array(name: str, leaf: Any) -> Array:
+    try:
+        array = np.asarray(leaf, order="C")
+        as_dtype(array.dtype)
+    except TypeError as error:
+        raise TypeError(f"'{name}' cannot be saved: {error}") from None
+    return array
+
+
+def _serialize(arrays: Mapping[str, Array]) -> bytes:
+    specs = {
+        name: safetensors.TensorSpec(
+            dtype=array.dtype.name, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+        )
+        for name, array in arrays.items()
+    }
+    return bytes(safetensors.serialize(specs, metadata={"format": "thalweg"}))
+
+
+def _deserialize(path: Path) -> dict[str, Array]:
+    data = path.read_bytes()
+    try:
+        entries = safetensors.deserialize(data)
+        return {name: _decode(entry) for name, entry in entries}
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is not a safetensors file that can be read: {error}") from None
+
+
+def _decode(entry: Mapping[str, Any]) -> Array:
+    return np.frombuffer(entry["data"], _CODES[entry["dtype"]].numpy).reshape(entry["shape"])
+
+
+def _differences(leaves: Mapping[str, Any], arrays: Mapping[str, Array], strict: bool) -> list[str]:
+    unused = [name for name in arrays if name not in leaves]
+    found: list[str] = []
+    for name, leaf in leaves.items():
+        if name not in arrays:
+            found.append(f"'{name}' is not in the file{did_you_mean(name, unused)}")
+            continue
+        wanted, got = as_tensor(leaf).type, as_tensor(arrays[name]).type
+        if wanted != got:
+            found.append(f"'{name}' should be {wanted}, the file has {got}")
+    if strict:
+        found += [f"'{name}' of the file has no place in the tree (strict=False leaves it out)" for name in unused]
+    return found
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: the folder's entry is data of the folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # systems where a folder cannot be opened keep the rename by themselves
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
