@@ -147,8 +147,11 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         wide = Num(w.op(f"{name} {number.name} : {number.type} to {target.type}"), register_type(element), number.lanes)
         return _narrow(w, wide, element)
     if name in ("arith.fptosi", "arith.fptoui"):
-        saturating = "llvm.intr.fptosi.sat" if name == "arith.fptosi" else "llvm.intr.fptoui.sat"
-        return Num(w.op(generic_form(saturating, [number], target.type)), element, number.lanes)
+        # Saturating, as XLA converts; called by name, since this MLIR cannot translate its own ops for these intrinsics.
+        lanes = f"v{number.lanes}" if number.lanes > 1 else ""
+        saturating = f"llvm.{name[6:]}.sat.{lanes}{element}.{lanes}{register_type(number.element)}"
+        call = f'llvm.call_intrinsic "{saturating}"({number.name}) : ({number.type}) -> {target.type}'
+        return Num(w.op(call), element, number.lanes)
     if number.element in HELD_IN_F32:
         bits = to_storage(w, number)
         integers = lanes_type("i16", number.lanes)
