@@ -1,0 +1,244 @@
+"""Eager computation: outside a trace an array function runs at once, as a compiled program that is kept.
+
+`@array_function` marks the public array functions. Inside a trace they just add their ops. Outside, the first call with
+given types and options traces the whole function (a softmax is one program, not six) and compiles it; further calls look
+it up. What a call costs then is the making of its key, about a microsecond, and the program.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from thalweg.dialects.attributes import array_type
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.types import DType
+from thalweg.frontend.operators import Operators
+from thalweg.frontend.program import Executable, compiler, eager_programs
+from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor, as_tensor
+from thalweg.frontend.trace import Trace, _thread, current
+from thalweg.frontend.tree import Structure, flatten
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Plan:
+    """How the results of a program become the value that its Python function returned.
+
+    Traced leaves are results of the program; all others (eager tensors, numbers, strings) are returned as they were.
+    """
+
+    def __init__(self, value: Any) -> None:
+        leaves, structure = flatten(value)
+        self.structure: Structure = structure
+        self.outputs: list[Tensor] = []
+        self._leaves: list[Any] = []
+        for leaf in leaves:
+            tensor = as_tensor(leaf) if isinstance(leaf, Operators) else leaf
+            if isinstance(tensor, TracedTensor):
+                self._leaves.append(len(self.outputs))
+                self.outputs.append(tensor)
+            else:
+                self._leaves.append((tensor,))
+        self._single = structure.is_leaf and bool(self.outputs)
+
+    def rebuild(self, arrays: Sequence[Array]) -> Any:
+        """The function's value from the program's results."""
+        if self._single:
+            return EagerTensor(arrays[0])
+        return self.structure.unflatten(
+            [EagerTensor(arrays[leaf]) if type(leaf) is int else leaf[0] for leaf in self._leaves]
+        )
+
+    def release(self) -> Plan:
+        """Forget the traced tensors, which are of no use once the trace is finished."""
+        self.outputs = []
+        return self
+
+
+class _Compiled:
+    """A program with the plan for its results."""
+
+    __slots__ = ("executable", "plan")
+
+    def __init__(self, executable: Executable, plan: Plan) -> None:
+        self.executable = executable
+        self.plan = plan
+
+
+def scalar_array(value: bool | int | float) -> Array:
+    """A Python number as the 0-dimensional array that stands for it when it is data: 64 bits, so nothing is lost."""
+    return np.array(value, np.bool_ if isinstance(value, bool) else np.int64 if isinstance(value, int) else np.float64)
+
+
+def array_function(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a public array function of one that adds ops to the current trace.
+
+    Parameters annotated `ArrayLike` are data, `Sequence[ArrayLike]` sequences of data; all others are options and part
+    of the key.
+    """
+    data = _data_parameters(function)
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _thread.trace is not None:
+            return function(*args, **kwargs)
+        arrays: list[Array] = []
+        key = [
+            name,
+            *[
+                _data_key(value, arrays) if position in data else _option_key(value)
+                for position, value in enumerate(args)
+            ],
+        ]
+        for keyword, value in kwargs.items():
+            key.append((keyword, _data_key(value, arrays) if keyword in data else _option_key(value)))
+        programs = eager_programs()
+        complete = (function, *key)
+        compiled = programs.get(complete)
+        if compiled is None:
+            compiled = programs[complete] = _compile(function, data, args, kwargs)
+        result: R = compiled.plan.rebuild(compiled.executable(arrays))
+        return result
+
+    return call
+
+
+def _data_parameters(function: Callable[..., Any]) -> frozenset[int | str]:
+    """Positions and names of the parameters that are data."""
+    found: list[int | str] = []
+    for position, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if "ArrayLike" in str(parameter.annotation):
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                found += range(position, position + 64)
+            found += [position, parameter.name]
+    return frozenset(found)
+
+
+def _data_key(value: Any, arrays: list[Array]) -> Any:
+    if type(value) is EagerTensor:
+        data = value.data
+        arrays.append(data)
+        return data.shape, data.dtype
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float):
+        arrays.append(scalar_array(value))
+        return type(value)
+    if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
+        return tuple([_data_key(v, arrays) for v in value])
+    data = value.buffer if hasattr(value, "buffer") and isinstance(value, Operators) else _eager(value).data
+    arrays.append(data)
+    return data.shape, data.dtype
+
+
+def _eager(value: Any) -> EagerTensor:
+    tensor = as_tensor(value)
+    if isinstance(tensor, TracedTensor):
+        _ = Trace("eager").value_of(tensor)  # raises: a traced tensor has escaped from its trace
+    assert isinstance(tensor, EagerTensor)
+    return tensor
+
+
+def _is_sequence_of_arrays(value: Sequence[Any]) -> bool:
+    return any(isinstance(v, Operators | np.ndarray) for v in value)
+
+
+def _option_key(value: Any) -> Any:
+    kind = type(value)
+    if kind is int or kind is str or value is None or kind is DType:
+        return value
+    if kind is tuple or kind is list:
+        return kind, tuple([_option_key(v) for v in value])
+    return kind, value
+
+
+def _compile(
+    function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> _Compiled:
+    trace = Trace(function.__name__, label=f"{function.__name__}()")
+    with trace.recording():
+        given = [_placeholder(trace, v) if i in data else v for i, v in enumerate(args)]
+        named = {k: _placeholder(trace, v) if k in data else v for k, v in kwargs.items()}
+        plan = Plan(function(*given, **named))
+        program = trace.finish(plan.outputs)
+    return _Compiled(compiler().compile(program), plan.release())
+
+
+def _placeholder(trace: Trace, value: Any) -> Any:
+    """What stands for a piece of data in a trace, in the order in which `_data_key` collects arrays."""
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float):
+        return trace.argument(array_type(scalar_array(value)), weak=True)
+    if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
+        return type(value)([_placeholder(trace, v) for v in value])
+    if hasattr(value, "buffer") and isinstance(value, Operators):
+        return trace.argument(array_type(value.buffer))
+    return trace.argument(_eager(value).type)
+
+
+def emit(row: OpDef, *operands: Tensor, **attrs: Any) -> Any:
+    """One op on tensors of fitting types: added to the current trace, or run at once outside any.
+
+    Returns:
+        A tensor, or a tuple of tensors if the op has several results.
+    """
+    trace = current()
+    results = _run(row, operands, attrs) if trace is None else trace.emit(row, operands, attrs)
+    return results[0] if len(results) == 1 else results
+
+
+def _run(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    arrays = [_eager(t).data for t in operands]
+    options = {k: (v.tobytes(), v.shape, v.dtype) if isinstance(v, np.ndarray) else v for k, v in attrs.items()}
+    key = (row, *[(a.shape, a.dtype) for a in arrays], *[(k, _option_key(v)) for k, v in options.items()])
+    programs = eager_programs()
+    compiled = programs.get(key)
+    if compiled is None:
+        trace = Trace(row.name)
+        with trace.recording():
+            given = [trace.argument(array_type(a)) for a in arrays]
+            plan = Plan(trace.emit(row, given, attrs))
+            program = trace.finish(plan.outputs)
+        compiled = programs[key] = _Compiled(compiler().compile(program), plan.release())
+    result: tuple[Tensor, ...] = compiled.plan.rebuild(compiled.executable(arrays))
+    return result
+
+
+class _Recent:
+    """Executables by the text of their program, the most recently used ones."""
+
+    limit = 256
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[Any, Executable] = OrderedDict()
+
+
+def run_traced(name: str, function: Callable[[], Any], frozen: dict[Any, EagerTensor] | None = None) -> Any:
+    """Trace `function` now, run the program at once, return what the function returned.
+
+    Eager tensors that it uses become inputs, so a program is compiled once however often it is traced with other
+    numbers. With `frozen`, variables are read from there (and into there, at their first use).
+    """
+    trace = Trace(name, label=f"{name}()", capture="inputs")
+    trace.frozen = frozen
+    with trace.recording():
+        plan = Plan(function())
+        program = trace.finish(plan.outputs)
+    recent: _Recent = eager_programs().setdefault(_Recent, _Recent())
+    key = (str(program.module), program.variables)
+    executable = recent.entries.pop(key, None)
+    if executable is None:
+        executable = compiler().compile(program)
+    recent.entries[key] = executable
+    while len(recent.entries) > recent.limit:
+        recent.entries.popitem(last=False)
+    return plan.release().rebuild(executable([t.data for t in trace.captured]))

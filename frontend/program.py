@@ -1,0 +1,102 @@
+"""What the frontend hands to a compiler, and the slot where the facade puts one.
+
+The frontend builds programs and knows no backend: `src/thalweg/__init__.py` installs the driver, tests install what they
+like.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import TensorType
+
+if TYPE_CHECKING:
+    from thalweg.frontend.variable import Variable
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A traced program: a module with one function `@main(inputs…, constants…) -> outputs`.
+
+    Variables are declared inside by `tw.variable_handle` under their unique names. A compiler must leave `module` as it
+    is: `Function.ir` prints it again.
+    """
+
+    name: str
+    module: ir.Module
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    constants: tuple[Array, ...] = ()  # captured arrays too big to be attributes: the trailing arguments of @main
+    variables: tuple[Variable, ...] = ()
+
+
+class Executable(Protocol):
+    """A compiled program, bound to its constants and variables."""
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run on C-contiguous arrays of exactly the inputs' types; variables change in place. The results are new."""
+        ...
+
+
+class Compiler(Protocol):
+    """Turns programs into executables."""
+
+    def compile(self, program: Program) -> Executable:
+        """An executable of `program`; raises PassError or LoweringError where there can be none."""
+        ...
+
+    def stage(self, program: Program, stage: str) -> str:
+        """The text of `program` at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm"."""
+        ...
+
+
+class _Slot:
+    """The compiler in use; made at the first compilation, so that importing the package stays quick."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[], Compiler] | None = None
+        self.made: Compiler | None = None
+        self.programs: dict[Any, Any] = {}  # compiled eager ops, by what they were compiled for
+        self.lock = threading.Lock()
+
+
+_slot = _Slot()
+
+
+def install(make: Callable[[], Compiler]) -> None:
+    """Use the compiler that `make` returns, from the next compilation on."""
+    with _slot.lock:
+        _slot.make, _slot.made, _slot.programs = make, None, {}
+
+
+def installed() -> Callable[[], Compiler] | None:
+    """What was installed last, None if nothing was."""
+    return _slot.make
+
+
+def eager_programs() -> dict[Any, Any]:
+    """The eager ops compiled so far by the installed compiler."""
+    return _slot.programs
+
+
+def compiler() -> Compiler:
+    """The installed compiler.
+
+    Raises:
+        RuntimeError: none is installed (the frontend was imported without the package's facade).
+    """
+    made = _slot.made
+    if made is None:
+        with _slot.lock:
+            if _slot.make is None:
+                raise RuntimeError("no compiler is installed; `import thalweg` installs one, program.install another")
+            made = _slot.made = _slot.make()
+    return made
