@@ -117,15 +117,24 @@ class Fused:
         numbers = self.body(value, dims, place)
         return numbers[value.result_index]
 
-    def body(self, value: Value, dims: Sequence[Index], place: Place = (), running: Sequence[Num] = ()) -> list[Num]:
+    def body(
+        self,
+        value: Value,
+        dims: Sequence[Index],
+        place: Place = (),
+        running: Sequence[Num] = (),
+        body: Body | None = None,
+    ) -> list[Num]:
         """The numbers that a generic's body yields at loop indices `dims`.
 
         Args:
             place: the flat position, for values that are read at one.
             running: the values of the body's arguments after the inputs (the accumulators of a reduction).
+            body: a part of the generic's body to evaluate instead of all of it.
         """
         generic = value.generic
         assert generic is not None
+        body = body or generic.body
         env: dict[int, Num | Index] = {generic.inputs + k: number for k, number in enumerate(running)}
 
         def number(index: int) -> Num | Index:
@@ -138,13 +147,13 @@ class Fused:
         first = len(value.operands) - len(generic.scalars)
         for position, index in enumerate(generic.scalars):
             env[index] = self.get(value.operands[first + position], ())
-        for op in generic.body.ops:
+        for op in body.ops:
             self._op(op, [number(i) for i in op.operands], dims, env, value)
-        return [self._as_number(number(i)) for i in generic.body.yields]
+        return [self._as_number(number(i)) for i in body.yields]
 
     def _input_place(self, value: Value, index: int, dims: Sequence[Index], place: Place) -> Place:
         assert value.generic is not None
-        if self._is_flat(value):
+        if self.flat and not dims:
             return place if self._is_flat(value.operands[index]) else (Index(0),) * len(value.operands[index].shape)
         return tuple(self.at.affine(expression, dims) for expression in value.generic.maps[index])
 

@@ -1,0 +1,162 @@
+"""Column kernels: reductions along leading dimensions, with vectors of columns as accumulators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from thalweg.backends.cpu.emit import Group
+from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
+from thalweg.backends.cpu.emit.elementwise import finish, lanes_for
+from thalweg.backends.cpu.emit.fused import Fused, Place
+from thalweg.backends.cpu.emit.indexing import Index
+from thalweg.backends.cpu.emit.rows import RowSpace
+from thalweg.backends.cpu.emit.scalar import Num, widen
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.graph import Value
+from thalweg.backends.cpu.kernel import Kernel
+
+VECTORS = 4  # of columns side by side in a tile
+UNROLL = 4  # accumulators for each column where a tile has few vectors
+
+
+def column_kernel(group: Group, name: str, space: RowSpace) -> Kernel:
+    """A tile is a strip of columns: `VECTORS` vectors wide, all rows deep."""
+    return _ColumnKernel(group, name, space).kernel()
+
+
+class _ColumnKernel:
+    def __init__(self, group: Group, name: str, space: RowSpace) -> None:
+        self.group, self.name, self.space = group, name, space
+        self.w = ScopedWriter()
+        operands = [operand for operand in group.root.operands if operand.size > 1]
+        self.fused = Fused(self.w, group.members, lanes_for(group.members, [*operands, *group.stores]))
+        self.reductions = sorted((v for v in group.members if v.kind == "reduce"), key=lambda v: v.id)
+        self.results = [f"%out{k}" for k in range(len(group.stores))]
+
+    def kernel(self) -> Kernel:
+        w, lanes = self.w, self.fused.lanes
+        *outer, columns = self.space.rows
+        width = lanes * min(VECTORS, -(-columns // lanes))
+        strips = -(-columns // width)
+        full = columns // width
+        tiles = strips * math.prod(outer)
+        with w.for_("%lo", "%hi", 1) as tile:
+            rest, strip = self.fused.at.divide(Index(tile), strips)
+            row = self.fused.at.delinear(rest, outer)
+            start = w.mul(strip.base, width)
+            if full == strips:
+                self._strip(row, start, width)
+            elif not full:
+                self._strip(row, 0, columns)
+            else:
+                inside = w.op(f"arith.cmpi ult, {w.ssa(strip.base)}, {w.index(full)} : index")
+                with w.scope(f"scf.if {inside}", fence=True):
+                    self._strip(row, start, width)
+                with w.scope("else", fence=True):
+                    self._strip(row, full * width, columns - full * width)
+        return finish(self.name, w, self.fused, self.group.stores, self.results, tiles)
+
+    def _strip(self, row: Sequence[Index], start: str | int, width: int) -> None:
+        """All reductions for `width` columns from `start`, then what is stored of them."""
+        w, lanes = self.w, self.fused.lanes
+        vectors = []
+        for first in range(0, width, lanes):
+            used = min(lanes, width - first)
+            mask = w.hoisted(f"vector.constant_mask [{used}] : vector<{lanes}xi1>", "mask") if used < lanes else ""
+            vectors.append(([*row, Index(w.add(start, first), 1 if lanes > 1 else 0)], mask))
+        for value in self.reductions:
+            numbers = self._reduce(value, vectors)
+            for (place, _), number in zip(vectors, numbers, strict=True):
+                self.fused.define(value, self._place(value.shape, place), number)
+        for place, mask in vectors:
+            self.fused.mask = mask
+            for value, result in zip(self.group.stores, self.results, strict=True):
+                at = self._place(value.shape, place)
+                self.fused.store(value, result, at, self.fused.get(value, at))
+        self.fused.mask = ""
+
+    def _place(self, shape: Sequence[int], rows: Sequence[Index]) -> Place:
+        """The place of a row (a column of the strip) in a result's shape."""
+        row = iter(rows)
+        return tuple(Index(0) if extent == 1 else next(row) for extent in shape)
+
+    def _reduce(self, value: Value, vectors: Sequence[tuple[list[Index], str]]) -> list[Num]:
+        """One number (a vector of columns) for each vector of the strip."""
+        generic, combiner, w = value.generic, combiner_of(value), self.w
+        assert generic is not None and combiner is not None
+        *outer, last = sorted(generic.reductions)
+        unroll = max(1, min(UNROLL // len(vectors), generic.extents[last]))
+        neutral = combiner.neutral(w, self.fused.lanes)
+        carried = [neutral] * (len(vectors) * unroll)
+        dims = [self.fused.loops(value, self._place(value.shape, place)) for place, _ in vectors]
+        sums = self._nest(value, combiner, outer, last, dims, [mask for _, mask in vectors], carried, unroll)
+        numbers = []
+        for k, (place, mask) in enumerate(vectors):
+            total = sums[k]
+            for u in range(1, unroll):
+                total = combiner.combine(w, total, sums[u * len(vectors) + k])
+            self.fused.mask = mask
+            initial = self.fused.get(value.operands[generic.inputs], self._place(value.shape, place))
+            numbers.append(combiner.combine(w, initial, total))
+        self.fused.mask = ""
+        return numbers
+
+    def _nest(
+        self,
+        value: Value,
+        combiner: Combiner,
+        outer: Sequence[int],
+        last: int,
+        dims: list[list[Index]],
+        masks: Sequence[str],
+        carried: list[Num],
+        unroll: int,
+    ) -> list[Num]:
+        generic, w = value.generic, self.w
+        assert generic is not None
+        loop_dim = outer[0] if outer else last
+        extent = generic.extents[loop_dim]
+        main = extent if outer else extent - extent % unroll
+        with w.reduction(
+            0, main, 1 if outer else unroll, [n.name for n in carried], [n.type for n in carried]
+        ) as loop:
+            inside = [Num(name, n.element, n.lanes) for name, n in zip(loop.carried, carried, strict=True)]
+            if outer:
+                deeper = _at(dims, loop_dim, Index(loop.index))
+                following = self._nest(value, combiner, outer[1:], last, deeper, masks, inside, unroll)
+            else:
+                following = inside
+                for u in range(unroll):
+                    row = _at(dims, last, Index(w.add(loop.index, u)))
+                    following = self._row(value, combiner, row, masks, following, u)
+            loop.next = [number.name for number in following]
+        carried = [Num(name, n.element, n.lanes) for name, n in zip(loop.results, carried, strict=True)]
+        for u in range(main, extent):
+            carried = self._row(value, combiner, _at(dims, last, Index(u)), masks, carried, u - main)
+        return carried
+
+    def _row(
+        self,
+        value: Value,
+        combiner: Combiner,
+        dims: list[list[Index]],
+        masks: Sequence[str],
+        carried: list[Num],
+        u: int,
+    ) -> list[Num]:
+        """Add one row to accumulator `u` of every vector."""
+        following = list(carried)
+        for k, mask in enumerate(masks):
+            self.fused.mask = mask
+            number = self.fused.body(value, dims[k], body=combiner.contribution)[0]
+            number = widen(self.w, number, self.fused.lanes)
+            position = u * len(masks) + k
+            following[position] = combiner.combine(self.w, following[position], number)
+        self.fused.mask = ""
+        return following
+
+
+def _at(dims: list[list[Index]], dim: int, index: Index) -> list[list[Index]]:
+    return [[index if d == dim else other for d, other in enumerate(each)] for each in dims]
+

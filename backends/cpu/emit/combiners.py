@@ -1,0 +1,92 @@
+"""Associative combiners of reductions: what lets a reduction run in several accumulators and in vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from thalweg.backends.cpu.emit.scalar import Num, apply, constant, lanes_type, register_type, select
+from thalweg.backends.cpu.emit.writer import Writer
+from thalweg.backends.cpu.graph import Body, ScalarOp, Value
+
+# op -> (kind of vector.reduction, neutral element: a number, or which end of the type's range)
+_COMBINERS = {
+    "arith.addf": ("add", "0.0"),
+    "arith.addi": ("add", "0"),
+    "arith.mulf": ("mul", "1.0"),
+    "arith.muli": ("mul", "1"),
+    "arith.maximumf": ("maximumf", "lowest"),
+    "arith.minimumf": ("minimumf", "highest"),
+    "arith.maxsi": ("maxsi", "lowest"),
+    "arith.minsi": ("minsi", "highest"),
+    "arith.maxui": ("maxui", "0"),
+    "arith.minui": ("minui", "ones"),
+    "arith.andi": ("and", "ones"),
+    "arith.ori": ("or", "0"),
+    "arith.xori": ("xor", "0"),
+}
+_INFINITY = {"f64": "7FF0000000000000", "f32": "7F800000", "f16": "7C00", "bf16": "7F80"}
+_MINUS_INFINITY = {"f64": "FFF0000000000000", "f32": "FF800000", "f16": "FC00", "bf16": "FF80"}
+
+
+@dataclass(frozen=True)
+class Combiner:
+    """running = op(running, contribution), where `contribution` is a body that yields what one element adds."""
+
+    op: ScalarOp
+    element: str
+    contribution: Body
+
+    def neutral(self, w: Writer, lanes: int) -> Num:
+        """The vector of neutral elements."""
+        text = _COMBINERS[self.op.name][1]
+        if self.element == "i1":
+            text = "true" if text in ("ones", "highest") else "false"
+        elif text == "ones":
+            text = "-1"
+        elif text in ("lowest", "highest"):
+            text = self._end(text)
+        return constant(w, text, self.element, lanes)
+
+    def _end(self, which: str) -> str:
+        if self.element in _INFINITY:
+            return "0x" + (_MINUS_INFINITY if which == "lowest" else _INFINITY)[self.element]
+        bits = int(self.element[1:])
+        return str(-(1 << (bits - 1)) if which == "lowest" else (1 << (bits - 1)) - 1)
+
+    def combine(self, w: Writer, running: Num, contribution: Num) -> Num:
+        return apply(w, self.op, [running, contribution])[0]
+
+    def masked(self, w: Writer, contribution: Num, mask: str) -> Num:
+        """The contribution where the mask is set, the neutral element elsewhere."""
+        if not mask:
+            return contribution
+        lanes = contribution.lanes
+        neutral = self.neutral(w, lanes)
+        name = select(w, mask, contribution.name, neutral.name, contribution.type, lanes)
+        return Num(name, self.element, lanes)
+
+    def horizontal(self, w: Writer, vector: Num) -> Num:
+        """All lanes of a vector combined."""
+        if vector.lanes == 1:
+            return vector
+        register = register_type(self.element)
+        kind = _COMBINERS[self.op.name][0]
+        source = lanes_type(register, vector.lanes)
+        return Num(w.op(f"vector.reduction <{kind}>, {vector.name} : {source} into {register}"), self.element)
+
+
+def combiner_of(value: Value) -> Combiner | None:
+    """The combiner of a reduction with one result, or None where its body is not of the form op(running, f(elements))."""
+    generic = value.generic
+    assert generic is not None
+    body = generic.body
+    if len(generic.result_maps) != 1 or not body.ops:
+        return None
+    last, running = body.ops[-1], generic.inputs
+    if last.name not in _COMBINERS or last.results != body.yields or last.operands.count(running) != 1:
+        return None
+    earlier = body.ops[:-1]
+    if any(running in op.operands or op.regions for op in earlier):
+        return None
+    (other,) = (index for index in last.operands if index != running)
+    return Combiner(replace(last, operands=(0, 1)), value.element, Body(body.arguments, earlier, (other,)))
