@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from thalweg.backends.cpu.bodies import BodyReader, affine_map
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value
+from thalweg.backends.cpu.views import absorb_views
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 
@@ -24,6 +25,9 @@ def read_function(function: ir.Operation) -> Graph:
     """
     graph = _Reader().block(function.regions[0].blocks[0])
     _drop_dead(graph)
+    if absorb_views(graph):
+        _forget_users(graph)
+        _drop_dead(graph)
     return graph
 
 
@@ -341,6 +345,13 @@ def is_product_sum(generic: Generic) -> bool:
         and set(total.operands) == {2, product.results[0]}
         and generic.body.yields == total.results
     )
+
+
+def _forget_users(graph: Graph) -> None:
+    for value in (*graph.args, *graph.values):
+        value.users.clear()
+        for region in value.regions:
+            _forget_users(region)
 
 
 def _drop_dead(graph: Graph) -> None:
