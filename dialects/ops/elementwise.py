@@ -137,7 +137,7 @@ asinh = unary("asinh", np.arcsinh, "Inverse hyperbolic sine.", tolerance=32)
 acosh = unary("acosh", np.arccosh, "Inverse hyperbolic cosine, x >= 1.", low=1.1, high=9, tolerance=32)
 atanh = unary("atanh", np.arctanh, "Inverse hyperbolic tangent in (-1, 1).", low=-0.9, high=0.9, tolerance=32)
 logistic = unary("logistic", _logistic, "1 / (1 + exp(-x)).", low=-8, high=8)
-erf = unary("erf", _erf_array, "Gauss error function.", low=-3, high=3, tolerance=16)
+erf = unary("erf", _erf_array, "Gauss error function.", low=-3, high=3, tolerance=32)
 not_ = unary(
     "not", np.invert, "Logical not of bool, bitwise complement of integers.", INTEGERS + (bool_,), tolerance=0
 )

@@ -10,7 +10,13 @@ from thalweg.dialects.ops.elementwise import unary
 
 
 def _lgamma(x: np.ndarray) -> np.ndarray:
-    return np.asarray([math.lgamma(v) for v in x.reshape(-1).tolist()], x.dtype).reshape(x.shape)
+    def scalar(v: float) -> float:
+        try:
+            return math.lgamma(v)
+        except (ValueError, OverflowError):  # a pole, or too large
+            return math.inf
+
+    return np.asarray([scalar(v) for v in x.reshape(-1).tolist()], x.dtype).reshape(x.shape)
 
 
 def _digamma(x: np.ndarray) -> np.ndarray:
@@ -26,7 +32,9 @@ def _digamma(x: np.ndarray) -> np.ndarray:
     square = 1 / (y * y)
     series = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
     result = result + np.log(y) - 0.5 / y - series
-    return np.asarray(np.where(turned, result - np.pi / np.tan(np.pi * np.where(turned, wide, 0.25)), result), x.dtype)
+    reflected = result - np.pi / np.tan(np.pi * np.where(turned, wide, 0.25))
+    pole = (wide <= 0) & (wide == np.floor(wide))
+    return np.asarray(np.where(pole, np.nan, np.where(turned, reflected, result)), x.dtype)
 
 
 def _erf_inv(x: np.ndarray) -> np.ndarray:
@@ -38,10 +46,10 @@ def _erf_inv(x: np.ndarray) -> np.ndarray:
     for _ in range(4):
         error = np.asarray([math.erf(v) for v in y.reshape(-1).tolist()]).reshape(y.shape) - wide
         y = y - error * np.sqrt(np.pi) / 2 * np.exp(y * y)
-    return np.asarray(y, x.dtype)
+    return np.asarray(np.where(np.abs(wide) == 1, np.copysign(np.inf, wide), y), x.dtype)
 
 
-lgamma = unary("lgamma", _lgamma, "Logarithm of the absolute value of the gamma function.", low=2.5, high=20,
-               tolerance=64)
-digamma = unary("digamma", _digamma, "Derivative of lgamma.", low=2, high=20, tolerance=64)
-erf_inv = unary("erf_inv", _erf_inv, "Inverse of erf in (-1, 1).", low=-0.95, high=0.95, tolerance=64)
+lgamma = unary("lgamma", _lgamma, "Logarithm of the absolute value of the gamma function; inf at its poles.",
+               low=2.5, high=20, tolerance=64)
+digamma = unary("digamma", _digamma, "Derivative of lgamma; NaN at its poles.", low=2, high=20, tolerance=64)
+erf_inv = unary("erf_inv", _erf_inv, "Inverse of erf in [-1, 1]; NaN outside.", low=-0.95, high=0.95, tolerance=64)

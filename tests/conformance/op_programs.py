@@ -113,15 +113,39 @@ def compare(case: Case, found: Sequence[np.ndarray]) -> None:
                 )
 
 
-def ulps(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Error of each element in units in the last place of `want`; exact dtypes give 0 or infinity."""
+def ulps(got: np.ndarray, want: np.ndarray, smallest: float = 0) -> np.ndarray:
+    """Error of each element in units in the last place of `want`, or of `smallest` where that is larger.
+
+    Exact dtypes give 0 or infinity.
+    """
     if not as_dtype(want.dtype).is_floating:
         return np.where(got == want, 0.0, np.inf)
     info = ml_dtypes.finfo(want.dtype)
     got64, want64 = got.astype(np.float64), want.astype(np.float64)
     same = (got64 == want64) | (np.isnan(got64) & np.isnan(want64))
     with np.errstate(invalid="ignore", over="ignore"):
-        _, exponent = np.frexp(np.maximum(np.abs(want64), float(info.smallest_normal)))
+        _, exponent = np.frexp(np.maximum(np.abs(want64), max(smallest, float(info.smallest_normal))))
         unit = np.ldexp(float(info.eps), np.where(np.isfinite(want64), exponent, 0) - 1)
         error = np.abs(got64 - want64) / unit
     return np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
+
+
+def extreme_values(dtype: DType) -> np.ndarray:
+    """What breaks elementwise code: infinities, NaN, zeros of both signs, ends of the range, halves, subnormals."""
+    if dtype.kind == "b":
+        return np.array([False, True])
+    if dtype.is_floating:
+        info = ml_dtypes.finfo(dtype.numpy)
+        ends = [float(info.max), float(info.smallest_normal), float(info.smallest_subnormal)]
+        positive = np.array([np.inf, 0.0, 0.5, 1.0, 1.5, 2.5, 3.0, 100.0, *ends])
+        return np.concatenate([positive, -positive, [np.nan]]).astype(dtype.numpy)
+    limits = np.iinfo(dtype.numpy)
+    return np.unique(np.array([limits.min, limits.min + 1, 0, 1, 2, 7, limits.max - 1, limits.max, limits.max // 2,
+                               *([-1, -2, -7] if limits.min else [])], dtype.numpy))
+
+
+def extreme_operands(row: OpDef, dtype: DType) -> list[np.ndarray]:
+    """Every combination of extreme values for the operands of an elementwise row."""
+    values = extreme_values(dtype)
+    grid = np.meshgrid(*[values] * len(row.operands), indexing="ij")
+    return [g.reshape(-1) for g in grid]
