@@ -1,37 +1,25 @@
 """Layers, activations and losses, written with array functions alone."""
 
+from thalweg.frontend.array import log_softmax, logsumexp, one_hot, sigmoid, softmax, tanh
 from thalweg.frontend.nn.activations import (
     elu,
     gelu,
     hard_sigmoid,
     leaky_relu,
     log_sigmoid,
-    log_softmax,
-    logsumexp,
     mish,
     relu,
     relu6,
     selu,
-    sigmoid,
     silu,
-    softmax,
     softplus,
     softsign,
-    tanh,
 )
 from thalweg.frontend.nn.attention import MultiHeadAttention, attention
 from thalweg.frontend.nn.convolution import Conv, avg_pool, conv, max_pool
 from thalweg.frontend.nn.dense import Dense, Embedding
 from thalweg.frontend.nn.dropout import Dropout, dropout
-from thalweg.frontend.nn.losses import (
-    hinge,
-    huber,
-    l2,
-    mse,
-    one_hot,
-    sigmoid_cross_entropy,
-    softmax_cross_entropy,
-)
+from thalweg.frontend.nn.losses import hinge, huber, l2, mse, sigmoid_cross_entropy, softmax_cross_entropy
 from thalweg.frontend.nn.module import Module, Sequential
 from thalweg.frontend.nn.normalization import BatchNorm, LayerNorm, batch_norm, layer_norm
 from thalweg.frontend.nn.recurrent import GRU, LSTM, Recurrent

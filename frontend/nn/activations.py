@@ -1,10 +1,11 @@
-"""Activations: functions of one tensor, element by element, and the softmax family along an axis."""
+"""Activations: functions of one tensor, element by element.
+
+Sigmoid, tanh and the softmax family are array functions, which `tw.nn` gives again.
+"""
 
 from __future__ import annotations
 
 import math
-
-from thalweg.frontend.gradient import stop_gradient
 
 from thalweg.frontend import array as xp
 from thalweg.frontend.eager import array_function
@@ -42,12 +43,6 @@ def selu(x: ArrayLike) -> Tensor:
 
 
 @array_function
-def sigmoid(x: ArrayLike) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return xp.sigmoid(x)
-
-
-@array_function
 def log_sigmoid(x: ArrayLike) -> Tensor:
     """log(sigmoid(x)), exact for large negative x."""
     return -softplus(-x)
@@ -63,12 +58,6 @@ def softplus(x: ArrayLike) -> Tensor:
 def softsign(x: ArrayLike) -> Tensor:
     """x / (1 + |x|)."""
     return x / (1 + xp.abs(x))
-
-
-@array_function
-def tanh(x: ArrayLike) -> Tensor:
-    """Hyperbolic tangent."""
-    return xp.tanh(x)
 
 
 @array_function
@@ -98,31 +87,3 @@ def gelu(x: ArrayLike, *, approximate: bool = False) -> Tensor:
 def hard_sigmoid(x: ArrayLike) -> Tensor:
     """clip(x / 6 + 1/2, 0, 1)."""
     return xp.clip(x / 6 + 0.5, 0, 1)
-
-
-@array_function
-def softmax(x: ArrayLike, axis: int = -1) -> Tensor:
-    """exp(x) normalised to sum 1 along `axis`. The maximum is subtracted first, so nothing overflows."""
-    weights = xp.exp(x - _maximum(x, axis))
-    return weights / xp.sum(weights, axis=axis, keepdims=True)
-
-
-@array_function
-def log_softmax(x: ArrayLike, axis: int = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, exact also where the softmax is nearly zero."""
-    shifted = x - _maximum(x, axis)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
-
-
-@array_function
-def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) along `axis`, without overflow. A row of -inf alone gives -inf."""
-    top = _maximum(x, axis)
-    top = xp.where(xp.isfinite(top), top, 0)  # -inf minus -inf would be NaN
-    total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
-    return total if keepdims else xp.squeeze(total, axis=axis)
-
-
-def _maximum(x: ArrayLike, axis: int) -> Tensor:
-    # Any constant may be subtracted without changing the result: the maximum needs no gradient.
-    return stop_gradient(xp.max(x, axis=axis, keepdims=True))

@@ -11,7 +11,6 @@ from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.initializers import Initializer
-from thalweg.frontend.nn.activations import softmax
 from thalweg.frontend.nn.dense import Dense
 from thalweg.frontend.nn.module import Module
 from thalweg.frontend.tensor import ArrayLike, Tensor
@@ -43,7 +42,7 @@ def attention(
         mask = before if mask is None else xp.logical_and(mask, before)
     if mask is not None:
         scores = xp.where(mask, scores, -1e30 if scores.dtype.itemsize > 2 else -3e4)  # finite: no NaN in empty rows
-    return xp.matmul(softmax(scores), value)
+    return xp.matmul(xp.softmax(scores), value)
 
 
 class MultiHeadAttention(Module):

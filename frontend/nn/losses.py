@@ -5,18 +5,9 @@
 
 from __future__ import annotations
 
-from thalweg.dialects.types import DType, float32
 from thalweg.frontend import array as xp
 from thalweg.frontend.eager import array_function
-from thalweg.frontend.nn.activations import log_softmax, logsumexp
 from thalweg.frontend.tensor import ArrayLike, Tensor
-
-
-@array_function
-def one_hot(labels: ArrayLike, classes: int, *, dtype: DType = float32) -> Tensor:
-    """int[…] -> dtype[…, classes]: one at the label, zero elsewhere; a label out of range gives zeros."""
-    labels = xp.asarray(labels)
-    return xp.astype(xp.expand_dims(labels, axis=-1) == xp.arange(classes, dtype=labels.dtype), dtype)
 
 
 @array_function
@@ -36,13 +27,13 @@ def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Tensor:
     logits, labels = xp.asarray(logits), xp.asarray(labels)
     if not labels.dtype.is_integer:
         _expect_shape("softmax_cross_entropy", "probabilities", labels, logits.shape)
-        return -xp.sum(labels * log_softmax(logits), axis=-1)
+        return -xp.sum(labels * xp.log_softmax(logits), axis=-1)
     _expect_shape("softmax_cross_entropy", "integer labels", labels, logits.shape[:-1])
     classes = logits.shape[-1]
     # A comparison fuses with the softmax around it; a gather would make its gradient a scatter.
     at_label = xp.expand_dims(labels, axis=-1) == xp.arange(classes, dtype=labels.dtype)
     chosen = xp.sum(xp.where(at_label, logits, 0), axis=-1)
-    loss = logsumexp(logits) - chosen
+    loss = xp.logsumexp(logits, axis=-1) - chosen
     return xp.where((labels >= 0) & (labels < classes), loss, float("nan"))
 
 

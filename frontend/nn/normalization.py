@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.frontend.gradient import stop_gradient
-
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
 from thalweg.frontend.eager import array_function
@@ -80,7 +78,7 @@ class BatchNorm(Module):
         count = x.size // features
         unbiased = variance * (count / max(count - 1, 1))
         for moving, batch in ((self.mean, mean), (self.variance, unbiased)):
-            batch = stop_gradient(xp.reshape(batch, (features,)))
+            batch = xp.stop_gradient(xp.reshape(batch, (features,)))
             moving.assign(self.momentum * moving + (1 - self.momentum) * batch)
         return batch_norm(x, mean, variance, self.scale, self.offset, epsilon=self.epsilon)
 

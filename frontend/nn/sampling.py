@@ -11,7 +11,6 @@ import math
 from thalweg.dialects.types import float32, int32
 from thalweg.frontend import array as xp
 from thalweg.frontend import random
-from thalweg.frontend.nn.activations import logsumexp
 from thalweg.frontend.nn.losses import sigmoid_cross_entropy
 from thalweg.frontend.tensor import ArrayLike, Tensor
 
@@ -60,7 +59,7 @@ def sampled_softmax(
     if remove_hits:
         drawn = xp.where(hits, -1e30, drawn)
     all_logits = xp.concat([xp.expand_dims(true, axis=1), drawn], axis=1)
-    return logsumexp(all_logits) - true
+    return xp.logsumexp(all_logits, axis=1) - true
 
 
 def nce(

@@ -7,8 +7,10 @@ from typing import Any
 
 from thalweg.frontend.gradient import IndexedSlices
 
+from thalweg.dialects.ops.indexing import take_rows
 from thalweg.frontend import array as xp
-from thalweg.frontend.tensor import Tensor
+from thalweg.frontend.eager import emit
+from thalweg.frontend.tensor import Tensor, as_tensor
 from thalweg.frontend.variable import Variable
 
 
@@ -33,14 +35,14 @@ def combine(slices: IndexedSlices) -> IndexedSlices:
 
 def read_rows(variable: Variable, indices: Tensor) -> Tensor:
     """Rows of a variable; an index outside reads the nearest row."""
-    return xp.take(variable, indices, axis=0)
+    return emit(take_rows, as_tensor(variable), as_tensor(indices))  # type: ignore[no-any-return]
 
 
 def write_rows(variable: Variable, indices: Tensor, rows: Tensor) -> None:
     """Assign rows of a variable, in place; those at an index outside are dropped."""
-    variable.scatter_update(indices, rows)
+    variable.assign(variable.at[indices].set(rows))
 
 
 def add_rows(variable: Variable, indices: Tensor, rows: Any) -> None:
     """Add to rows of a variable, in place; a row that is named twice gets both."""
-    variable.scatter_add(indices, rows)
+    variable.assign(variable.at[indices].add(rows))

@@ -58,7 +58,8 @@ def test_sequential_applies_layers_and_functions_in_turn_and_passes_training_on(
 
 
 def test_representations_tell_the_shape_of_a_model():
-    model = nn.Sequential(nn.Conv(1, 8, 3, rng()), nn.relu, nn.LayerNorm(8), nn.LSTM(8, 4, rng()), nn.Dense(4, 2, rng()))
+    layers = [nn.Conv(1, 8, 3, rng()), nn.relu, nn.LayerNorm(8), nn.LSTM(8, 4, rng()), nn.Dense(4, 2, rng())]
+    model = nn.Sequential(*layers)
     assert repr(model) == "Sequential(Conv(1 -> 8, 3x3), relu, LayerNorm(8), LSTM(8 -> 4), Dense(4 -> 2))"
 
 

@@ -64,7 +64,9 @@ def test_gradients_of_weight_and_bias_are_sparse():
 
     @tw.function
     def gradients():
-        loss = lambda: tw.mean(nn.sampled_softmax(weight, bias, INPUTS, LABELS, generator, samples=5))
+        def loss():
+            return tw.mean(nn.sampled_softmax(weight, bias, INPUTS, LABELS, generator, samples=5))
+
         return tw.grad(loss, wrt=[weight, bias])()
 
     for gradient, shape in zip(gradients(), [(8, FEATURES), (8,)], strict=True):
