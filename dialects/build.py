@@ -11,7 +11,6 @@ from typing import Any
 
 from thalweg.dialects.attributes import encode_all
 from thalweg.dialects.context import region_type, to_mlir, type_of
-from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OPS, OpDef
 from thalweg.dialects.types import Type
@@ -47,21 +46,22 @@ def build_with_regions(
 
     `arguments[i]` are the block argument types of region i; `bodies[i]` is called with the block arguments, with the
     insertion point inside the region, and returns what the region yields. Result types are inferred from what the
-    regions turned out to yield, so the op is created in two steps: a template for the regions, then the op itself.
+    regions turned out to yield, so the op is created in two steps: a template for the regions, then the op itself. The
+    attributes are read in between: a body may still decide some of them.
     """
-    full = row.complete(attrs)
     template = ir.Operation.create("tw.region_template", regions=len(bodies), ip=False)
-    for region, types_, body in zip(template.regions, arguments, bodies, strict=True):
-        block = region.blocks.append(
-            *[to_mlir(t) for t in types_], arg_locs=[ir.Location.current for _ in types_]
-        )
-        with ir.InsertionPoint(block):
-            yields = body(*block.arguments)
-            ir.Operation.create("tw.yield", operands=list(yields))
-    region_types = [region_type(r) for r in template.regions]
     try:
+        for region, types_, body in zip(template.regions, arguments, bodies, strict=True):
+            block = region.blocks.append(
+                *[to_mlir(t) for t in types_], arg_locs=[ir.Location.current for _ in types_]
+            )
+            with ir.InsertionPoint(block):
+                yields = body(*block.arguments)
+                ir.Operation.create("tw.yield", operands=list(yields))
+        region_types = [region_type(r) for r in template.regions]
+        full = row.complete(attrs)
         results = row.result_types([type_of(o) for o in operands], full, region_types)
-    except TypeInferenceError:
+    except BaseException:  # also what a user's function raises while its body is traced
         template.erase()
         raise
     operation = ir.Operation.create(

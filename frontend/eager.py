@@ -50,11 +50,11 @@ class Plan:
 
     def rebuild(self, arrays: Sequence[Array]) -> Any:
         """The function's value from the program's results."""
-        if self._single:
-            return EagerTensor(arrays[0])
-        return self.structure.unflatten(
-            [EagerTensor(arrays[leaf]) if type(leaf) is int else leaf[0] for leaf in self._leaves]
-        )
+        return EagerTensor(arrays[0]) if self._single else self.fill([EagerTensor(a) for a in arrays])
+
+    def fill(self, tensors: Sequence[Tensor]) -> Any:
+        """The function's value from one tensor per output."""
+        return self.structure.unflatten([tensors[leaf] if type(leaf) is int else leaf[0] for leaf in self._leaves])
 
     def release(self) -> Plan:
         """Forget the traced tensors, which are of no use once the trace is finished."""
