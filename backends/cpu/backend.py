@@ -4,7 +4,7 @@
     read       linalg -> value graph                  read.py
     form       values -> kernels                      fusion.py, emit/
     plan       values -> buffers                      plan.py
-    step       kernels -> one function in MLIR        step.py
+    step       kernels -> one function in MLIR        step.py, parallel.py
     lower      MLIR -> LLVM IR                        jit.py
     compile    LLVM IR -> object code                 jit.py
 """
@@ -18,6 +18,7 @@ from thalweg.backends.cpu.fusion import form
 from thalweg.backends.cpu.jit import compile_llvm, to_llvm_ir
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.plan import Plan
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.step import StepWriter
@@ -66,12 +67,14 @@ def _lower(module: ir.Module, options: CpuOptions) -> _Lowered:
     aliases = aliases_of(function)
     program = form(read_function(function), options)
     plan = Plan(program, aliases, options.worker_count())
-    step = StepWriter(program, plan, aliases).text()
-    kernels = "module {\n" + "".join(kernel.source for kernel in program.kernels()) + step + "}\n"
+    parallel = Parallel(options.worker_count())
+    step = StepWriter(program, plan, aliases, parallel).text()
+    sources = "".join(kernel.source for kernel in program.kernels())
+    kernels = f"module {{\n{sources}{parallel.declarations()}{step}}}\n"
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
     pointers = len(inputs) + len(outputs) - len(aliases) + 1
-    return _Lowered(signature, linalg, kernels, to_llvm_ir(kernels) + entry(pointers))
+    return _Lowered(signature, linalg, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
 
 
 def main_function(module: ir.Operation) -> ir.Operation:

@@ -12,6 +12,7 @@ import numpy as np
 
 from thalweg.backends.cpu.jit import Code, host_cpu
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.threads import provide_pool
 from thalweg.dialects.diagnostics import ExecutionError
 from thalweg.dialects.types import TensorType, as_dtype
 
@@ -72,6 +73,8 @@ class Executable:
         self.signature = signature
         self.options = options
         self.object_code = object_code
+        if options.worker_count() > 1:
+            provide_pool(options.worker_count())
         self._code = Code(object_code, options)
         self._run: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address(ENTRY))
         self._fresh = [

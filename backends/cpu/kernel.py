@@ -27,6 +27,8 @@ class Kernel:
     such a value is not among the operands unless the kernel also reads it elsewhere.
     `inplace` lists the pairs (result, operand) that may be one buffer: every element of the operand is read before the
     result's element at the same place is written, by the same tile.
+    `nanoseconds` estimates the time of all tiles on one thread, where the bytes read and written say too little;
+    `setup` says that every call repeats some work (packing), so that the tiles are better not cut into many calls.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Kernel:
     updates: tuple[tuple[int, Value], ...] = ()  # (index of the result, the value it starts from)
     inplace: tuple[tuple[int, int], ...] = ()  # (index of the result, index of the operand)
     types: tuple[str, ...] = ()  # memref types of operands and results, where they are not `memref_type` of the values
+    nanoseconds: float = 0.0
+    setup: bool = False
 
     @property
     def buffer_types(self) -> tuple[str, ...]:

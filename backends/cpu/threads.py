@@ -1,14 +1,15 @@
 """The thread pool, in LLVM IR: the same text runs in the JIT and is linked into exported libraries.
 
-`void tw_parallel_for(ptr function, ptr argument, i32 tasks)` calls `function(i64 task, ptr argument)` for every task
-and returns when all are done. The caller takes part, so that it may finish alone if no worker is awake.
+`void tw_parallel_for(ptr function, ptr argument, i32 tasks, i32 threads)` calls `function(i64 task, i64 thread, ptr
+argument)` for every task and returns when all are done. No two calls at a time have the same `thread`, which is less
+than `threads`. The caller takes part (as thread 0), so that it may finish alone if no worker is awake.
 
 How tasks are handed out. `@ticket` holds a generation and the number of the next task. While a new job is written
-down the generation is odd (closed); then the even generation opens it. A thread reads the ticket, then the job, and takes the
-task by compare-and-swap of the ticket: if that succeeds, the generation was open all the time and what it read of the
-job was whole. Idle workers spin for a while, then sleep on a futex. One job runs at a time; a second caller finds the
-pool busy and does its tasks itself. Workers never end, and the memory of this code is never freed: a sleeping thread
-returns into it.
+down the generation is odd (closed); then the even generation opens it. A thread reads the ticket, then the job, and
+takes the task by compare-and-swap of the ticket: if that succeeds, the generation was open all the time and what it
+read of the job was whole. Idle workers spin for a while, then sleep on a futex. One job runs at a time; a second
+caller finds the pool busy and does its tasks itself. Workers never end, and the memory of this code is never freed: a
+sleeping thread returns into it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import ctypes
 import platform
 import threading
 from functools import cache
+
+import llvmlite.binding as llvm
 
 from thalweg.backends.cpu.jit import Code, compile_llvm
 from thalweg.backends.cpu.options import CpuOptions
@@ -55,7 +58,7 @@ class _Pool:
         code = Code(compile_llvm(pool_ir(), options).object_code, options)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))  # not freed at exit either: workers sleep inside
         self.parallel_for = code.address(PARALLEL_FOR)
-        self._start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(code.address("tw_pool_start"))
+        self._start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(code.address("tw_pool_start"))
         self._lock = threading.Lock()
         self._workers = 0
 
@@ -64,7 +67,7 @@ class _Pool:
         with self._lock:
             missing = min(workers, MAX_WORKERS) - self._workers
             if missing > 0:
-                self._workers += self._start(missing)
+                self._workers += self._start(self._workers + 1, missing)
 
 
 @cache
@@ -84,6 +87,11 @@ def parallel_for_address(threads: int) -> int:
     return pool.parallel_for
 
 
+def provide_pool(threads: int) -> None:
+    """Let object code that is loaded from now on find `tw_parallel_for`."""
+    llvm.add_symbol(PARALLEL_FOR, parallel_for_address(threads))
+
+
 _POOL = """
 @ticket = internal global i64 0, align 64     ; generation << 32 | next task; an odd generation is closed
 @done = internal global i32 0, align 64       ; finished tasks of this generation
@@ -93,12 +101,13 @@ _POOL = """
 @function = internal global ptr null, align 64
 @argument = internal global ptr null
 @tasks = internal global i32 0
+@threads = internal global i32 0
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(ptr)
 declare i32 @sched_yield()
 
 ; Do tasks of the open job until none is left. Was there any?
-define internal i1 @drain() {
+define internal i1 @drain(i32 %thread) {
 entry:
   br label %look
 look:
@@ -111,9 +120,12 @@ open:
   %f = load atomic ptr, ptr @function monotonic, align 8
   %a = load atomic ptr, ptr @argument monotonic, align 8
   %n = load atomic i32, ptr @tasks monotonic, align 4
+  %limit = load atomic i32, ptr @threads monotonic, align 4
   %next = trunc i64 %seen to i32
   %left = icmp ult i32 %next, %n
-  br i1 %left, label %try, label %out
+  %invited = icmp ult i32 %thread, %limit
+  %take = and i1 %left, %invited
+  br i1 %take, label %try, label %out
 try:
   %following = add i64 %seen, 1
   %swap = cmpxchg ptr @ticket, i64 %seen, i64 %following seq_cst seq_cst
@@ -121,20 +133,23 @@ try:
   br i1 %mine, label %run, label %look
 run:
   %task = zext i32 %next to i64
-  call void %f(i64 %task, ptr %a)
+  %number = zext i32 %thread to i64
+  call void %f(i64 %task, i64 %number, ptr %a)
   %count = atomicrmw add ptr @done, i32 1 release
   br label %look
 out:
   ret i1 %did
 }
 
-define internal ptr @worker(ptr %unused) {
+define internal ptr @worker(ptr %self) {
 entry:
+  %wide = ptrtoint ptr %self to i64
+  %thread = trunc i64 %wide to i32
   br label %top
 top:
   %idle = phi i32 [ 0, %entry ], [ 0, %top ], [ %more, %spin ], [ 0, %sleep ]
   %now = load atomic i32, ptr @seq seq_cst, align 4
-  %did = call i1 @drain()
+  %did = call i1 @drain(i32 %thread)
   br i1 %did, label %top, label %spin
 spin:
   call void @pause()
@@ -148,8 +163,8 @@ sleep:
   br label %top
 }
 
-; Start n workers; how many could be started.
-define i32 @tw_pool_start(i32 %n) {
+; Start n workers, numbered from `first` on; how many could be started.
+define i32 @tw_pool_start(i32 %first, i32 %n) {
 entry:
   %thread = alloca ptr
   br label %check
@@ -158,7 +173,10 @@ check:
   %more = icmp slt i32 %i, %n
   br i1 %more, label %start, label %out
 start:
-  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %number = add i32 %first, %i
+  %wide = zext i32 %number to i64
+  %self = inttoptr i64 %wide to ptr
+  %error = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr %self)
   %failed = icmp ne i32 %error, 0
   br i1 %failed, label %out, label %started
 started:
@@ -170,7 +188,7 @@ out:
   ret i32 %i
 }
 
-define void @tw_parallel_for(ptr %f, ptr %a, i32 %n) {
+define void @tw_parallel_for(ptr %f, ptr %a, i32 %n, i32 %limit) {
 entry:
   %lock = cmpxchg ptr @busy, i32 0, i32 1 acquire monotonic
   %free = extractvalue { i32, i1 } %lock, 1
@@ -181,7 +199,7 @@ alone:
   br i1 %more, label %step, label %out
 step:
   %task = zext i32 %i to i64
-  call void %f(i64 %task, ptr %a)
+  call void %f(i64 %task, i64 0, ptr %a)
   %j = add i32 %i, 1
   br label %alone
 post:
@@ -193,6 +211,7 @@ post:
   store atomic ptr %f, ptr @function monotonic, align 8
   store atomic ptr %a, ptr @argument monotonic, align 8
   store atomic i32 %n, ptr @tasks monotonic, align 4
+  store atomic i32 %limit, ptr @threads monotonic, align 4
   store atomic i32 0, ptr @done monotonic, align 4
   %even = add i64 %generation, 2
   %open = shl i64 %even, 32
@@ -205,7 +224,7 @@ rouse:
   call void @wake(ptr @seq)
   br label %run
 run:
-  %did = call i1 @drain()
+  %did = call i1 @drain(i32 0)
   br label %join
 join:
   %waited = phi i32 [ 0, %run ], [ %w, %pausing ], [ 0, %yielding ]

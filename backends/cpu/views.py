@@ -3,8 +3,8 @@
     before: %t = map (d0, d1) -> (d1, d0) of %w ; %c = contract %x, %t ; %g = map transpose of %c
     after:  %c = contract %x, %w with the maps composed, its result laid out like %g
 
-A contraction reads and writes at any strides (emit/contraction.py), so that the copies are never made, and elementwise values
-that follow a transposed result can join the contraction's epilogue.
+A contraction reads and writes at any strides (emit/contraction.py), so that the copies are never made, and elementwise
+values that follow a transposed result can join the contraction's epilogue.
 """
 
 from __future__ import annotations

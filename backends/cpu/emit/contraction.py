@@ -5,6 +5,7 @@ value -> contraction (loops with strides) -> nest (roles of the loops) -> schedu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.emit import Group, register
@@ -22,14 +23,20 @@ from thalweg.backends.cpu.kernel import Kernel, function, storage_type
 from thalweg.backends.cpu.machine import Machine, machine
 from thalweg.backends.cpu.options import CpuOptions
 
+_NANOSECONDS_PER_PRODUCT = 0.015
+
 
 @dataclass(frozen=True)
 class Generated:
-    """The body of a kernel, with `%lo`, `%hi` and, where `scratch` is not 0, `%scratch` free in it."""
+    """The body of a kernel, with `%lo`, `%hi` and, where `scratch` is not 0, `%scratch` free in it.
+
+    `setup`: every call packs an operand as a whole.
+    """
 
     body: str
     tiles: int
     scratch: int
+    setup: bool
 
 
 def generate(
@@ -50,7 +57,8 @@ def generate(
     nest = classify(spec, target.lanes(spec.accumulate), epilogue is None)
     tiling = Tiling(w, nest, schedule or choose(nest, target, threads), epilogue)
     tiling.run()
-    return Generated(w.text().replace("SCRATCH", str(tiling.scratch)), tiling.tiles, tiling.scratch)
+    text = w.text().replace("SCRATCH", str(tiling.scratch))
+    return Generated(text, tiling.tiles, tiling.scratch, tiling.packed_lhs is not None and tiling.by_panels)
 
 
 def describe(value: Value, lhs: str, rhs: str, out: str) -> Contraction:
@@ -106,7 +114,17 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)
     pairs = inplace_pairs(fused, stores, finishing.places)
     safe = tuple((result, k) for result, k in pairs if operands[k][1] not in (lhs, rhs))
-    return Kernel(name, text, tuple(fused.buffers), tuple(stores), code.tiles, code.scratch, inplace=safe)
+    return Kernel(
+        name,
+        text,
+        tuple(fused.buffers),
+        tuple(stores),
+        code.tiles,
+        code.scratch,
+        inplace=safe,
+        nanoseconds=math.prod(axis.extent for axis in spec.axes) * _NANOSECONDS_PER_PRODUCT,
+        setup=code.setup,
+    )
 
 
 @dataclass

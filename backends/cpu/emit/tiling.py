@@ -63,7 +63,8 @@ class Tiling:
         self.scratch = 0
         self.panels = ceil_div(nest.lane.extent, schedule.width)
         self.row_tiles = ceil_div(nest.row_count, schedule.rows)
-        self.units = self.panels if schedule.order == "panels" else self.row_tiles
+        self.by_panels = schedule.order == "panels"
+        self.units = self.panels if self.by_panels else self.row_tiles
         self.tiles = nest.batch_count * self.units
         outer = nest.sums[0].extent if nest.sums else 1
         self.passes = ceil_div(outer, schedule.block)
@@ -119,7 +120,7 @@ class Tiling:
         schedule = self.schedule
         lhs = rhs = None
         if schedule.pack_lhs:
-            tiles = self.row_tiles if schedule.order == "panels" else 1
+            tiles = self.row_tiles if self.by_panels else 1
             lhs = self._view(self.depth * schedule.rows * tiles, schedule.rows)
         if schedule.pack_rhs:
             rhs = self._view((self.depth + schedule.lanes) * schedule.width, schedule.width)
@@ -140,7 +141,7 @@ class Tiling:
         if nest.sums:
             lhs = replace(lhs, base=w.linear(lhs.base, [(start, nest.sums[0].lhs)]))
             rhs = replace(rhs, base=w.linear(rhs.base, [(start, nest.sums[0].rhs)]))
-        if self.packed_lhs is not None and self.schedule.order == "panels":
+        if self.packed_lhs is not None and self.by_panels:
             walk(w, nest.row_count, self.schedule.rows, lambda row: self._pack_rows(lhs, row, row, extents))
         with w.for_("%lo", "%hi", 1) as tile:
             *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
@@ -151,7 +152,7 @@ class Tiling:
                 replace(rhs, base=w.linear(rhs.base, [(p, a.rhs) for p, a in zip(batch, nest.batch, strict=True)])),
                 extents,
             )
-            if self.schedule.order == "panels":
+            if self.by_panels:
                 self._panel_tile(spot, unit)
             else:
                 self._row_tile(spot, w.mul(unit, self.schedule.rows))

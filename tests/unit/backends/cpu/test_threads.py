@@ -14,17 +14,22 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address, pool_ir
 
 COUNT = """
-define void @count(i64 %task, ptr %counts) {
+define void @count(i64 %task, i64 %thread, ptr %counts) {
   %at = getelementptr i64, ptr %counts, i64 %task
   %old = atomicrmw add ptr %at, i64 1 seq_cst
+  %own = sub i64 -1, %thread
+  %mine = getelementptr i64, ptr %counts, i64 %own
+  %before = load i64, ptr %mine
+  %after = add i64 %before, 1
+  store i64 %after, ptr %mine
   ret void
 }
-define void @many(ptr %pool, ptr %f, ptr %a, i32 %n, i32 %times) {
+define void @many(ptr %pool, ptr %f, ptr %a, i32 %n, i32 %threads, i32 %times) {
 entry:
   br label %loop
 loop:
   %i = phi i32 [ 0, %entry ], [ %j, %loop ]
-  call void %pool(ptr %f, ptr %a, i32 %n)
+  call void %pool(ptr %f, ptr %a, i32 %n, i32 %threads)
   %j = add i32 %i, 1
   %more = icmp slt i32 %j, %times
   br i1 %more, label %loop, label %out
@@ -41,18 +46,27 @@ class Counter:
         options = CpuOptions(threads=1)
         self.code = Code(compile_llvm(COUNT, options).object_code, options)
         self.pool = parallel_for_address(threads)
-        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 2
+        self.threads = threads
+        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 3
         self.many = ctypes.CFUNCTYPE(None, *kinds)(self.code.address("many"))
 
     def run(self, tasks: int, times: int) -> np.ndarray:
-        counts = np.zeros(max(tasks, 1), np.int64)
-        self.many(self.pool, self.code.address("count"), counts.ctypes.data, tasks, times)
-        return counts
+        """How often each task ran. What each thread ran is counted without atomics, just before that."""
+        counts = np.zeros(self.threads + tasks, np.int64)
+        start = counts.ctypes.data + 8 * self.threads
+        self.many(self.pool, self.code.address("count"), start, tasks, self.threads, times)
+        assert counts[: self.threads].sum() == tasks * times
+        return counts[self.threads :]
 
 
 @pytest.mark.parametrize("tasks", [0, 1, 2, 7, 64])
 def test_every_task_runs_once(tasks: int) -> None:
-    assert (Counter(3).run(tasks, 2000)[:tasks] == 2000).all()
+    assert (Counter(3).run(tasks, 2000) == 2000).all()
+
+
+def test_no_more_threads_take_part_than_are_asked_for() -> None:
+    parallel_for_address(4)
+    assert (Counter(2).run(6, 2000) == 2000).all()
 
 
 @pytest.mark.timeout(60)
