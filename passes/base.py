@@ -11,8 +11,8 @@
 
         def run(self, module: ir.Module) -> bool: ...
 
-A pass holds no state beyond its options, sees a verified module and leaves one, and keeps locations: an op that it makes
-carries the location of the op it was made for.
+A pass holds no state beyond its options, sees a verified module and leaves one, and keeps locations: an op that it
+makes carries the location of the op it was made for.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, get_type_hints
 
 from thalweg.dialects.diagnostics import PassError, did_you_mean
 from thalweg.dialects.mlir import ir
 
-_PARSERS = {int: int, float: float, str: str, bool: lambda text: {"true": True, "false": False}[text]}
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: lambda text: {"true": True, "false": False}[text],
+}
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _thread(block: ir.Block, values: dict[str, ir.Value]) -> tuple[dict[str, ir.
 
 def _set_signature(function: ir.Operation, block: ir.Block, names: list[str], aliases: dict[str, int]) -> None:
     arguments = list(block.arguments)
-    old = function.attributes["arg_attrs"] if "arg_attrs" in function.attributes else None
+    old = function.attributes.get("arg_attrs", None)
     attrs = list(ir.ArrayAttr(old)) if old is not None else []
     attrs += [ir.DictAttr.get({})] * (len(arguments) - len(names) - len(attrs))
     for name in names:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
@@ -70,7 +69,7 @@ def variable_name(operation: ir.Operation) -> str:
     handle = definition(operation.operands[0])
     if handle is None or handle.name != "tw.variable_handle":
         raise PassError(f"{operation.name}: the variable must come from a tw.variable_handle.")
-    return ir.StringAttr(handle.attributes["name"]).value
+    return str(ir.StringAttr(handle.attributes["name"]).value)
 
 
 def step(operation: ir.Operation, values: Values) -> None:
@@ -182,7 +181,7 @@ def _carried_while(operation: ir.Operation, written: list[str], values: Values) 
     count = len(operation.operands)
     carried = [values[name] for name in written]
     if assigned := list(_touched_by(condition).writes):
-        raise _misplaced(operation, f"the condition of a loop assigns the variable '{assigned[0]}'. Assign in its body.")
+        raise _misplaced(operation, f"a loop's condition assigns the variable '{assigned[0]}'. Assign in the body.")
     _purify_block(condition, {**values, **dict(zip(written, add_arguments(condition, carried), strict=True))})
     after = _purify_block(body, {**values, **dict(zip(written, add_arguments(body, carried), strict=True))})
     set_yields(body, [*yields(body), *(after[name] for name in written)])

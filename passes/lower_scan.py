@@ -73,7 +73,8 @@ def _lower(operation: ir.Operation) -> Sequence[ir.Value]:
         return [*init, *(full(t, 0) for t in stacked)]
     if length == 1:
         ends = splice(body, operation, [*init, *(shape.reshape(x, shape=tensor_type_of(x).shape[1:]) for x in rows)])
-        return [*ends[:carried], *(shape.reshape(y, shape=t.shape) for y, t in zip(ends[carried:], stacked, strict=True))]
+        last = zip(ends[carried:], stacked, strict=True)
+        return [*ends[:carried], *(shape.reshape(y, shape=t.shape) for y, t in last)]
     return _loop(body, init, rows, stacked, length, attrs["reverse"])
 
 

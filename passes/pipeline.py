@@ -2,8 +2,8 @@
 
     inline,hoist-state,differentiate,simplify{max-iterations=3},mlir(canonicalize,cse)
 
-Names are passes (`passes/registry.py`) or pipelines (`passes/pipelines.py`); options stand in braces, separated by commas;
-`mlir(...)` hands its text to MLIR's own pass manager, anchored at the module.
+Names are passes (`passes/registry.py`) or pipelines (`passes/pipelines.py`); options stand in braces, separated by
+commas; `mlir(...)` hands its text to MLIR's own pass manager, anchored at the module.
 """
 
 from __future__ import annotations

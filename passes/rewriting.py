@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.dialects.attributes import attributes_of, encode
+from thalweg.dialects.attributes import array_value, attributes_of, encode, encode_all
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import region_type, tensor_type_of, to_mlir, type_of
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import shape
-from thalweg.dialects.types import DType, TensorType
+from thalweg.dialects.types import DType, TensorType, Type
 
 
 def functions(module: ir.Module) -> list[ir.Block]:
@@ -196,3 +197,56 @@ def full(type_: TensorType, value: Any) -> ir.Value:
 def full_like(value: ir.Value, number: Any) -> ir.Value:
     """`full` of the type of `value`."""
     return full(tensor_type_of(value), number)
+
+
+class Regions:
+    """Regions in the making, before the op that will own them: blocks to fill, then `finish`.
+
+    Example:
+        >>> regions = Regions([float_type])
+        >>> with ir.InsertionPoint(regions.blocks[0]):
+        ...     end(elementwise.exp(regions.blocks[0].arguments[0]))
+        >>> operation = regions.finish(control.checkpoint, [], {})
+    """
+
+    def __init__(self, *arguments: Sequence[Type]) -> None:
+        self._template = ir.Operation.create("tw.region_template", regions=len(arguments), ip=False)
+        self.blocks: list[ir.Block] = []
+        for region, types_ in zip(self._template.regions, arguments, strict=True):
+            locations = [ir.Location.current] * len(types_)
+            self.blocks.append(region.blocks.append(*map(to_mlir, types_), arg_locs=locations))
+
+    def finish(self, row: OpDef, operands: Sequence[ir.Value], attrs: Mapping[str, Any]) -> ir.Operation:
+        """Make the op around the regions, at the insertion point."""
+        full_attrs = row.complete(attrs)
+        regions = [region_type(r) for r in self._template.regions]
+        types = row.result_types([type_of(o) for o in operands], full_attrs, regions)
+        made = ir.Operation.create(
+            row.mlir_name,
+            results=[to_mlir(t) for t in types],
+            operands=list(operands),
+            attributes=encode_all(row, full_attrs),
+            regions=len(regions),
+        )
+        for block, region in zip(self.blocks, made.regions, strict=True):
+            block.append_to(region)
+        self._template.erase()
+        return made
+
+
+def end(*values: ir.Value) -> None:
+    """End the block of the insertion point with `tw.yield`."""
+    ir.Operation.create("tw.yield", operands=list(values))
+
+
+def constant_number(value: ir.Value) -> Any | None:
+    """The one number that a value is filled with, if it is a constant known as such (perhaps broadcast), else None."""
+    made_by = definition(value)
+    while made_by is not None and made_by.name == "tw.broadcast":
+        made_by = definition(made_by.operands[0])
+    if made_by is None or made_by.name != "tw.constant":
+        return None
+    dense = ir.DenseElementsAttr(made_by.attributes["value"])
+    if not dense.is_splat:
+        return None
+    return array_value(made_by.attributes["value"]).reshape(-1)[0].item() if tensor_type_of(value).size else None

@@ -1,0 +1,11 @@
+"""Rules of state ops: none is left inside what is differentiated once `hoist-state` has run."""
+
+from thalweg.dialects.ops import control, state
+from thalweg.passes.gradients.rules import no_vjp
+
+no_vjp(
+    "reads and writes of variables must stand outside what is differentiated: run hoist-state first",
+    state.read, state.assign, state.assign_add, state.assign_sub, state.scatter_update, error=True,
+)
+no_vjp("a handle is not a number", state.variable_handle)
+no_vjp("expanded by differentiate itself", control.vjp, control.pullback, control.call, control.yield_)
