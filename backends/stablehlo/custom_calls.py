@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from thalweg.backends.stablehlo import factorize
-from thalweg.backends.stablehlo.expressions import Array, constant, size, tensor
+from thalweg.backends.stablehlo.expressions import Array, clone_block, constant, size, tensor
 from thalweg.dialects.diagnostics import LoweringError, did_you_mean
 from thalweg.dialects.mlir import ir
 
@@ -70,12 +70,19 @@ def approximate_top_k(operation: ir.Operation) -> list[Array]:
         "stablehlo.sort", [keys.value.type, payload.value.type], [keys.value, payload.value], attributes, regions=1
     )
     block = sort.regions[0].blocks.append(*types)
-    callee = ir.ArrayAttr(operation.attributes["called_computations"])[0]
-    with ir.InsertionPoint(block):
-        test = ir.Operation.create("func.call", [tensor((), "i1")], list(block.arguments), {"callee": callee})
-        ir.Operation.create("stablehlo.return", [], [test.results[0]])
+    callee = ir.FlatSymbolRefAttr(ir.ArrayAttr(operation.attributes["called_computations"])[0]).value
+    clone_block(_function(operation, callee).regions[0].blocks[0], block)
     bounds = [(0, count if d == dim else n) for d, n in enumerate(keys.shape)]
     return [Array(result).slice(*bounds) for result in sort.results]
+
+
+def _function(user: ir.Operation, name: str) -> ir.Operation:
+    """The function of this name in the module around `user`."""
+    module = user
+    while module.parent is not None:
+        module = module.parent.operation
+    functions = [view.operation for view in module.regions[0].blocks[0].operations]
+    return next(f for f in functions if ir.StringAttr(f.attributes["sym_name"]).value == name)
 
 
 def potrf(operation: ir.Operation) -> list[Array]:

@@ -29,7 +29,8 @@ def decompose(module: ir.Module) -> None:
     found: list[ir.Operation] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
-        if operation.name in DECOMPOSITIONS or (operation.name in _LOGICAL and _is_logical(operation)):
+        applies = CONDITIONAL.get(operation.name)
+        if operation.name in DECOMPOSITIONS and (applies is None or applies(operation)):
             found.append(operation)
         return ir.WalkResult.ADVANCE
 
@@ -41,7 +42,7 @@ def decompose(module: ir.Module) -> None:
             if operation.name == "stablehlo.rng":
                 results: Sequence[Array] = [rng(operation, next(seeds))]
             else:
-                results = DECOMPOSITIONS.get(operation.name, logical)(operation)
+                results = DECOMPOSITIONS[operation.name](operation)
         for old, new in zip(operation.results, results, strict=True):
             old.replace_all_uses_with(new.value)
         operation.erase()
@@ -49,16 +50,27 @@ def decompose(module: ir.Module) -> None:
 
 # Sums and products of i1 are `or` and `and`; StableHLO's pass to linalg would make them wrap around.
 
-_LOGICAL = {"stablehlo.add": "or", "stablehlo.multiply": "and"}
-
 
 def _is_logical(operation: ir.Operation) -> bool:
-    return str(ir.RankedTensorType(operation.results[0].type).element_type) == "i1"
+    return Array(operation.results[0]).element == "i1"
 
 
 def logical(operation: ir.Operation) -> list[Array]:
     """`add` of booleans is `or`, `multiply` is `and`."""
-    return [elementwise(_LOGICAL[operation.name], *(Array(operand) for operand in operation.operands))]
+    name = {"stablehlo.add": "or", "stablehlo.multiply": "and"}[operation.name]
+    return [elementwise(name, *(Array(operand) for operand in operation.operands))]
+
+
+# A reduction over no dimension at all, which JAX writes for windows of one element.
+
+
+def _reduces_nothing(operation: ir.Operation) -> bool:
+    return not list(ir.DenseI64ArrayAttr(operation.attributes["dimensions"]))
+
+
+def reduce_nothing(operation: ir.Operation) -> list[Array]:
+    """The operands: the initial values are neutral by definition."""
+    return [Array(operand) for operand in list(operation.operands)[: len(operation.results)]]
 
 
 # Batch normalisation: `feature` keeps its own statistics, all other dimensions are averaged over.
@@ -184,10 +196,20 @@ def rng_bit_generator(operation: ir.Operation) -> list[Array]:
 
 
 DECOMPOSITIONS: dict[str, Decomposition] = {
+    "stablehlo.add": logical,
+    "stablehlo.multiply": logical,
+    "stablehlo.reduce": reduce_nothing,
     "stablehlo.batch_norm_inference": batch_norm_inference,
     "stablehlo.batch_norm_training": batch_norm_training,
     "stablehlo.batch_norm_grad": batch_norm_grad,
     "stablehlo.rng": lambda operation: [rng(operation, 0)],
     "stablehlo.rng_bit_generator": rng_bit_generator,
     "stablehlo.custom_call": custom_call,
+}
+
+# Ops of the table that are replaced under a condition only.
+CONDITIONAL: dict[str, Callable[[ir.Operation], bool]] = {
+    "stablehlo.add": _is_logical,
+    "stablehlo.multiply": _is_logical,
+    "stablehlo.reduce": _reduces_nothing,
 }

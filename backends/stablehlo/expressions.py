@@ -261,5 +261,17 @@ def for_loop(count: int, start: Sequence[Array], body: Callable[[Array, list[Arr
     return [Array(result) for result in list(operation.results)[1:]]
 
 
+def clone_block(source: ir.Block, target: ir.Block) -> None:
+    """Copy the ops of `source` to the end of `target`, whose arguments take the place of the other's."""
+    known = dict(zip(source.arguments, target.arguments, strict=True))
+    with ir.InsertionPoint(target):
+        for view in source.operations:
+            copy = view.operation.clone().operation
+            for position, operand in enumerate(copy.operands):
+                if operand in known:
+                    copy.operands[position] = known[operand]
+            known.update(zip(view.operation.results, copy.results, strict=True))
+
+
 def size(shape: Sequence[int]) -> int:
     return math.prod(shape)

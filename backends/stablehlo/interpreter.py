@@ -38,12 +38,58 @@ def evaluate(module: ir.Module, arguments: Sequence[NDArray]) -> list[NDArray]:
         if len(inputs) != len(arguments):
             raise ExecutionError(f"main takes {len(inputs)} arguments, but {len(arguments)} were given.")
         attributes = [_to_attribute(*pair, i) for i, pair in enumerate(zip(arguments, inputs, strict=True))]
+        _spare_the_process(main)
         kinds = _make_results_readable(main)
         try:
             results = [np.array(r) for r in stablehlo.eval_module(copy, attributes)]
         except (RuntimeError, ValueError, ir.MLIRError) as error:
             raise ExecutionError(f"StableHLO's interpreter could not run the module: {error}") from error
         return [_from_readable(results, kind) for kind in kinds]
+
+
+# Ops that the interpreter aborts the process on, and what can be done.
+_ABORTS = {
+    "stablehlo.cholesky": "it has no such op",
+    "stablehlo.fft": "it has no such op",
+    "stablehlo.rng_bit_generator": "it has no such op",
+    **dict.fromkeys(
+        (
+            "stablehlo.rng",
+            "stablehlo.custom_call",
+            "stablehlo.composite",
+            "stablehlo.dot",
+            "stablehlo.torch_index_select",
+        )
+        + tuple(f"stablehlo.batch_norm_{kind}" for kind in ("inference", "training", "grad")),
+        "prepare the module first (importer.prepare)",
+    ),
+}
+
+
+def _spare_the_process(main: ir.Operation) -> None:
+    """Refuse what would abort the process, and copy what scatters would overwrite.
+
+    The interpreter's scatter writes into its operand, so that other users of the operand would see the result: it gets a
+    copy, made by a transpose that moves nothing.
+    """
+    found: list[ir.Operation] = []
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
+        if operation.name in _ABORTS or operation.name == "stablehlo.scatter":
+            found.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    main.walk(visit)
+    for view in found:
+        scatter = view.operation
+        if scatter.name in _ABORTS:
+            raise ExecutionError(
+                f"{scatter.location}: StableHLO's interpreter cannot run {scatter.name}: {_ABORTS[scatter.name]}."
+            )
+        with ir.InsertionPoint(scatter), scatter.location:
+            for position in range(len(scatter.results)):
+                operand = Array(scatter.operands[position])
+                scatter.operands[position] = operand.transpose(*range(operand.rank)).value
 
 
 def numpy_dtype(element: str) -> np.dtype[Any]:

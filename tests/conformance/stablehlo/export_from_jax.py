@@ -1,6 +1,6 @@
 """Regenerates programs/: what JAX exports, its arguments and its results.
 
-    python tests/conformance/stablehlo/export_from_jax.py [NAME…]
+python tests/conformance/stablehlo/export_from_jax.py [NAME…]
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def export(name: str) -> None:
     (FOLDER / f"{name}.mlir").write_text(compiled.lower(*arguments).as_text())
     arrays = {f"in{k}": np.asarray(a) for k, a in enumerate(arguments)}
     # NumPy's files know no bfloat16: f32 holds its numbers exactly.
-    arrays |= {f"out{k}": np.asarray(r.astype("float32") if r.dtype == "bfloat16" else r) for k, r in enumerate(results)}
+    arrays |= {
+        f"out{k}": np.asarray(r.astype("float32") if r.dtype == "bfloat16" else r) for k, r in enumerate(results)
+    }
     np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
 
 

@@ -1,6 +1,6 @@
 """JAX programs that must run unchanged: a table of functions with example arguments. Needs jax.
 
-Each entry is `NAME: (function, arguments)`; the function takes the arguments positionally and returns any nest of arrays.
+Each entry is `NAME: (function, arguments)`; the function takes the arguments by position and returns a nest of arrays.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def integer_division(a, b):
 
 @program(np.array([0, 1.5, -1.5, 2.5, 1e10, -1e10, 300, -300, np.nan, np.inf], np.float32))
 def conversions(x):
-    names = "int8 int16 int32 uint8 uint16 uint32 bool float16 bfloat16".split()
+    names = ["int8", "int16", "int32", "uint8", "uint16", "uint32", "bool", "float16", "bfloat16"]
     return tuple(x.astype(name) for name in names)
 
 
@@ -300,7 +300,9 @@ def convolution(x, k):
         lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=NHWC),
         lax.conv_general_dilated(x, k, (2, 2), "VALID", rhs_dilation=(2, 2), dimension_numbers=NHWC),
         lax.conv_transpose(x, k, (2, 2), "SAME"),
-        lax.conv_general_dilated(x[..., :2], k[:, :, :1], (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=2),
+        lax.conv_general_dilated(
+            x[..., :2], k[:, :, :1], (1, 1), "SAME", dimension_numbers=NHWC, feature_group_count=2
+        ),
     )
 
 
@@ -345,7 +347,13 @@ def lstm_grad(w, u, b, xs):
 _TENTH = np.float32(0.1)
 
 
-@program(floats(32, 96) * _TENTH, floats(32, 32) * _TENTH, floats(32, 64) * _TENTH, floats(64, 32) * _TENTH, floats(2, 10, 32))
+@program(
+    floats(32, 96) * _TENTH,
+    floats(32, 32) * _TENTH,
+    floats(32, 64) * _TENTH,
+    floats(64, 32) * _TENTH,
+    floats(2, 10, 32),
+)
 def transformer_grad(qkv, out, up, down, x):
     def heads(a):
         return a.reshape(*a.shape[:-1], 4, -1).swapaxes(-2, -3)
