@@ -1,12 +1,250 @@
-"""Elementary functions as vector code, for f32 and f64: no library calls, a few units in the last place."""
+"""Elementary functions as vector code, for f32 and f64: no library calls, a few units in the last place.
+
+The same formulas serve scalars. Infinities, NaN, zeros and subnormal numbers are right.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from thalweg.backends.cpu import trigonometry
+from thalweg.backends.cpu.emit.register import Register
 from thalweg.backends.cpu.emit.writer import Writer
+
+INFINITY, NAN = math.inf, math.nan
 
 
 def call(w: Writer, name: str, operands: Sequence[str], element: str, lanes: int) -> str | None:
-    """The SSA name of `math.<name>` on operands of type `element` x lanes, or None where LLVM has an instruction for it."""
-    return None
+    """The SSA name of an op (`math.exp`) on operands of type `element` x lanes; None where LLVM knows better (floor, sqrt…)."""
+    function = _FUNCTIONS.get(name) or (_FLOAT32_ONLY.get(name) if element == "f32" else None)
+    if function is None or element not in ("f32", "f64"):
+        return None
+    return function(*(Register(w, operand, element, lanes) for operand in operands)).name
+
+
+@dataclass(frozen=True)
+class _Format:
+    """Facts about a float type."""
+
+    mantissa: int  # explicit bits
+    bias: int
+    integer: str
+    magic: float  # 1.5 * 2^mantissa: adding it rounds to an integer, left in the low bits
+    ln2_high: float  # ln 2 in few bits, so that n * ln2_high is exact
+    ln2_low: float
+    exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 on [-ln2/2, ln2/2]
+    log: tuple[float, ...]  # log((1+s)/(1-s)) / s - 2, in powers of s^2, from s^2
+    exp_range: tuple[float, float]  # beyond, e^x is 0 or infinite
+    tiny: float  # the smallest normal number
+    sqrt_half: int  # bits of sqrt(1/2)
+
+
+_F32 = _Format(
+    mantissa=23,
+    bias=127,
+    integer="i32",
+    magic=12582912.0,
+    ln2_high=0.693359375,
+    ln2_low=-2.12194440054690583e-4,
+    exp=(5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4),
+    log=(0.66666662693, 0.40000972152, 0.28498786688, 0.24279078841),
+    exp_range=(-104.0, 89.0),
+    tiny=1.1754943508222875e-38,
+    sqrt_half=0x3F3504F3,
+)
+_F64 = _Format(
+    mantissa=52,
+    bias=1023,
+    integer="i64",
+    magic=6755399441055744.0,
+    ln2_high=6.93147180369123816490e-01,
+    ln2_low=1.90821492927058770002e-10,
+    exp=tuple(1 / math.factorial(k) for k in range(2, 14)),
+    log=(
+        6.666666666666735130e-01,
+        3.999999999940941908e-01,
+        2.857142874366239149e-01,
+        2.222219843214978396e-01,
+        1.818357216161805012e-01,
+        1.531383769920937332e-01,
+        1.479819860511658591e-01,
+    ),
+    exp_range=(-746.0, 710.0),
+    tiny=2.2250738585072014e-308,
+    sqrt_half=0x3FE6A09E667F3BCD,
+)
+
+
+def _format(x: Register) -> _Format:
+    return _F32 if x.element == "f32" else _F64
+
+
+# Exponentials.
+
+
+def _reduced(x: Register) -> tuple[Register, Register]:
+    """n (integers) and r with x = n ln 2 + r, |r| <= ln2 / 2."""
+    f = _format(x)
+    shifted = x * (1 / math.log(2)) + f.magic
+    n = shifted - f.magic
+    r = (x - n * f.ln2_high) - n * f.ln2_low
+    bits = shifted.bits() - x.constant(f.magic).bits()
+    return bits, r
+
+
+def _power_of_two(n: Register, like: Register) -> Register:
+    """2^n for n in the range of normal exponents."""
+    f = _format(like)
+    return (n + f.bias).shift_left(f.mantissa).bitcast(like.element)
+
+
+def exp(x: Register) -> Register:
+    """e^x: e^r by a polynomial, times 2^n in two factors, so that subnormal results round once."""
+    f = _format(x)
+    n, r = _reduced(x.clamp(*f.exp_range))
+    p = r.polynomial(f.exp) * (r * r) + r + 1.0
+    half = n.shift_right(1)
+    return p * _power_of_two(half, x) * _power_of_two(n - half, x)
+
+
+def expm1(x: Register) -> Register:
+    """e^x - 1 without cancellation: 2^n (e^r - 1) + (2^n - 1), halved and doubled again against overflow."""
+    f = _format(x)
+    low = -20.0 if x.element == "f32" else -40.0
+    n, r = _reduced(x.clamp(low, f.exp_range[1]))
+    small = r.polynomial(f.exp) * (r * r) + r
+    scale = _power_of_two(n - 1, x)
+    result = (scale * small + (scale - 0.5)) * 2.0
+    # n = 0: exact for small x, and the sign of zero is kept.
+    return n.equals(0).select(_signed_zero(x, small), result)
+
+
+def _signed_zero(x: Register, result: Register) -> Register:
+    return x.equals(0.0).select(x, result)
+
+
+# Logarithms.
+
+
+def _log(x: Register, correction: Register | None) -> Register:
+    """log(x) + correction for positive finite x: x = 2^k (1 + f), log(1 + f) by s = f / (2 + f)."""
+    f = _format(x)
+    subnormal = x < f.tiny
+    scaled = subnormal.select(x * float(2**f.mantissa), x)
+    bits = scaled.bits() + ((f.bias << f.mantissa) - f.sqrt_half)
+    shift = subnormal.select(bits.constant(f.bias + f.mantissa), bits.constant(f.bias))
+    k = (bits.shift_right(f.mantissa) - shift).to_float(x.element)
+    m = ((bits & ((1 << f.mantissa) - 1)) + f.sqrt_half).bitcast(x.element)
+    g = m - 1.0
+    s = g / (g + 2.0)
+    z = s * s
+    half = g * g * 0.5
+    low = k * f.ln2_low if correction is None else k * f.ln2_low + correction
+    return k * f.ln2_high + (g - (half - (s * (half + z * z.polynomial(f.log)) + low)))
+
+
+def _log_edges(x: Register, result: Register) -> Register:
+    """log at 0, below 0, at infinity and at NaN."""
+    result = x.equals(0.0).select(x.constant(-INFINITY), result)
+    result = (x < 0.0).select(x.constant(NAN), result)
+    return x.equals(INFINITY).select(x, x.is_nan().select(x, result))
+
+
+def log(x: Register) -> Register:
+    """The natural logarithm."""
+    return _log_edges(x, _log(x, None))
+
+
+def log1p(x: Register) -> Register:
+    """log(1 + x), with the rounding error of 1 + x added back."""
+    u = x + 1.0
+    error = (u >= 2.0).select(1.0 - (u - x), x - (u - 1.0))
+    result = _log_edges(u, _log(u, error / u))
+    return x.equals(0.0).select(x, x.equals(INFINITY).select(x, result))
+
+
+# Hyperbolic tangent, roots, powers, rounding.
+
+_TANH_ODD = (
+    4.89352455891786e-03,
+    6.37261928875436e-04,
+    1.48572235717979e-05,
+    5.12229709037114e-08,
+    -8.60467152213735e-11,
+    2.00018790482477e-13,
+    -2.76076847742355e-16,
+)
+_TANH_EVEN = (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
+
+
+def tanh(x: Register) -> Register:
+    """f32: a rational function; f64: e^2|x| - 1 over e^2|x| + 1."""
+    if x.element == "f32":
+        y = x.clamp(-7.90531110763549805, 7.90531110763549805)
+        z = y * y
+        result = y * z.polynomial(_TANH_ODD) / z.polynomial(_TANH_EVEN)
+        return (abs(x) < 4e-4).select(x, result)
+    t = expm1(abs(x).clamp(0.0, 22.0) * 2.0)
+    return (t / (t + 2.0)).math("copysign", x)
+
+
+def cbrt(x: Register) -> Register:
+    """The cube root: a third of the exponent, then Halley's iteration (in f64)."""
+    y = x.to_float("f64")
+    size = abs(y)
+    small, large = size < 1e-290, size > 1e290  # whose cubes or thirds would leave the range
+    one = y.constant(1.0)
+    scale = small.select(y.constant(2.0**108), large.select(y.constant(2.0**-108), one))
+    unscale = small.select(y.constant(2.0**-36), large.select(y.constant(2.0**36), one))
+    size = size * scale
+    bits = size.bits()
+    third = bits.w.op(f"arith.divsi {bits.name}, {bits.constant(3).name} : {bits.type}")
+    guess = (Register(x.w, third, "i64", x.lanes) + 0x2A9F7893782DA1CE).bitcast("f64")
+    for _ in range(2 if x.element == "f32" else 3):
+        cube = guess * guess * guess
+        guess = guess * (size * 2.0 + cube) / (size + cube * 2.0)
+    guess = (guess * unscale).math("copysign", y)
+    plain = y.equals(0.0).select(y, (abs(y) < INFINITY).select(guess, y))
+    return plain.to_float(x.element)
+
+
+def power(x: Register, y: Register) -> Register:
+    """x^y for f32, as exp(y log |x|) in f64, with the signs and edges of C's pow."""
+    base, exponent = abs(x).to_float("f64"), y.to_float("f64")
+    result = exp(exponent * log(base)).to_float("f32")
+    whole = y.math("floor").equals(y)
+    half = y * 0.5
+    odd = whole & (half.math("floor").equals(half) ^ 1)
+    negative = x.bits() < 0
+    result = (negative & odd).select(-result, result)
+    undefined = (x < 0.0) & (x > -INFINITY) & (whole ^ 1)
+    result = undefined.select(x.constant(NAN), result)
+    one = x.constant(1.0)
+    certain = x.equals(1.0) | y.equals(0.0) | (abs(x).equals(1.0) & abs(y).equals(INFINITY))
+    return certain.select(one, result)
+
+
+def round_away(x: Register) -> Register:
+    """To the nearest integer, halves away from zero."""
+    whole = x.math("trunc")
+    step = x.constant(1.0).math("copysign", x)
+    return (abs(x - whole) >= 0.5).select(whole + step, whole)
+
+
+_FUNCTIONS: dict[str, Callable[..., Register]] = {
+    "math.exp": exp,
+    "math.expm1": expm1,
+    "math.log": log,
+    "math.log1p": log1p,
+    "math.tanh": tanh,
+    "math.cbrt": cbrt,
+    "math.round": round_away,
+    "math.sin": trigonometry.sin,
+    "math.cos": trigonometry.cos,
+    "math.tan": trigonometry.tan,
+    "math.atan": trigonometry.atan,
+    "math.atan2": trigonometry.atan2,
+}
+_FLOAT32_ONLY: dict[str, Callable[..., Register]] = {"math.powf": power}

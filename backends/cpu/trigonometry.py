@@ -1,0 +1,225 @@
+"""Sine, cosine, tangent and arc tangents as vector code, for f32 and f64."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from functools import cache
+
+from thalweg.backends.cpu.emit.register import Register
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+
+_SIN32 = (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4)
+_COS32 = (4.166664568298827e-002, -1.388731625493765e-003, 2.443315711809948e-005)
+_SIN64 = (
+    -1.66666666666666307295e-1,
+    8.33333333332211858878e-3,
+    -1.98412698295895385996e-4,
+    2.75573136213857245213e-6,
+    -2.50507477628578072866e-8,
+    1.58962301576546568060e-10,
+)
+_COS64 = (
+    4.16666666666665929218e-2,
+    -1.38888888888730564116e-3,
+    2.48015872888517045348e-5,
+    -2.75573141792967388112e-7,
+    2.08757008419747316778e-9,
+    -1.13585365213876817300e-11,
+)
+# pi / 2 in parts of 33, 33 and 53 bits: n times the first two is exact for n < 2^20.
+_HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+_MAGIC = 6755399441055744.0  # adding it to an f64 rounds to an integer, left in the low bits
+_FAST = float(2**20)  # where the quick reduction is exact enough
+
+# For large arguments 2 / pi is needed to many bits. An f64 is an integer of 53 bits times a power of two; what the leading bits of 2 / pi contribute to a
+# large multiple of 4 quadrants does not matter, so that products with short pieces of 2 / pi can be reduced one by one.
+_PIECE_BITS = 26
+
+
+def _two_over_pi() -> Fraction:
+    """2 / pi by Machin's formula in integers."""
+    scale = 1 << 1300
+
+    def arctan_inverse(x: int) -> int:
+        total = term = scale // x
+        k, sign = 3, -1
+        while term:
+            term //= x * x
+            total += sign * (term // k)
+            k, sign = k + 2, -sign
+        return total
+
+    pi = 4 * (4 * arctan_inverse(5) - arctan_inverse(239))
+    return Fraction(2 * scale, pi)
+
+
+@cache
+def _pieces(bits: int) -> tuple[float, ...]:
+    """2 / pi as a sum of floats of `_PIECE_BITS` bits each, down to 2^-bits."""
+    rest = _two_over_pi()
+    found: list[float] = []
+    for k in range(1, -(-bits // _PIECE_BITS) + 1):
+        unit = Fraction(1, 1 << (_PIECE_BITS * k))
+        digits = rest // unit
+        rest -= digits * unit
+        found.append(float(digits * unit))
+    return tuple(found)
+
+
+def _quadrants(x: Register) -> tuple[Register, Register]:
+    """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r = x - n pi/2 (f64), for |x| up to `_FAST`."""
+    shifted = x * (2 / math.pi) + _MAGIC
+    n = shifted - _MAGIC
+    r = x
+    for part in _HALF_PI:
+        r = r - n * part
+    return shifted.bits() & 3, r
+
+
+def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register]:
+    """`_quadrants` of any finite f64, with 2 / pi to `bits` bits: a loop over its pieces, each product taken modulo 4."""
+    w = x.w
+    assert isinstance(w, ScopedWriter)
+    pieces = _pieces(bits)
+    table = ", ".join(f"{piece:.17e}" for piece in pieces)
+    kind = f"vector<{len(pieces)}xf64>"
+    constants = w.hoisted(f"arith.constant dense<[{table}]> : {kind}", "pieces")
+    high = (x.bits() & ~((1 << 27) - 1)).bitcast("f64")
+    halves = (high, x - high)
+    zero = x.constant(0.0)
+    with w.reduction(0, len(pieces), 1, [zero.name] * 2, [zero.type] * 2) as loop:
+        turns, tail = (Register(w, name, "f64", x.lanes) for name in loop.carried)
+        scalar = w.op(f"vector.extract {constants}[{loop.index}] : f64 from {kind}")
+        piece = scalar if x.lanes == 1 else w.op(f"vector.broadcast {scalar} : f64 to {x.type}")
+        for half in halves:
+            product = half * Register(w, piece, "f64", x.lanes)  # exact: 26 or 27 bits times 26
+            product = product - (product * 0.25).math("floor") * 4.0
+            total = turns + product
+            added = total - turns
+            tail = tail + ((turns - (total - added)) + (product - added))
+            turns = total - (total * 0.25).math("floor") * 4.0
+        loop.next = [turns.name, tail.name]
+    turns, tail = (Register(w, name, "f64", x.lanes) for name in loop.results)
+    shifted = turns + _MAGIC
+    fraction = (turns - (shifted - _MAGIC)) + tail
+    return shifted.bits() & 3, fraction * (math.pi / 2)
+
+
+def _reduce(x: Register) -> tuple[Register, Register]:
+    """Quadrant (i64) and remainder (f64) of an f32 or f64; the slow way only where a lane is large."""
+    w = x.w
+    assert isinstance(w, ScopedWriter)
+    y = x.to_float("f64")
+    quick = _quadrants(y)
+    large = (abs(y) > _FAST) & (abs(y) < math.inf)
+    any_large = large.name
+    if x.lanes > 1:
+        any_large = w.op(f"vector.reduction <or>, {large.name} : {large.type} into i1")
+    kinds = ", ".join(register.type for register in quick)
+    base = w.fresh("quadrant")
+    with w.scope(f"{base}:2 = scf.if {any_large} -> ({kinds})", fence=True):
+        exact = _large_quadrants(y, 128 + 128 if x.element == "f32" else 1024 + 192)
+        chosen = [large.select(a, b) for a, b in zip(exact, quick, strict=True)]
+        w.emit(f"scf.yield {', '.join(register.name for register in chosen)} : {kinds}")
+    with w.scope("else", fence=True):
+        w.emit(f"scf.yield {', '.join(register.name for register in quick)} : {kinds}")
+    w.define(base)
+    return Register(w, f"{base}#0", "i64", x.lanes), Register(w, f"{base}#1", "f64", x.lanes)
+
+
+def _sin_cos(x: Register) -> tuple[Register, Register, Register]:
+    """Quadrant in the integers of x's width, and sine and cosine of the remainder in x's type."""
+    n, wide = _reduce(x)
+    r = wide.to_float(x.element)
+    z = r * r
+    sin_terms, cos_terms = (_SIN32, _COS32) if x.element == "f32" else (_SIN64, _COS64)
+    sine = z.polynomial(sin_terms) * z * r + r
+    cosine = z.polynomial(cos_terms) * (z * z) - z * 0.5 + 1.0
+    return n, sine, cosine
+
+
+def _bit(n: Register, bit: int) -> Register:
+    return (n & bit).equals(bit)
+
+
+def sin(x: Register) -> Register:
+    """The sine; NaN at infinities."""
+    n, sine, cosine = _sin_cos(x)
+    value = _bit(n, 1).select(cosine, sine)
+    value = _bit(n, 2).select(-value, value)
+    return x.equals(0.0).select(x, _finite(x, value))
+
+
+def cos(x: Register) -> Register:
+    """The cosine; NaN at infinities."""
+    n, sine, cosine = _sin_cos(x)
+    value = _bit(n, 1).select(-sine, cosine)
+    return _finite(x, _bit(n, 2).select(-value, value))
+
+
+def tan(x: Register) -> Register:
+    """The tangent; NaN at infinities."""
+    n, sine, cosine = _sin_cos(x)
+    odd = _bit(n, 1)
+    value = odd.select(-cosine, sine) / odd.select(sine, cosine)
+    return x.equals(0.0).select(x, _finite(x, value))
+
+
+def _finite(x: Register, value: Register) -> Register:
+    return (abs(x) < math.inf).select(value, x.constant(math.nan))
+
+
+# Arc tangents.
+
+_ATAN32 = (-3.33329491539e-1, 1.99777106478e-1, -1.38776856032e-1, 8.05374449538e-2)
+_ATAN64_P = (
+    -6.485021904942025371773e1,
+    -1.228866684490136173410e2,
+    -7.500855792314704667340e1,
+    -1.615753718733365076637e1,
+    -8.750608600031904122785e-1,
+)
+_ATAN64_Q = (
+    1.945506571482613964425e2,
+    4.853903996359136964868e2,
+    4.328810604912902668951e2,
+    1.650270098316988542046e2,
+    2.485846490142306297962e1,
+    1.0,
+)
+
+
+def _atan_unit(t: Register) -> Register:
+    """The arc tangent of t in [0, 1]."""
+    large = t > (math.sqrt(2) - 1 if t.element == "f32" else 0.66)
+    u = large.select((t - 1.0) / (t + 1.0), t)
+    z = u * u
+    if t.element == "f32":
+        small = z.polynomial(_ATAN32) * z * u + u
+    else:
+        small = z * z.polynomial(_ATAN64_P) / z.polynomial(_ATAN64_Q) * u + u
+        small = small + large.select(t.constant(3.061616997868383e-17), t.constant(0.0))
+    return large.select(small + math.pi / 4, small)
+
+
+def atan(x: Register) -> Register:
+    """The arc tangent."""
+    size = abs(x)
+    inverted = size > 1.0
+    angle = _atan_unit(inverted.select(1.0 / size, size))
+    angle = inverted.select(math.pi / 2 - angle, angle)
+    return angle.math("copysign", x)
+
+
+def atan2(y: Register, x: Register) -> Register:
+    """The angle of the point (x, y), with C's edges: zeros by their signs, infinities as limits."""
+    up, right = abs(y), abs(x)
+    steep = up > right
+    large, small = steep.select(up, right), steep.select(right, up)
+    ratio = small / large
+    ratio = large.equals(0.0).select(large, small.equals(math.inf).select(x.constant(1.0), ratio))
+    angle = _atan_unit(ratio)
+    angle = steep.select(math.pi / 2 - angle, angle)
+    angle = (x.bits() < 0).select(math.pi - angle, angle)
+    return (x.is_nan() | y.is_nan()).select(x + y, angle.math("copysign", y))
