@@ -29,6 +29,7 @@ from thalweg.passes.rewriting import (
     end,
     full,
     full_like,
+    operations,
     yields,
 )
 
@@ -102,7 +103,7 @@ def _or_zeros(slot: Slot, side: int, block: ir.Block) -> ir.Value:
     if value is not None:
         return value
     assert other is not None
-    with ir.InsertionPoint.at_block_terminator(block):
+    with ir.InsertionPoint(operations(block)[-1]):
         return full_like(other, 0)
 
 
