@@ -128,7 +128,7 @@ def _serialize(arrays: Mapping[str, Array]) -> bytes:
 def _deserialize(path: Path) -> dict[str, Array]:
     data = path.read_bytes()
     try:
-        entries = safetensors.deserialize(data)
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         return {name: _decode(entry) for name, entry in entries}
     except (safetensors.SafetensorError, KeyError) as error:
         raise ValueError(f"{path} is not a safetensors file that can be read: {error}") from None

@@ -27,13 +27,15 @@ def relu6(x: ArrayLike) -> Tensor:
 @array_function
 def leaky_relu(x: ArrayLike, slope: float = 0.01) -> Tensor:
     """x where positive, else slope * x."""
-    return xp.where(x > 0, x, slope * x)
+    t = xp.asarray(x)
+    return xp.where(t > 0, t, slope * t)
 
 
 @array_function
 def elu(x: ArrayLike, alpha: float = 1.0) -> Tensor:
     """x where positive, else alpha * (exp(x) - 1). Clevert et al. (2016)."""
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))  # the minimum keeps exp, and its gradient, finite
+    t = xp.asarray(x)
+    return xp.where(t > 0, t, alpha * xp.expm1(xp.minimum(t, 0)))  # the minimum keeps exp, and its gradient, finite
 
 
 @array_function
@@ -51,25 +53,29 @@ def log_sigmoid(x: ArrayLike) -> Tensor:
 @array_function
 def softplus(x: ArrayLike) -> Tensor:
     """log(1 + exp(x)), without overflow."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+    t = xp.asarray(x)
+    return xp.maximum(t, 0) + xp.log1p(xp.exp(-xp.abs(t)))
 
 
 @array_function
 def softsign(x: ArrayLike) -> Tensor:
     """x / (1 + |x|)."""
-    return x / (1 + xp.abs(x))
+    t = xp.asarray(x)
+    return xp.divide(t, 1 + xp.abs(t))
 
 
 @array_function
 def silu(x: ArrayLike) -> Tensor:
     """x * sigmoid(x), also called swish. Elfwing et al. (2017)."""
-    return x * xp.sigmoid(x)
+    t = xp.asarray(x)
+    return t * xp.sigmoid(t)
 
 
 @array_function
 def mish(x: ArrayLike) -> Tensor:
     """x * tanh(softplus(x)). Misra (2019)."""
-    return x * xp.tanh(softplus(x))
+    t = xp.asarray(x)
+    return t * xp.tanh(softplus(t))
 
 
 @array_function
@@ -78,12 +84,14 @@ def gelu(x: ArrayLike, *, approximate: bool = False) -> Tensor:
 
     Hendrycks and Gimpel (2016).
     """
+    t = xp.asarray(x)
     if approximate:
-        return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + xp.erf(x * math.sqrt(0.5)))
+        return 0.5 * t * (1 + xp.tanh(math.sqrt(2 / math.pi) * (t + 0.044715 * t * t * t)))
+    return 0.5 * t * (1 + xp.erf(t * math.sqrt(0.5)))
 
 
 @array_function
 def hard_sigmoid(x: ArrayLike) -> Tensor:
     """clip(x / 6 + 1/2, 0, 1)."""
-    return xp.clip(x / 6 + 0.5, 0, 1)
+    t = xp.asarray(x)
+    return xp.clip(t / 6 + 0.5, 0, 1)

@@ -43,10 +43,9 @@ def sigmoid_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Tensor:
 
     max(x, 0) - x * label + log(1 + exp(-|x|)): the logarithm of the sigmoid without overflow.
     """
-    logits, labels = xp.asarray(logits), xp.asarray(labels)
-    _expect_shape("sigmoid_cross_entropy", "labels", labels, logits.shape)
-    labels = xp.astype(labels, logits.dtype)
-    return xp.maximum(logits, 0) - logits * labels + xp.log1p(xp.exp(-xp.abs(logits)))
+    x, z = xp.asarray(logits), xp.asarray(labels)
+    _expect_shape("sigmoid_cross_entropy", "labels", z, x.shape)
+    return xp.maximum(x, 0) - x * xp.astype(z, x.dtype) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @array_function
@@ -64,7 +63,7 @@ def huber(predictions: ArrayLike, targets: ArrayLike, delta: float = 1.0) -> Ten
     _expect_shape("huber", "targets", targets, predictions.shape)
     error = xp.abs(predictions - targets)
     small = xp.minimum(error, delta)
-    return small * (error - 0.5 * small)
+    return xp.multiply(small, error - 0.5 * small)
 
 
 @array_function

@@ -94,7 +94,7 @@ def _moments(x: Any, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _normalize(x: Any, mean: Any, variance: Any, scale: Any, offset: Any, epsilon: float) -> Tensor:
-    y = (x - mean) * xp.rsqrt(variance + epsilon)
+    y = xp.multiply(x - mean, xp.rsqrt(variance + epsilon))
     if scale is not None:
         y = y * scale
     return y if offset is None else y + offset

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from thalweg.frontend.gradient import IndexedSlices
 
 from thalweg.frontend import array as xp
+from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.optim.sparse import combine, read_rows, write_rows
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from thalweg.frontend.gradient import IndexedSlices
-
 from thalweg.frontend.optim.base import Optimizer, Rate
 from thalweg.frontend.optim.sparse import add_rows
 from thalweg.frontend.tensor import Tensor

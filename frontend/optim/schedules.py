@@ -76,8 +76,8 @@ def warmup(steps: int, then: Schedule | float) -> Schedule:
 
     def at(step: Any) -> Tensor:
         step = xp.asarray(step)
-        rate = after(xp.maximum(step - steps, 0))
-        return rate * xp.minimum((_float(step) + 1) / max(steps, 1), 1.0)
+        share = xp.minimum((_float(step) + 1) / max(steps, 1), 1.0)
+        return xp.multiply(after(xp.maximum(step - steps, 0)), share)
 
     return at
 

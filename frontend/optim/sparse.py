@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from thalweg.frontend.gradient import IndexedSlices
-
 from thalweg.dialects.ops.indexing import take_rows
 from thalweg.frontend import array as xp
 from thalweg.frontend.eager import emit
+from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.tensor import Tensor, as_tensor
 from thalweg.frontend.variable import Variable
 
