@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from functools import cache
 
-from thalweg.backends.cpu.emit.register import Register
+from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
 _SIN32 = (-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4)

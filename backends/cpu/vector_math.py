@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thalweg.backends.cpu import trigonometry
-from thalweg.backends.cpu.emit.register import Register
+from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.writer import Writer
 
 INFINITY, NAN = math.inf, math.nan
