@@ -24,6 +24,7 @@ import numpy as np
 
 from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.reference.shadow import first_nan
 from thalweg.backends.stablehlo.lower import lower_module
@@ -32,7 +33,6 @@ from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
-from thalweg.passes.pipelines import OPTIMIZE, TO_STABLEHLO
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
 
@@ -70,8 +70,7 @@ class CompiledProgram:
             touched = [*results, *self._variables.values()]
         if any(_has_nan(array) for array in touched):
             with context.entered():
-                optimized = _optimized(self._program.module)
-                found = first_nan(optimized, [*inputs, *self._program.constants], before)
+                found = first_nan(optimized(self._program.module), [*inputs, *self._program.constants], before)
             raise ExecutionError(
                 f"{found}" if found else "a result holds a NaN, though no op makes one in the reference interpreter"
             )
@@ -100,8 +99,8 @@ class Driver:
             if cached is not None:
                 executable, names = _unpack(cached)
             else:
-                stablehlo, names = self._to_stablehlo(program)
-                executable = compile_stablehlo(stablehlo, self._cpu_options())
+                stablehlo, names = self.to_stablehlo(program.module)
+                executable = compile_stablehlo(stablehlo, self.cpu_options())
                 if self.options.cache:
                     self._disk().put(key, _pack(executable, names))
             if self.options.dump_dir:
@@ -121,19 +120,26 @@ class Driver:
             if stage == "tw":
                 return str(program.module)
             if stage == "tw-optimized":
-                return str(_optimized(program.module, self.options.verify_each))
-            stablehlo, _ = self._to_stablehlo(program)
+                return str(optimized(program.module, self.options.verify_each))
+            stablehlo, _ = self.to_stablehlo(program.module)
             if stage == "stablehlo":
                 return str(stablehlo)
-            return stages(stablehlo, self._cpu_options(), until=stage)[stage]
+            return stages(stablehlo, self.cpu_options())[stage]
 
-    def _to_stablehlo(self, program: Program) -> tuple[ir.Module, list[str]]:
-        module = _optimized(program.module, self.options.verify_each)
-        Pipeline.parse(TO_STABLEHLO).run(module, verify_each=self.options.verify_each)
-        return lower_module(module), _variable_arguments(module)
+    def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
+        """A `tw` module as StableHLO, and the names of the variables that became trailing arguments."""
+        module, names = self.prepared(traced)
+        return lower_module(module), names
 
-    def _cpu_options(self) -> CpuOptions:
-        return CpuOptions.for_host(
+    def prepared(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
+        """A `tw` module as pure ops that StableHLO has a lowering for; variables are trailing arguments, named."""
+        module = optimized(traced, self.options.verify_each)
+        Pipeline.parse("to-stablehlo").run(module, verify_each=self.options.verify_each)
+        return module, _variable_arguments(module)
+
+    def cpu_options(self) -> CpuOptions:
+        """The process's options, as the CPU backend takes them."""
+        return CpuOptions(
             opt_level=self.options.opt_level,
             threads=self.options.thread_count,
             deterministic=self.options.deterministic,
@@ -144,7 +150,7 @@ class Driver:
 
     def _key(self, program: Program) -> str:
         """Everything the machine code depends on: the program, the options, the processor, and who compiles."""
-        return digest(str(program.module), self.options.code_key(), self._cpu_options().key(), *_versions())
+        return digest(str(program.module), self.options.code_key(), self.cpu_options().key(), *host_cpu(), *_versions())
 
     def _dump(self, program: Program, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,9 +158,10 @@ class Driver:
             (folder / f"{program.name}.{number}.{stage}.txt").write_text(self.stage(program, stage))
 
 
-def _optimized(module: ir.Module, verify_each: bool = True) -> ir.Module:
+def optimized(module: ir.Module, verify_each: bool = True) -> ir.Module:
+    """The stage `tw-optimized` of a `tw` module, which is left alone."""
     clone = ir.Module.parse(module.operation.get_asm(binary=False, enable_debug_info=True))
-    Pipeline.parse(OPTIMIZE).run(clone, verify_each=verify_each)
+    Pipeline.parse("optimize").run(clone, verify_each=verify_each)
     return clone
 
 
