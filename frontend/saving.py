@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import did_you_mean
 from thalweg.dialects.types import DTYPES, DType, as_dtype
-from thalweg.frontend.tensor import as_tensor
+from thalweg.frontend.tensor import from_numpy
 from thalweg.frontend.tree import flatten
 from thalweg.frontend.variable import Variable
 
@@ -82,7 +83,7 @@ def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> 
             leaf.assign(arrays[name])
     kept = [isinstance(value, Variable) or name not in leaves for name, value in order]
     return structure.unflatten(
-        [value if keep else as_tensor(arrays[name]) for keep, (name, value) in zip(kept, order, strict=True)]
+        [value if keep else from_numpy(arrays[name]) for keep, (name, value) in zip(kept, order, strict=True)]
     )
 
 
@@ -145,7 +146,7 @@ def _differences(leaves: Mapping[str, Any], arrays: Mapping[str, Array], strict:
         if name not in arrays:
             found.append(f"'{name}' is not in the file{did_you_mean(name, unused)}")
             continue
-        wanted, got = as_tensor(leaf).type, as_tensor(arrays[name]).type
+        wanted, got = array_type(_array(name, leaf)), array_type(arrays[name])
         if wanted != got:
             found.append(f"'{name}' should be {wanted}, the file has {got}")
     if strict:
