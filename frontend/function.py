@@ -1,0 +1,290 @@
+"""`tw.function`: a Python function that is traced once per kind of arguments, compiled, and run from then on."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from thalweg.dialects.location import Where, user_frame
+from thalweg.dialects.ops import control
+from thalweg.frontend.eager import Plan
+from thalweg.frontend.explain import Explanation, explain
+from thalweg.frontend.gradient import call_in_region
+from thalweg.frontend.guards import Guard, guards_of
+from thalweg.frontend.program import Array, Executable, Program, compiler
+from thalweg.frontend.signature import Key, Signature, placeholders
+from thalweg.frontend.spec import TensorSpec
+from thalweg.frontend.tensor import EagerTensor
+from thalweg.frontend.trace import Trace, _thread
+from thalweg.frontend.tree import flatten
+
+
+class Specialisation:
+    """A function traced for one key: the program, how its results become the function's value, and what it relied on."""
+
+    def __init__(self, number: int, key: Key, program: Program, plan: Plan, guards: tuple[Guard, ...], where: Where):
+        self.number = number
+        self.key = key
+        self.program = program
+        self.plan = plan
+        self.guards = guards
+        self.where = where  # the call that traced it
+        self.executable: Executable | None = None
+
+    def holds(self) -> bool:
+        """True if nothing has changed that it was traced with."""
+        for guard in self.guards:  # noqa: SIM110  (on the way of every call: a plain loop is quicker)
+            if not guard.holds():
+                return False
+        return True
+
+    def run(self, arrays: Sequence[Array]) -> Any:
+        """Run on the call's data."""
+        executable = self.executable
+        if executable is None:
+            executable = self.executable = compiler().compile(self.program)
+        return self.plan.rebuild(executable(arrays))
+
+
+class Function:
+    """A traced and compiled function; `tw.function` makes it. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static: Sequence[str] = (),
+        signature: Sequence[Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.fn = function
+        self._options = (tuple(static), signature, name)
+        self._signature = Signature(function, static, signature)
+        self.name = name or self._signature.name.replace("<lambda>", "lambda")
+        self._where = _definition(function)
+        self._cache: dict[Key, list[Specialisation]] = {}
+        self._short: dict[tuple[Any, ...], Specialisation] = {}
+        self._count = 0
+        self._lock = threading.RLock()
+        self._bound: weakref.WeakValueDictionary[int, Function] = weakref.WeakValueDictionary()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _thread.trace is not None:
+            return self._inline(args, kwargs)
+        if kwargs or len(args) != self._signature.short_arity:
+            return self._call(args, kwargs)
+        key: list[Any] = []
+        arrays = []
+        for value in args:
+            if type(value) is EagerTensor:
+                array = value.data
+            elif type(value) is np.ndarray and value.flags.c_contiguous:
+                array = value
+            else:
+                return self._call(args, kwargs)
+            arrays.append(array)
+            key.append(array.shape)
+            key.append(array.dtype)
+        found = self._short.get(tuple(key))
+        if found is not None and found.holds():
+            return found.run(arrays)
+        found = self._specialisation(args, kwargs)[0]
+        self._short[tuple(key)] = found
+        return found.run(arrays)
+
+    def _call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        found, arrays = self._specialisation(args, kwargs)
+        return found.run(arrays)
+
+    def _inline(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Called while another function is traced: the body becomes a `tw.call` in its program."""
+        self._signature.bind(args, kwargs)
+        trace = _thread.trace
+        assert trace is not None
+        return call_in_region(
+            trace, control.call, {"name": self.name}, lambda: self.fn(*args, **kwargs), f"{self.name}()", inline=True
+        )
+
+    def _specialisation(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Specialisation, list[Any]]:
+        """The cached program for a call, traced now if there is none, and the call's data."""
+        key, data = self._signature.analyse(self._signature.bind(args, kwargs))
+        found = self._find(key)
+        if found is None:
+            with self._lock:
+                found = self._find(key) or self._trace(key)
+        return found, data
+
+    def _find(self, key: Key) -> Specialisation | None:
+        return next((s for s in self._cache.get(key, ()) if s.holds()), None)
+
+    def _trace(self, key: Key) -> Specialisation:
+        where = user_frame()
+        trace = Trace(self.name, label=f"{self.name}()", where=self._where)
+        with trace.recording():
+            values = placeholders(trace, key)
+            plan = Plan(self._apply(values))
+            program = trace.finish(plan.outputs)
+        self._count += 1
+        made = Specialisation(self._count, key, program, plan.release(), guards_of(self.fn), where)
+        self._cache.setdefault(key, []).insert(0, made)
+        return made
+
+    def _apply(self, values: dict[str, Any]) -> Any:
+        """Call the Python function with values by parameter."""
+        bound = inspect.BoundArguments(self._signature.signature, values)  # type: ignore[arg-type]
+        return self.fn(*bound.args, **bound.kwargs)
+
+    def _with_specs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+        if not args and not kwargs and self._signature.specs:
+            return self._signature.specs
+        return args
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The traced program for example arguments; specs may stand for arrays, and none are needed if the signature
+        leaves no extent open."""
+        return self._specialisation(self._with_specs(args, kwargs), kwargs)[0].program
+
+    def ir(self, stage: str, *args: Any, **kwargs: Any) -> str:
+        """The program's text at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm".
+
+        Args:
+            args, kwargs: example arguments, or `tw.spec`s in their place.
+
+        Raises:
+            ValueError: no such stage.
+        """
+        return compiler().stage(self.program(*args, **kwargs), stage)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Which cached program these arguments would run, or what would make the function trace again. Traces
+        nothing."""
+        args = tuple(self._with_specs(args, kwargs))
+        key, _ = self._signature.analyse(self._signature.bind(args, kwargs))
+        cached = [s for group in self._cache.values() for s in group]
+        return explain(self.name, self._where, key, cached)
+
+    @property
+    def trace_count(self) -> int:
+        """How often the function has been traced."""
+        return self._count
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Function:
+        """A method: each instance has its own cache, kept as long as the instance."""
+        if instance is None:
+            return self
+        return _bound(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<tw.function {self.name} at {str(self._where).removesuffix(':')}>"
+
+
+class _Methods:
+    """Functions bound to instances: dropped when the instance goes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_instance: dict[tuple[int, int], Function] = {}
+
+    def get(self, function: Function, instance: Any) -> Function:
+        key = (id(function), id(instance))
+        with self.lock:
+            found = self.by_instance.get(key)
+            if found is None:
+                found = self._make(function, instance, key)
+        return found
+
+    def _make(self, function: Function, instance: Any, key: tuple[int, int]) -> Function:
+        static, signature, name = function._options
+        reference = weakref.ref(instance, lambda _: self.by_instance.pop(key, None))
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return function.fn(reference(), *args, **kwargs)
+
+        whole = inspect.signature(function.fn)
+        parameters = list(whole.parameters.values())[1:]
+        functools.update_wrapper(method, function.fn)
+        method.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
+        owner = type(instance).__name__
+        made = Function(method, static, signature, name or f"{owner}.{function.name}")
+        made.fn = functools.partial(_call_method, function.fn, reference)
+        self.by_instance[key] = made
+        return made
+
+
+def _call_method(function: Callable[..., Any], reference: weakref.ref[Any], *args: Any, **kwargs: Any) -> Any:
+    instance = reference()
+    assert instance is not None, "a method of an object that is gone"
+    return function(instance, *args, **kwargs)
+
+
+_methods = _Methods()
+
+
+def _bound(function: Function, instance: Any) -> Function:
+    return _methods.get(function, instance)
+
+
+def _definition(function: Callable[..., Any]) -> Where:
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    return Where(code.co_filename, code.co_firstlineno, code.co_name) if code else user_frame()
+
+
+@overload
+def function(fn: Callable[..., Any], /) -> Function: ...
+@overload
+def function(
+    fn: Callable[..., Any], /, *, static: Sequence[str] = (), signature: Sequence[Any] | None = None,
+    name: str | None = None,
+) -> Function: ...
+@overload
+def function(
+    *, static: Sequence[str] = (), signature: Sequence[Any] | None = None, name: str | None = None
+) -> Callable[[Callable[..., Any]], Function]: ...
+def function(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    static: Sequence[str] = (),
+    signature: Sequence[Any] | None = None,
+    name: str | None = None,
+) -> Function | Callable[[Callable[..., Any]], Function]:
+    """Trace a function into a program, compile it, and run the program from then on.
+
+    The function is called with tensors that stand for data; what it does to them becomes the program. It is traced again
+    for other structures, shapes, dtypes or static values of its arguments, and when a closure variable, or a global that
+    holds a plain value, a tensor or a variable, has been bound to another one; `Function.explain` tells which.
+    Side effects of Python (printing, appending to a list) happen while tracing only; state belongs in `tw.Variable`s,
+    whose reads and assignments are part of the program. An exception in it leaves the function usable.
+
+    Args:
+        fn: takes and returns nested dicts, lists, tuples, dataclasses of arrays. Python numbers among the arguments are
+            data, unless the parameter has a Python scalar or None as its default: then they are static, as are strings,
+            dtypes and functions.
+        static: parameters whose values are options: known while tracing, hashable, part of the cache's key.
+        signature: a `tw.spec` per positional argument. A contract that each call is checked against; None extents take
+            any size. Programs have static shapes: each size that occurs is compiled once.
+        name: what the program is called; by default the function's name.
+
+    Raises:
+        TracingError: the function does something that cannot be traced; the message names the user's line.
+
+    Example:
+        >>> @tw.function
+        ... def f(a, b, *, scale=2.0):
+        ...     return (a @ b) * scale
+        >>> f(x, y); f.ir("tw", x, y); f.explain(x, y)
+    """
+    if fn is None:
+        return lambda wrapped: Function(wrapped, static, signature, name)
+    if not callable(fn):
+        raise TypeError(f"{user_frame()} tw.function takes a function, got {type(fn).__name__}")
+    return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name)
+
+
+__all__ = ["Explanation", "Function", "TensorSpec", "flatten", "function"]
