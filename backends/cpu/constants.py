@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 
 from thalweg.backends.cpu.graph import Value
+from thalweg.dialects.attributes import array_value
 from thalweg.dialects.mlir import ir
 
 _NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i1": np.bool_}
@@ -15,12 +16,10 @@ def constant_array(value: Value) -> np.ndarray:  # type: ignore[type-arg]
     """The elements of a constant, as they lie in memory."""
     attribute = value.attribute
     dtype = np.dtype(_NUMPY.get(value.element) or f"int{value.element[1:]}")
+    if 0 in value.shape:
+        return np.empty(value.shape, dtype)
     if isinstance(attribute, ir.DenseElementsAttr) and value.splat is None:
-        if value.element in ("bf16", "f16"):
-            numbers = np.array([float(x) for x in ir.DenseFPElementsAttr(attribute)])
-        else:
-            numbers = np.array(attribute)
-        return numbers.astype(dtype).reshape(value.shape)
+        return array_value(attribute)
     assert value.splat is not None, f"{value} is not constant data"
     return np.full(value.shape, _number(value.splat, value.element, dtype), dtype)
 
