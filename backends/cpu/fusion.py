@@ -111,7 +111,9 @@ class _Former:
             return None
         latest = self._latest(value.operands)
         for kernel in reversed(self.kernels[max(latest, 0) :]):
-            if kernel.space is not None and kernel.space.accepts_reduction(space, value, kernel.group.members):
+            if kernel.space is None or self._floats_over(kernel, value):
+                continue
+            if kernel.space.accepts_reduction(space, value, kernel.group.members):
                 return kernel
         return None
 
@@ -134,14 +136,16 @@ class _Former:
         """Can `value`, which depends on `kernel`, be computed inside it?"""
         if kernel.elementwise or kernel.control or value.kind == "scalar":
             return False
+        if self._floats_over(kernel, value):
+            return False
         if kernel.space is not None:
-            return kernel.space.accepts(value, kernel.group.members, self._floats_over(kernel))
+            return kernel.space.accepts(value, kernel.group.members)
         emitter = emitter_for(kernel.group.root)
         return emitter is not None and emitter.epilogue and _at_root(value, kernel.group)
 
-    def _floats_over(self, kernel: Forming) -> set[Value]:
-        """Floating values that depend on `kernel` without being members: they read its results from buffers."""
-        return {v for v, number in self.after.items() if number == kernel.number and v not in self.home}
+    def _floats_over(self, kernel: Forming, value: Value) -> bool:
+        """Does `value` read what depends on `kernel` from outside, so that it has to wait for the kernel's end?"""
+        return any(self.after.get(o) == kernel.number and o not in self.home for o in value.operands)
 
     def _must_store(self, value: Value) -> bool:
         """Is a floating value better (or necessarily) in a buffer?"""

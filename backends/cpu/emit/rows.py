@@ -42,13 +42,9 @@ class RowSpace:
         """Can a reduction run in this kernel?"""
         return self == other and self._reads_own_row(value, members)
 
-    def accepts(self, value: Value, members: Collection[Value], floating: Collection[Value]) -> bool:
-        """Can a map, reshape or slice be computed in this kernel?
-
-        Args:
-            floating: values that depend on this kernel's results through buffers: what reads them cannot be inside.
-        """
-        if self.positions(value.shape) is None or any(operand in floating for operand in value.operands):
+    def accepts(self, value: Value, members: Collection[Value]) -> bool:
+        """Can a map, reshape or slice be computed in this kernel?"""
+        if self.positions(value.shape) is None:
             return False
         if not self.is_row(value.shape) and (self.style == "column" or (not self.rows and value.size > MAX_WITHOUT_ROWS)):
             return False
