@@ -1,1 +1,137 @@
+"""Thalweg: dataflow with mutable state as one MLIR program. Trace, differentiate, compile, inspect.
+
+    import thalweg as tw
+
+    @tw.function
+    def f(x):
+        return tw.sum(tw.tanh(x) ** 2)
+
+    f(tw.ones((3,)))
+    tw.grad(f)(tw.ones((3,)))
+
+This file holds the public names, nothing else; the folders beside it are the compiler (see ARCHITECTURE.md).
+"""
+
+from math import e, inf, nan, pi
+
+from thalweg.dialects.diagnostics import (
+    ExecutionError,
+    LeakedTensorError,
+    LoweringError,
+    PassError,
+    ThalwegError,
+    TracingError,
+    TypeInferenceError,
+    VerificationError,
+)
+from thalweg.dialects.types import (
+    DType,
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from thalweg.dialects.types import bool_ as bool
+from thalweg.frontend import array, data, initializers, nn, optim, program, random
+from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
+from thalweg.frontend.control import cond, scan, while_loop
+from thalweg.frontend.device import Device, device
+from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
+from thalweg.frontend.function import Function, function
+from thalweg.frontend.gradient import (
+    IndexedSlices,
+    checkpoint,
+    custom_gradient,
+    grad,
+    value_and_grad,
+    vjp,
+)
+from thalweg.frontend.program import Compiler
+from thalweg.frontend.saving import restore, save
+from thalweg.frontend.spec import TensorSpec, spec
+from thalweg.frontend.tensor import Tensor
+from thalweg.frontend.variable import Variable
+from thalweg.runtime.config import config
+
 __version__ = "0.1.0"
+__array_api_version__ = "2024.12"
+
+newaxis = None
+
+
+def _driver() -> Compiler:
+    from thalweg.compiler import driver  # the backends are loaded with the first program
+
+    return driver()
+
+
+program.install(_driver)
+
+__all__ = [
+    "DType",
+    "Device",
+    "ExecutionError",
+    "Function",
+    "IndexedSlices",
+    "LeakedTensorError",
+    "LoweringError",
+    "PassError",
+    "Tensor",
+    "TensorSpec",
+    "ThalwegError",
+    "TracingError",
+    "TypeInferenceError",
+    "Variable",
+    "VerificationError",
+    "bfloat16",
+    "bool",
+    "can_cast",
+    "checkpoint",
+    "cond",
+    "config",
+    "custom_gradient",
+    "data",
+    "device",
+    "e",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
+    "function",
+    "grad",
+    "iinfo",
+    "inf",
+    "initializers",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "isdtype",
+    "nan",
+    "newaxis",
+    "nn",
+    "optim",
+    "pi",
+    "random",
+    "restore",
+    "result_type",
+    "save",
+    "scan",
+    "spec",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "value_and_grad",
+    "vjp",
+    "while_loop",
+]
+__all__ += array.__all__
