@@ -3,6 +3,7 @@
     legalize   StableHLO -> linalg on tensors         legalize.py
     read       linalg -> value graph                  read.py
     form       values -> kernels                      fusion.py, emit/
+    order      in-place updates last                  schedule.py
     plan       values -> buffers                      plan.py
     step       kernels -> one function in MLIR        step.py, parallel.py
     lower      MLIR -> LLVM IR                        jit.py
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
@@ -21,7 +23,8 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.plan import Plan
 from thalweg.backends.cpu.read import read_function
-from thalweg.backends.cpu.step import StepWriter
+from thalweg.backends.cpu.schedule import order_updates
+from thalweg.backends.cpu.step import Runner, StepWriter
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
@@ -35,7 +38,7 @@ def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> E
     """
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        lowered = _lower(module, options)
+        lowered = lower(module, options)
     return Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options)
 
 
@@ -43,13 +46,15 @@ def stages(module: ir.Module, options: CpuOptions | None = None) -> dict[str, st
     """The text of each stage: 'linalg', 'kernels', 'llvm' (optimised) and 'asm'."""
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        lowered = _lower(module, options)
+        lowered = lower(module, options)
     native = compile_llvm(lowered.llvm, options, keep_texts=True)
     return {"linalg": lowered.linalg, "kernels": lowered.kernels, "llvm": native.llvm, "asm": native.assembly}
 
 
 @dataclass(frozen=True)
-class _Lowered:
+class Lowered:
+    """A program on the way down: what it takes and gives, and its text at the stages."""
+
     signature: Signature
     linalg_op: ir.Operation
     kernels: str
@@ -60,21 +65,27 @@ class _Lowered:
         return str(self.linalg_op)
 
 
-def _lower(module: ir.Module, options: CpuOptions) -> _Lowered:
-    """All stages up to LLVM IR."""
+def lower(
+    module: ir.Module,
+    options: CpuOptions,
+    around: Callable[[Runner], Runner] = lambda run: run,
+    finish: Callable[[str], str] = lambda step: step,
+) -> Lowered:
+    """All stages up to LLVM IR; `around` wraps how kernels are launched and `finish` completes the step (profiles do)."""
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
     program = form(read_function(function), options)
+    order_updates(program, aliases)
     plan = Plan(program, aliases, options.worker_count())
     parallel = Parallel(options.worker_count())
-    step = StepWriter(program, plan, aliases, parallel).text()
+    step = finish(StepWriter(program, plan, aliases, around(parallel)).text())
     sources = "".join(kernel.source for kernel in program.kernels())
     kernels = f"module {{\n{sources}{parallel.declarations()}{step}}}\n"
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
     pointers = len(inputs) + len(outputs) - len(aliases) + 1
-    return _Lowered(signature, linalg, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
+    return Lowered(signature, linalg, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
 
 
 def main_function(module: ir.Operation) -> ir.Operation:

@@ -97,6 +97,10 @@ class Executable:
     def aliases(self) -> Mapping[int, int]:
         return self.signature.aliases
 
+    def address(self, name: str) -> int:
+        """The address of one of the program's functions."""
+        return self._code.address(name)
+
     @property
     def arena_bytes(self) -> int:
         return self.signature.arena_bytes
