@@ -51,7 +51,7 @@ def conv(
     extents = [(n - 1) * d + 1 for n, d in zip(weight.shape[:-2], dilations, strict=False)]
     low, high = _pads(padding, x.shape[1:-1], extents, strides)
     channels_last = (0, spatial + 1, *range(1, spatial + 1))
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         contraction.conv_general, x, weight, strides=strides, pad_low=low, pad_high=high,
         lhs_dilation=(1,) * spatial, rhs_dilation=dilations, feature_groups=groups,
         lhs_spec=channels_last, rhs_spec=(spatial + 1, spatial, *range(spatial)), out_spec=channels_last,
@@ -128,7 +128,7 @@ def _pool(row: Any, x: Tensor, window: Extents, stride: Extents | None, padding:
     extents = _per_dimension(window, spatial, "window")
     strides = extents if stride is None else _per_dimension(stride, spatial, "stride")
     low, high = _pads(padding, x.shape[1:-1], extents, strides)
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         row, x, window=(1, *extents, 1), strides=(1, *strides, 1), pad_low=(0, *low, 0), pad_high=(0, *high, 0)
     )
 

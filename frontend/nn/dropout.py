@@ -6,33 +6,36 @@ from typing import Any
 
 from thalweg.frontend import array as xp
 from thalweg.frontend import random
+from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.module import Module
 from thalweg.frontend.tensor import ArrayLike, Tensor
 
 
-def dropout(x: ArrayLike, rate: float, generator: random.Generator) -> Tensor:
+@array_function
+def dropout(x: ArrayLike, rate: float, key: ArrayLike) -> Tensor:
     """Zero with probability `rate`, else x / (1 - rate), so that the mean stays.
 
     Args:
-        generator: draws which elements; inside a compiled program its state advances with every call.
+        key: says which elements: the same key, the same elements (see `tw.random`).
 
     Raises:
         ValueError: the rate is not in [0, 1).
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}.")
-    x = xp.asarray(x)
+    values = xp.asarray(x)
     if rate == 0:
-        return x
-    kept = generator.bernoulli(x.shape, 1 - rate)
-    return xp.where(kept, x / (1 - rate), 0)
+        return values
+    kept = random.bernoulli(1 - rate, values.shape, key=key)
+    return xp.where(kept, values / (1 - rate), 0)
 
 
 class Dropout(Module):
     """`dropout` in training, nothing otherwise.
 
     Args:
-        seed: of the layer's own generator, or a generator to share.
+        seed: of the layer's own generator, or a generator to share. Its state advances with every call in training,
+            also inside a compiled program.
     """
 
     def __init__(self, rate: float, seed: int | random.Generator = 0) -> None:
@@ -42,7 +45,7 @@ class Dropout(Module):
         self.generator = seed if isinstance(seed, random.Generator) else random.Generator(seed)
 
     def __call__(self, x: Any, *, training: bool = False) -> Tensor:
-        return dropout(x, self.rate, self.generator) if training else xp.asarray(x)
+        return dropout(x, self.rate, self.generator.key()) if training else xp.asarray(x)
 
     def describe(self) -> str:
         return str(self.rate)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from thalweg.frontend.random import Generator
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable
 
@@ -80,11 +81,13 @@ class Sequential(Module):
 
 
 def _members(value: Any, path: str, inside: set[int]) -> Iterator[tuple[str, Any]]:
-    """What is held by a module, list, tuple or dict, depth first, with dotted paths. Cycles are entered once."""
+    """What is held by a module, generator, list, tuple or dict, depth first, with dotted paths; cycles are cut."""
     if isinstance(value, Module):
         items = vars(value).items()
     elif isinstance(value, dict):
         items = value.items()
+    elif isinstance(value, Generator):
+        items = {"key": value.base, "counter": value.counter}.items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)  # type: ignore[assignment]
     else:

@@ -11,31 +11,35 @@ import math
 from thalweg.dialects.types import float32, int32
 from thalweg.frontend import array as xp
 from thalweg.frontend import random
+from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.losses import sigmoid_cross_entropy
 from thalweg.frontend.tensor import ArrayLike, Tensor
 
 
-def log_uniform(generator: random.Generator, samples: int, classes: int) -> Tensor:
+@array_function
+def log_uniform(key: ArrayLike, samples: int, classes: int) -> Tensor:
     """int32[samples] classes drawn with replacement, class k with probability log((k+2) / (k+1)) / log(classes+1).
 
     Right for words numbered from the most frequent on: their frequencies fall about like that (Zipf's law).
     """
-    power = generator.uniform((samples,)) * math.log(classes + 1)
+    power = random.uniform((samples,), key=key) * math.log(classes + 1)
     return xp.clip(xp.astype(xp.exp(power), int32) - 1, 0, classes - 1)
 
 
+@array_function
 def log_uniform_counts(labels: ArrayLike, samples: int, classes: int) -> Tensor:
     """How often `log_uniform` draws each of these classes on average: float32 of the labels' shape."""
     k = xp.astype(xp.asarray(labels), float32)
     return xp.log1p(1 / (k + 1)) * (samples / math.log(classes + 1))
 
 
+@array_function
 def sampled_softmax(
     weight: ArrayLike,
     bias: ArrayLike,
     inputs: ArrayLike,
     labels: ArrayLike,
-    generator: random.Generator,
+    key: ArrayLike,
     *,
     samples: int,
     remove_hits: bool = True,
@@ -48,6 +52,7 @@ def sampled_softmax(
         bias: float[classes].
         inputs: float[batch, features].
         labels: int[batch], numbered from the most frequent class on (see `log_uniform`).
+        key: says which classes are drawn: another one for every step (see `tw.random`).
         remove_hits: leave drawn classes out for the examples whose true class they are.
 
     Returns:
@@ -55,19 +60,20 @@ def sampled_softmax(
 
     Jean et al., "On using very large target vocabulary for neural machine translation" (2015).
     """
-    true, drawn, hits = _sampled_logits(weight, bias, inputs, labels, generator, samples)
+    true, drawn, hits = _sampled_logits(weight, bias, inputs, labels, key, samples)
     if remove_hits:
         drawn = xp.where(hits, -1e30, drawn)
     all_logits = xp.concat([xp.expand_dims(true, axis=1), drawn], axis=1)
     return xp.logsumexp(all_logits, axis=1) - true
 
 
+@array_function
 def nce(
     weight: ArrayLike,
     bias: ArrayLike,
     inputs: ArrayLike,
     labels: ArrayLike,
-    generator: random.Generator,
+    key: ArrayLike,
     *,
     samples: int,
 ) -> Tensor:
@@ -75,7 +81,7 @@ def nce(
 
     Arguments and result as for `sampled_softmax`. Gutmann and Hyvärinen (2010); Mnih and Teh (2012).
     """
-    true, drawn, _ = _sampled_logits(weight, bias, inputs, labels, generator, samples)
+    true, drawn, _ = _sampled_logits(weight, bias, inputs, labels, key, samples)
     no = sigmoid_cross_entropy(drawn, xp.zeros_like(drawn))
     return sigmoid_cross_entropy(true, xp.ones_like(true)) + xp.sum(no, axis=1)
 
@@ -85,7 +91,7 @@ def _sampled_logits(
     bias: ArrayLike,
     inputs: ArrayLike,
     labels: ArrayLike,
-    generator: random.Generator,
+    key: ArrayLike,
     samples: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the true class [batch] and the drawn ones [batch, samples], corrected; where the two are the same."""
@@ -95,7 +101,7 @@ def _sampled_logits(
         raise ValueError(
             f"inputs must be [batch, features] and labels [batch], got {tuple(inputs.shape)} and {tuple(labels.shape)}."
         )
-    drawn = xp.astype(log_uniform(generator, samples, classes), labels.dtype)
+    drawn = xp.astype(log_uniform(key, samples, classes), labels.dtype)
     # One look-up for both: the gradient of a table that is looked up twice would be a sum of two sparse ones.
     both = xp.concat([labels, drawn])
     correction = xp.astype(xp.log(log_uniform_counts(both, samples, classes)), inputs.dtype)

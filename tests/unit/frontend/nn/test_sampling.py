@@ -15,9 +15,7 @@ LABELS = np.array([0, 7, 31], np.int32)
 
 
 def test_classes_are_drawn_log_uniformly():
-    draw = tw.function(lambda: nn.log_uniform(generator, 4000, CLASSES))
-    generator = tw.random.Generator(0)
-    drawn = np.concatenate([np.asarray(draw()) for _ in range(10)])
+    drawn = np.asarray(nn.log_uniform(tw.random.key(0), 40_000, CLASSES))
     assert drawn.min() == 0 and drawn.max() == CLASSES - 1
     counts = np.bincount(drawn, minlength=CLASSES)
     expected = np.asarray(nn.log_uniform_counts(np.arange(CLASSES), len(drawn), CLASSES))
@@ -36,8 +34,8 @@ def transcribed(drawn, remove_hits=True):
 
 
 def test_sampled_softmax_is_the_softmax_over_the_drawn_classes():
-    drawn = np.asarray(nn.log_uniform(tw.random.Generator(5), 20, CLASSES))
-    got = nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS, tw.random.Generator(5), samples=20)
+    drawn = np.asarray(nn.log_uniform(tw.random.key(5), 20, CLASSES))
+    got = nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS, tw.random.key(5), samples=20)
     true, noise = transcribed(drawn)
     expected = np.log(np.exp(true) + np.exp(noise).sum(axis=1)) - true
     np.testing.assert_allclose(got, expected, rtol=1e-4)
@@ -45,15 +43,15 @@ def test_sampled_softmax_is_the_softmax_over_the_drawn_classes():
 
 
 def test_nce_is_a_sum_of_binary_losses():
-    drawn = np.asarray(nn.log_uniform(tw.random.Generator(5), 20, CLASSES))
+    drawn = np.asarray(nn.log_uniform(tw.random.key(5), 20, CLASSES))
     true, noise = transcribed(drawn, remove_hits=False)
     expected = np.log1p(np.exp(-true)) + np.log1p(np.exp(noise)).sum(axis=1)
-    got = nn.nce(WEIGHT, BIAS, INPUTS, LABELS, tw.random.Generator(5), samples=20)
+    got = nn.nce(WEIGHT, BIAS, INPUTS, LABELS, tw.random.key(5), samples=20)
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
 def test_with_many_samples_it_approaches_the_full_softmax():
-    got = nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS, tw.random.Generator(0), samples=20_000)
+    got = nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS, tw.random.key(0), samples=20_000)
     full = nn.softmax_cross_entropy(INPUTS @ WEIGHT.T + BIAS, LABELS)
     np.testing.assert_allclose(got, full, rtol=0.05, atol=0.05)
 
@@ -65,7 +63,7 @@ def test_gradients_of_weight_and_bias_are_sparse():
     @tw.function
     def gradients():
         def loss():
-            return tw.mean(nn.sampled_softmax(weight, bias, INPUTS, LABELS, generator, samples=5))
+            return tw.mean(nn.sampled_softmax(weight, bias, INPUTS, LABELS, generator.key(), samples=5))
 
         return tw.grad(loss, wrt=[weight, bias])()
 
@@ -75,4 +73,4 @@ def test_gradients_of_weight_and_bias_are_sparse():
 
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"\[batch, features\]"):
-        nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS[:2], tw.random.Generator(0), samples=5)
+        nn.sampled_softmax(WEIGHT, BIAS, INPUTS, LABELS[:2], tw.random.key(0), samples=5)
