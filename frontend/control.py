@@ -1,6 +1,6 @@
 """Control flow on data: cond, while_loop, scan. In a traced function they become ops with regions.
 
-Outside, `cond` and `while_loop` look at the numbers and run Python; `scan` is traced on the spot and runs as one program.
+Outside, `cond` and `while_loop` look at the numbers and run Python; `scan` is traced on the spot and runs as a program.
 """
 
 from __future__ import annotations

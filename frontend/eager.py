@@ -1,8 +1,8 @@
 """Eager computation: outside a trace an array function runs at once, as a compiled program that is kept.
 
-`@array_function` marks the public array functions. Inside a trace they just add their ops. Outside, the first call with
-given types and options traces the whole function (a softmax is one program, not six) and compiles it; further calls look
-it up. What a call costs then is the making of its key, about a microsecond, and the program.
+`@array_function` marks the public array functions. Inside a trace they just add their ops. Outside, the first call
+with given types and options traces the whole function (a softmax is one program, not six) and compiles it; further
+calls look it up. What a call costs then is the making of its key, about a microsecond, and the program.
 """
 
 from __future__ import annotations
@@ -134,9 +134,15 @@ def _data_key(value: Any, arrays: list[Array]) -> Any:
         return type(value)
     if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
         return tuple([_data_key(v, arrays) for v in value])
-    data = value.buffer if hasattr(value, "buffer") and isinstance(value, Operators) else _eager(value).data
+    data = _buffer(value)
     arrays.append(data)
     return data.shape, data.dtype
+
+
+def _buffer(value: Any) -> Array:
+    """The array of a piece of data: of a variable its very buffer, since the program reads it at once."""
+    buffer: Array | None = getattr(value, "buffer", None) if isinstance(value, Operators) else None
+    return _eager(value).data if buffer is None else buffer
 
 
 def _eager(value: Any) -> EagerTensor:
@@ -180,20 +186,19 @@ def _placeholder(trace: Trace, value: Any) -> Any:
         return trace.argument(array_type(scalar_array(value)), weak=True)
     if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
         return type(value)([_placeholder(trace, v) for v in value])
-    if hasattr(value, "buffer") and isinstance(value, Operators):
-        return trace.argument(array_type(value.buffer))
-    return trace.argument(_eager(value).type)
+    return trace.argument(array_type(_buffer(value)))
 
 
-def emit(row: OpDef, *operands: Tensor, **attrs: Any) -> Any:
-    """One op on tensors of fitting types: added to the current trace, or run at once outside any.
+def emit(row: OpDef, *operands: Tensor, **attrs: Any) -> Tensor:
+    """One op with one result, on tensors of fitting types: added to the current trace, or run at once outside any."""
+    (result,) = emit_all(row, *operands, **attrs)
+    return result
 
-    Returns:
-        A tensor, or a tuple of tensors if the op has several results.
-    """
+
+def emit_all(row: OpDef, *operands: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
+    """`emit` for an op with any number of results."""
     trace = current()
-    results = _run(row, operands, attrs) if trace is None else trace.emit(row, operands, attrs)
-    return results[0] if len(results) == 1 else results
+    return _run(row, operands, attrs) if trace is None else trace.emit(row, operands, attrs)
 
 
 def _run(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:

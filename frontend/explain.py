@@ -42,19 +42,22 @@ def explain(name: str, where: Where, key: Key, cached: Sequence[Specialisation])
         return Explanation(f"{head}\n  would trace: it has not been traced yet.", True, None, ())
     for one in cached:
         if one.key == key and one.holds():
-            call = str(one.where).removesuffix(":")
-            return Explanation(f"{head}\n  runs program {one.number}, traced for the call at {call}.", False, one.number, ())
+            text = f"{head}\n  runs program {one.number}, traced for the call at {_call(one)}."
+            return Explanation(text, False, one.number, ())
     nearest = min(cached, key=lambda one: len(changes(one, key)))
     found = changes(nearest, key)
-    call = str(nearest.where).removesuffix(":")
     lines = "".join(f"\n    {line}" for line in found)
     return Explanation(
-        f"{head}\n  would trace again. The nearest of {len(cached)} cached program(s) is {nearest.number}, traced for the "
-        f"call at {call}; since then:{lines}",
+        f"{head}\n  would trace again. The nearest of {len(cached)} cached program(s) is {nearest.number}, traced for "
+        f"the call at {_call(nearest)}; what differs:{lines}",
         True,
         nearest.number,
         tuple(found),
     )
+
+
+def _call(one: Specialisation) -> str:
+    return str(one.where).removesuffix(":")
 
 
 def changes(one: Specialisation, key: Key) -> list[str]:

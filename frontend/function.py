@@ -19,14 +19,12 @@ from thalweg.frontend.gradient import call_in_region
 from thalweg.frontend.guards import Guard, guards_of
 from thalweg.frontend.program import Array, Executable, Program, compiler
 from thalweg.frontend.signature import Key, Signature, placeholders
-from thalweg.frontend.spec import TensorSpec
 from thalweg.frontend.tensor import EagerTensor
 from thalweg.frontend.trace import Trace, _thread
-from thalweg.frontend.tree import flatten
 
 
 class Specialisation:
-    """A function traced for one key: the program, how its results become the function's value, and what it relied on."""
+    """A function traced for one key: the program, the plan for its results, and what it relied on."""
 
     def __init__(self, number: int, key: Key, program: Program, plan: Plan, guards: tuple[Guard, ...], where: Where):
         self.number = number
@@ -72,7 +70,6 @@ class Function:
         self._short: dict[tuple[Any, ...], Specialisation] = {}
         self._count = 0
         self._lock = threading.RLock()
-        self._bound: weakref.WeakValueDictionary[int, Function] = weakref.WeakValueDictionary()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _thread.trace is not None:
@@ -137,7 +134,7 @@ class Function:
 
     def _apply(self, values: dict[str, Any]) -> Any:
         """Call the Python function with values by parameter."""
-        bound = inspect.BoundArguments(self._signature.signature, values)  # type: ignore[arg-type]
+        bound = inspect.BoundArguments(self._signature.signature, values)
         return self.fn(*bound.args, **bound.kwargs)
 
     def _with_specs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
@@ -178,7 +175,7 @@ class Function:
         """A method: each instance has its own cache, kept as long as the instance."""
         if instance is None:
             return self
-        return _bound(self, instance)
+        return _methods.get(self, instance)
 
     def __repr__(self) -> str:
         return f"<tw.function {self.name} at {str(self._where).removesuffix(':')}>"
@@ -212,22 +209,11 @@ class _Methods:
         method.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
         owner = type(instance).__name__
         made = Function(method, static, signature, name or f"{owner}.{function.name}")
-        made.fn = functools.partial(_call_method, function.fn, reference)
         self.by_instance[key] = made
         return made
 
 
-def _call_method(function: Callable[..., Any], reference: weakref.ref[Any], *args: Any, **kwargs: Any) -> Any:
-    instance = reference()
-    assert instance is not None, "a method of an object that is gone"
-    return function(instance, *args, **kwargs)
-
-
 _methods = _Methods()
-
-
-def _bound(function: Function, instance: Any) -> Function:
-    return _methods.get(function, instance)
 
 
 def _definition(function: Callable[..., Any]) -> Where:
@@ -256,9 +242,9 @@ def function(
 ) -> Function | Callable[[Callable[..., Any]], Function]:
     """Trace a function into a program, compile it, and run the program from then on.
 
-    The function is called with tensors that stand for data; what it does to them becomes the program. It is traced again
-    for other structures, shapes, dtypes or static values of its arguments, and when a closure variable, or a global that
-    holds a plain value, a tensor or a variable, has been bound to another one; `Function.explain` tells which.
+    The function is called with tensors that stand for data; what it does to them becomes the program. It is traced
+    again for other structures, shapes, dtypes or static values of its arguments, and when a closure variable, or a
+    global that holds a plain value, a tensor or a variable, is bound to another one; `Function.explain` tells which.
     Side effects of Python (printing, appending to a list) happen while tracing only; state belongs in `tw.Variable`s,
     whose reads and assignments are part of the program. An exception in it leaves the function usable.
 
@@ -286,5 +272,3 @@ def function(
         raise TypeError(f"{user_frame()} tw.function takes a function, got {type(fn).__name__}")
     return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name)
 
-
-__all__ = ["Explanation", "Function", "TensorSpec", "flatten", "function"]

@@ -91,7 +91,7 @@ def value_and_grad(
         argnums: which positional arguments; an int gives one gradient, a sequence a tuple of them. Each has the
             structure of its argument. By default 0, or none if `wrt` is given.
         wrt: variables, as any nested structure: the gradients come in the same structure, an `IndexedSlices` for a
-            variable of which the function only looks up rows. With `argnums` too, grads is (of arguments, of variables).
+            variable of which only rows are looked up. With `argnums` too, grads is (of arguments, of variables).
         has_aux: the function's second result is passed along: `((value, aux), grads)`.
 
     Raises:

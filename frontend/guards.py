@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -62,7 +63,7 @@ def guards_of(function: Callable[..., Any]) -> tuple[Guard, ...]:
     for name in dict.fromkeys(_names(plain.__code__)):
         value = names.get(name, _ABSENT)
         if isinstance(value, (*_PLAIN, Operators, np.ndarray)):
-            guards.append(Guard("global", name, lambda name=name: names.get(name, _ABSENT), value))
+            guards.append(Guard("global", name, partial(names.get, name, _ABSENT), value))
     return tuple(guards)
 
 

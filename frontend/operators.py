@@ -122,42 +122,43 @@ class Operators:
     __hash__ = object.__hash__
 
     def __neg__(self) -> Tensor:
-        return functions.negative(self)
+        return functions.negative(self)  # type: ignore[no-any-return]
 
     def __pos__(self) -> Tensor:
-        return functions.positive(self)
+        return functions.positive(self)  # type: ignore[no-any-return]
 
     def __abs__(self) -> Tensor:
-        return functions.abs(self)
+        return functions.abs(self)  # type: ignore[no-any-return]
 
     def __invert__(self) -> Tensor:
-        return functions.bitwise_invert(self)
+        return functions.bitwise_invert(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Tensor:
-        return functions.getitem(self, key)
+        return functions.getitem(self, key)  # type: ignore[no-any-return]
 
     @property
     def T(self) -> Tensor:
         """The transpose of a matrix."""
-        return functions.matrix_transpose_2d(self)
+        return functions.matrix_transpose_2d(self)  # type: ignore[no-any-return]
 
     @property
     def mT(self) -> Tensor:
         """The last two dimensions swapped."""
-        return functions.matrix_transpose(self)
+        return functions.matrix_transpose(self)  # type: ignore[no-any-return]
 
     @property
     def at(self) -> At:
         """`x.at[index].set(value)` and its kin: a changed copy; x stays as it is."""
-        return functions.At(self)
+        return functions.At(self)  # type: ignore[no-any-return]
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype."""
-        return functions.astype(self, dtype)
+        return functions.astype(self, dtype)  # type: ignore[no-any-return]
 
     def reshape(self, *shape: Any) -> Tensor:
         """The elements in row-major order under another shape; one extent may be -1."""
-        return functions.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        extents = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return functions.reshape(self, extents)  # type: ignore[no-any-return]
 
 
 def _fits(other: Any) -> bool:

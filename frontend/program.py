@@ -1,7 +1,7 @@
 """What the frontend hands to a compiler, and the slot where the facade puts one.
 
-The frontend builds programs and knows no backend: `src/thalweg/__init__.py` installs the driver, tests install what they
-like.
+The frontend builds programs and knows no backend: `src/thalweg/__init__.py` installs the driver, tests install what
+they like.
 """
 
 from __future__ import annotations

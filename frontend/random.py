@@ -27,7 +27,7 @@ from thalweg.frontend.array.elementwise import add, astype, clip, less, log, mul
 from thalweg.frontend.array.indexing import take
 from thalweg.frontend.array.manipulation import expand_dims, stack, unstack
 from thalweg.frontend.array.searching import argmax
-from thalweg.frontend.eager import array_function, emit
+from thalweg.frontend.eager import array_function, emit, emit_all
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
 from thalweg.frontend.trace import suspended
 from thalweg.frontend.variable import Variable
@@ -53,7 +53,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Tensor:
     """A key from a key and an integer, a step's number, say."""
     words = unstack(_checked("fold_in", key))
     mixed = stack([words[0] ^ astype(as_tensor(data), uint32), words[1] ^ _GOLDEN])
-    return emit(rows.random_bits, mixed, shape=(2,), dtype=uint32)  # type: ignore[no-any-return]
+    return emit(rows.random_bits, mixed, shape=(2,), dtype=uint32)
 
 
 def _checked(name: str, key: ArrayLike) -> Tensor:
@@ -132,7 +132,7 @@ def bits(shape: int | Sequence[int], *, key: ArrayLike = None, seed: int | None 
 
 @array_function
 def _bits(key: ArrayLike, shape: tuple[int, ...], dtype: DType) -> Tensor:
-    return emit(rows.random_bits, as_tensor(key), shape=shape, dtype=dtype)  # type: ignore[no-any-return]
+    return emit(rows.random_bits, as_tensor(key), shape=shape, dtype=dtype)
 
 
 def uniform(
@@ -255,7 +255,7 @@ def _bernoulli(key: ArrayLike, p: ArrayLike, shape: tuple[int, ...]) -> Tensor:
 def categorical(
     logits: ArrayLike, *, key: ArrayLike = None, seed: int | None = None, axis: int = -1, num: int | None = None
 ) -> Tensor:
-    """Indices along `axis` drawn with probabilities softmax(logits), as int32; `num` of them in a new last dimension."""
+    """Indices along `axis` drawn with probabilities softmax(logits), int32; `num` of them in a new last dimension."""
     return _categorical(_key("categorical", key, seed), as_tensor(logits), axis, num)
 
 
@@ -298,5 +298,5 @@ def permutation(x: ArrayLike, *, key: ArrayLike = None, seed: int | None = None)
 def _permutation(key: ArrayLike, count: int) -> Tensor:
     places = emit(shape_rows.iota, shape=(count,), dim=0, dtype=int32)
     keys = emit(rows.random_bits, as_tensor(key), shape=(count,), dtype=uint64)
-    return emit(sort.sort, keys, places, axis=0)[1]  # type: ignore[no-any-return]
+    return emit_all(sort.sort, keys, places, axis=0)[1]
 

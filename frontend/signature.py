@@ -1,8 +1,8 @@
 """What a call of a traced function is specialised on.
 
-Every argument is flattened; each leaf is data (known by shape and dtype), a Python number (data too, held in 64 bits and
-weakly typed) or static (part of the key, known while tracing): strings, dtypes, callables, whatever a parameter named in
-`static` holds, and Python scalars given to a parameter whose default is a Python scalar or None.
+Every argument is flattened; each leaf is data (known by shape and dtype), a Python number (data too, held in 64 bits
+and weakly typed) or static (part of the key, known while tracing): strings, dtypes, callables, whatever a parameter
+named in `static` holds, and Python scalars given to a parameter whose default is a Python scalar or None.
 """
 
 from __future__ import annotations
@@ -92,9 +92,8 @@ class Signature:
         parameters = self.signature.parameters
         for name in static:
             if name not in parameters:
-                raise TypeError(
-                    f"{user_frame()} {self.name}() has no parameter '{name}' to be static{did_you_mean(name, parameters)}"
-                )
+                near = did_you_mean(name, parameters)
+                raise TypeError(f"{user_frame()} {self.name}() has no parameter '{name}' to be static{near}")
         self.static = frozenset(static)
         self.options = frozenset(
             n for n, p in parameters.items() if p.default is not p.empty and isinstance(p.default, _SCALARS)

@@ -98,7 +98,7 @@ class EagerTensor(Tensor):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return tuple(self.data.shape)
 
     @property
     def dtype(self) -> DType:

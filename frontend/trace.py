@@ -308,8 +308,8 @@ class Trace:
         """Change a variable with the row `assign`, `assign_add` or `assign_sub`."""
         if self.frozen is not None:
             raise TracingError(
-                f"{user_frame()} {variable.name} is assigned under an eager tw.vjp, whose function runs again for every "
-                "pullback. Call tw.vjp inside a tw.function."
+                f"{user_frame()} {variable.name} is assigned under an eager tw.vjp, whose function runs again for "
+                "every pullback. Call tw.vjp inside a tw.function."
             )
         for scope, primals in self._primals:
             inner = self.scopes[self.scopes.index(scope) + 1 :]
@@ -340,7 +340,7 @@ def _leak(tensor: TracedTensor) -> LeakedTensorError:
     scope = tensor.scope
     ended = "has ended" if not scope.open else "is another trace"
     return LeakedTensorError(
-        f"{user_frame()} a traced tensor {tensor.type}, created at {str(tensor.where).removesuffix(':')}, has escaped from "
-        f"{scope.label}, which {ended}. Return it from there instead of keeping it in a list, an attribute or a "
+        f"{user_frame()} a traced tensor {tensor.type}, created at {str(tensor.where).removesuffix(':')}, has escaped "
+        f"from {scope.label}, which {ended}. Return it from there instead of keeping it in a list, an attribute or a "
         "global; state that outlives a call belongs in a tw.Variable."
     )

@@ -53,7 +53,7 @@ class Structure:
             return None
         parts = [child._build(leaves) for child in self.children]
         if issubclass(self.kind, dict):
-            built = self.kind() if self.kind is not dict else {}
+            built: Any = self.kind()
             built.update(zip(self.keys, parts, strict=True))
             return built
         if issubclass(self.kind, tuple):

@@ -102,7 +102,7 @@ class Variable(Operators):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.buffer.shape
+        return tuple(self.buffer.shape)
 
     @property
     def dtype(self) -> DType:

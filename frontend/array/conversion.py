@@ -51,13 +51,13 @@ def cast(value: Operand, dtype: DType) -> Tensor:
     tensor = as_tensor(value)
     if isinstance(tensor, TracedTensor) and tensor.weak:
         return _strong(tensor, dtype)
-    return tensor if tensor.dtype == dtype else emit(rows.convert, tensor, dtype=dtype)  # type: ignore[no-any-return]
+    return tensor if tensor.dtype == dtype else emit(rows.convert, tensor, dtype=dtype)
 
 
 def _strong(tensor: TracedTensor, dtype: DType) -> Tensor:
     """A weak tensor in `dtype`, straight from its 64 bits."""
     raw = TracedTensor(tensor.value, tensor._type, tensor.scope, tensor.where)
-    return raw if raw.dtype == dtype else emit(rows.convert, raw, dtype=dtype)  # type: ignore[no-any-return]
+    return raw if raw.dtype == dtype else emit(rows.convert, raw, dtype=dtype)
 
 
 def operand(value: ArrayLike) -> Operand:
@@ -141,7 +141,7 @@ def broadcast_to_shape(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     if tensor.shape == shape:
         return tensor
     dims = tuple(range(len(shape) - tensor.ndim, len(shape)))
-    return emit(shape_rows.broadcast, tensor, shape=shape, dims=dims)  # type: ignore[no-any-return]
+    return emit(shape_rows.broadcast, tensor, shape=shape, dims=dims)
 
 
 def broadcast(name: str, *tensors: Tensor) -> list[Tensor]:

@@ -105,26 +105,6 @@ bitwise_invert = _unary("bitwise_invert", rows.not_, "~x, of integers bitwise, o
 bitwise_count = _unary("bitwise_count", rows.popcount, "Number of bits set.", to_float=False)
 
 
-def _unless(name: str, row: OpDef, kinds: str, doc: str, of_others: Callable[[Tensor], Tensor]) -> Any:
-    """A function that is the row for dtypes of `kinds` and something simpler for all others."""
-
-    def call(x: ArrayLike, /) -> Tensor:
-        value = operand(x)
-        if isinstance(value, Scalar) or is_weak(value) or value.dtype.kind in kinds:
-            return apply(row, value)
-        return of_others(value)
-
-    return _named(name, doc, call)
-
-
-abs = _unless("abs", rows.abs, "fi", "Absolute value.", lambda x: x)
-floor = _unless("floor", rows.floor, "f", "Largest integral value not above x, in x's dtype.", lambda x: x)
-ceil = _unless("ceil", rows.ceil, "f", "Smallest integral value not below x, in x's dtype.", lambda x: x)
-round = _unless("round", rows.round, "f", "Nearest integral value, halves to even, in x's dtype.", lambda x: x)
-sign = _unless("sign", rows.sign, "fi", "-1, 0 or 1; of NaN, NaN.", lambda x: astype(not_equal(x, 0), x.dtype))
-isfinite = _unless("isfinite", rows.is_finite, "f", "True where neither infinite nor NaN.", lambda x: equal(x, x))
-
-
 @array_function
 def positive(x: ArrayLike, /) -> Tensor:
     """x itself."""
@@ -143,6 +123,28 @@ def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True, device: Any = None
 def common_kind(value: Any) -> str:
     """The kind of an operand's dtype: 'f', 'i', 'u' or 'b'."""
     return as_tensor(value).dtype.kind if isinstance(value, Scalar) else value.dtype.kind
+
+
+def _unless(
+    name: str, row: OpDef, kinds: str, doc: str, of_others: Callable[[Tensor], Tensor]
+) -> Callable[[ArrayLike], Tensor]:
+    """A function that is the row for dtypes of `kinds` and something simpler for all others."""
+
+    def call(x: ArrayLike, /) -> Tensor:
+        value = operand(x)
+        if isinstance(value, Scalar) or is_weak(value) or value.dtype.kind in kinds:
+            return apply(row, value)
+        return of_others(value)
+
+    return _named(name, doc, call)
+
+
+abs = _unless("abs", rows.abs, "fi", "Absolute value.", lambda x: x)
+floor = _unless("floor", rows.floor, "f", "Largest integral value not above x, in x's dtype.", lambda x: x)
+ceil = _unless("ceil", rows.ceil, "f", "Smallest integral value not below x, in x's dtype.", lambda x: x)
+round = _unless("round", rows.round, "f", "Nearest integral value, halves to even, in x's dtype.", lambda x: x)
+sign = _unless("sign", rows.sign, "fi", "-1, 0 or 1; of NaN, NaN.", lambda x: astype(not_equal(x, 0), x.dtype))
+isfinite = _unless("isfinite", rows.is_finite, "f", "True where neither infinite nor NaN.", lambda x: equal(x, x))
 
 
 @array_function
@@ -195,7 +197,7 @@ def logaddexp(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
 
 def where_finite(x: Tensor) -> Tensor:
     """x where it is finite, 0 elsewhere: what may be subtracted before exp."""
-    return emit(rows.select, isfinite(x), x, _zeros_like(x))  # type: ignore[no-any-return]
+    return emit(rows.select, isfinite(x), x, _zeros_like(x))
 
 
 def _zeros_like(x: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ def _zeros_like(x: Tensor) -> Tensor:
 @array_function
 def stop_gradient(x: ArrayLike, /) -> Tensor:
     """x itself, treated as a constant by `tw.grad`."""
-    return emit(rows.stop_gradient, as_tensor(x))  # type: ignore[no-any-return]
+    return emit(rows.stop_gradient, as_tensor(x))
 
 
 @array_function
@@ -215,14 +217,14 @@ def hypot(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     high, low = maximum(a, b), minimum(a, b)
     ratio = divide(low, emit(rows.select, equal(high, 0), add(_zeros_like(high), 1), high))
     plain = multiply(high, sqrt(add(multiply(ratio, ratio), 1)))
-    return emit(rows.select, equal(high, math.inf), high, plain)  # type: ignore[no-any-return]
+    return emit(rows.select, equal(high, math.inf), high, plain)
 
 
 @array_function
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     """The magnitude of x1 with the sign of x2."""
     a, b = broadcast("copysign", *promote(x1, x2, to_float=True))
-    return emit(rows.select, signbit(b), negative(abs(a)), abs(a))  # type: ignore[no-any-return]
+    return emit(rows.select, signbit(b), negative(abs(a)), abs(a))
 
 
 _SAME_WIDTH = {2: "int16", 4: "int32", 8: "int64"}
@@ -286,7 +288,7 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     if a.dtype.kind == "u":
         return rest
     wrong = bitwise_and(not_equal(rest, 0), not_equal(less(rest, 0), less(b, 0)))
-    return emit(rows.select, wrong, add(rest, b), rest)  # type: ignore[no-any-return]
+    return emit(rows.select, wrong, add(rest, b), rest)
 
 
 def _numbers(name: str, *values: ArrayLike) -> list[Tensor]:
@@ -353,13 +355,13 @@ def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     """x1 where the condition is true, x2 elsewhere; all three broadcast."""
     a, b = (raw(t) for t in promote(x1, x2))
     pred, a, b = broadcast("where", astype(condition, bool_), a, b)
-    return emit(rows.select, pred, a, b)  # type: ignore[no-any-return]
+    return emit(rows.select, pred, a, b)
 
 
 @array_function
 def bitcast(x: ArrayLike, dtype: DType, /) -> Tensor:
     """The same bits read as another dtype of the same width."""
-    return emit(rows.bitcast, as_tensor(x), dtype=as_dtype(dtype))  # type: ignore[no-any-return]
+    return emit(rows.bitcast, as_tensor(x), dtype=as_dtype(dtype))
 
 
 def _truncate(x: Tensor) -> Tensor:

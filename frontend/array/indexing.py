@@ -266,14 +266,14 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> T
 def dynamic_slice(x: ArrayLike, starts: Sequence[ArrayLike], sizes: Sequence[int], /) -> Tensor:
     """The window of `sizes` that begins at `starts`, one scalar per dimension; moved inside where it sticks out."""
     tensor = as_tensor(x)
-    return emit(rows.dynamic_slice, tensor, *_starts(starts), sizes=tuple(sizes))  # type: ignore[no-any-return]
+    return emit(rows.dynamic_slice, tensor, *_starts(starts), sizes=tuple(sizes))
 
 
 @array_function
 def dynamic_update_slice(x: ArrayLike, update: ArrayLike, starts: Sequence[ArrayLike], /) -> Tensor:
     """x with the window that begins at `starts` replaced by `update`; moved inside where it sticks out."""
     tensor = as_tensor(x)
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         rows.dynamic_update_slice, tensor, astype(update, tensor.dtype), *_starts(starts)
     )
 

@@ -15,6 +15,7 @@ from thalweg.frontend.array.conversion import (
     raw,
 )
 from thalweg.frontend.array.elementwise import abs, astype, multiply, pow, sqrt, square
+from thalweg.frontend.array.indexing import take
 from thalweg.frontend.array.manipulation import expand_dims, moveaxis, permute_dims, reshape, squeeze
 from thalweg.frontend.array.reduction import Axis, max, min, sum
 from thalweg.frontend.eager import array_function, emit
@@ -40,14 +41,14 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
             "Transpose rhs or reshape lhs.",
         )
     if rhs.ndim <= 2:
-        return emit(rows.dot_general, lhs, rhs, lhs_contract=(lhs.ndim - 1,), rhs_contract=(inner,))  # type: ignore[no-any-return]
+        return emit(rows.dot_general, lhs, rhs, lhs_contract=(lhs.ndim - 1,), rhs_contract=(inner,))
     if lhs.ndim == 1:
         return squeeze(matmul(expand_dims(lhs, axis=0), rhs), axis=-2)
     batch = broadcast_shape("matmul", *(_batch_only(t) for t in (lhs, rhs)))
     lhs = broadcast_to_shape(lhs, (*batch, *lhs.shape[-2:]))
     rhs = broadcast_to_shape(rhs, (*batch, *rhs.shape[-2:]))
     dims = tuple(range(len(batch)))
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         rows.dot_general,
         lhs,
         rhs,
@@ -104,7 +105,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: int | Sequence[Sequence[
         raise fail(
             "tensordot", f"contracted dimensions differ: axis {i} of {lhs.type} and axis {j} of {rhs.type}."
         )
-    return emit(rows.dot_general, lhs, rhs, lhs_contract=left, rhs_contract=right)  # type: ignore[no-any-return]
+    return emit(rows.dot_general, lhs, rhs, lhs_contract=left, rhs_contract=right)
 
 
 @array_function
@@ -117,7 +118,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tensor:
     lhs = moveaxis(broadcast_to_shape(lhs, shape), axis, -1)
     rhs = moveaxis(broadcast_to_shape(rhs, shape), axis, -1)
     batch, last = tuple(range(len(shape) - 1)), (len(shape) - 1,)
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         rows.dot_general, lhs, rhs, lhs_batch=batch, rhs_batch=batch, lhs_contract=last, rhs_contract=last
     )
 
@@ -138,10 +139,9 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Tensor:
     if tensor.ndim < 2:
         raise fail("diagonal", f"needs at least 2 dimensions, got {tensor.type}.")
     rows_, columns = tensor.shape[-2:]
-    from thalweg.frontend.array.indexing import take
-
-    length = builtins.max(0, builtins.min(rows_, columns - offset) if offset >= 0 else builtins.min(rows_ + offset, columns))
-    first = offset if offset >= 0 else -offset * columns
+    below, right = builtins.max(-offset, 0), builtins.max(offset, 0)
+    length = builtins.max(0, builtins.min(rows_ - below, columns - right))
+    first = right + below * columns
     flat = reshape(tensor, (*tensor.shape[:-2], rows_ * columns))
     return take(flat, [first + i * (columns + 1) for i in range(length)], axis=-1)
 

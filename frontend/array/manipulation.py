@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -44,7 +45,7 @@ def permute_dims(x: ArrayLike, /, axes: Sequence[int]) -> Tensor:
     permutation = tuple(normalize_axis("permute_dims", a, tensor.ndim) for a in axes)
     if permutation == tuple(range(tensor.ndim)):
         return tensor
-    return emit(rows.transpose, tensor, permutation=permutation)  # type: ignore[no-any-return]
+    return emit(rows.transpose, tensor, permutation=permutation)
 
 
 @array_function
@@ -139,7 +140,7 @@ def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Tensor:
     if axis is None:
         tensors, axis = [reshape(t, -1) for t in tensors], 0
     place = normalize_axis("concat", axis, tensors[0].ndim)
-    return emit(rows.concatenate, *tensors, axis=place)  # type: ignore[no-any-return]
+    return emit(rows.concatenate, *tensors, axis=place)
 
 
 concatenate = concat
@@ -175,14 +176,14 @@ def split(x: ArrayLike, parts: int | Sequence[int], /, *, axis: int = 0) -> list
             raise fail("split", f"{parts} equal parts of an extent of {extent} are not possible; give indices.")
         parts = list(range(extent // parts, extent, extent // parts)) if extent else [0] * (parts - 1)
     cuts = [0, *(min(max(p if p >= 0 else p + extent, 0), extent) for p in parts), extent]
-    return [cut(tensor, place, a, max(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [cut(tensor, place, a, max(a, b)) for a, b in itertools.pairwise(cuts)]
 
 
 def cut(x: Tensor, axis: int, start: int, limit: int) -> Tensor:
     """The elements start to limit along one axis."""
     starts, limits = [0] * x.ndim, list(x.shape)
     starts[axis], limits[axis] = start, limit
-    return emit(rows.slice, x, start=starts, limit=limits, strides=[1] * x.ndim)  # type: ignore[no-any-return]
+    return emit(rows.slice, x, start=starts, limit=limits, strides=[1] * x.ndim)
 
 
 @array_function
@@ -260,7 +261,7 @@ def pad(
     if mode == "constant":
         low, high = [p[0] for p in pairs], [p[1] for p in pairs]
         filler = cast(operand(value), tensor.dtype)
-        return emit(rows.pad, tensor, filler, low=low, high=high, interior=[0] * tensor.ndim)  # type: ignore[no-any-return]
+        return emit(rows.pad, tensor, filler, low=low, high=high, interior=[0] * tensor.ndim)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
         raise fail("pad", f"unknown mode '{mode}'; it is constant, edge, reflect, symmetric or wrap.")
     for axis, (before, after) in enumerate(pairs):

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from thalweg.frontend.array.searching import host
-from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor
+from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor
 
 
 class UniqueAll(NamedTuple):
-    """Distinct values in ascending order, where each is first, which one each element is, and how often each is there."""
+    """Distinct values in ascending order, where each is first, which of them each element is, and their counts."""
 
     values: Tensor
     indices: Tensor
@@ -62,5 +62,5 @@ def unique_values(x: ArrayLike, /) -> Tensor:
 unique = unique_values
 
 
-def _indices(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _indices(array: Array) -> Tensor:
     return EagerTensor(np.asarray(array, np.int32))

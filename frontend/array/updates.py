@@ -116,7 +116,7 @@ def _window(x: Tensor, basic: Basic, mode: str, value: Tensor) -> Tensor:
         value = apply(_COMBINE[mode], apply_basic(x, basic), value)
     window = reshape(value, tuple(b - a for a, b in zip(basic.starts, basic.limits, strict=True)))
     starts = [EagerTensor(np.array(s, np.int32)) for s in basic.starts]
-    return emit(indexing.dynamic_update_slice, x, window, *starts)  # type: ignore[no-any-return]
+    return emit(indexing.dynamic_update_slice, x, window, *starts)
 
 
 def _rows(x: Tensor, arrays: dict[int, Tensor], mode: str, value: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def _rows(x: Tensor, arrays: dict[int, Tensor], mode: str, value: Tensor) -> Ten
 
 
 def _scatter_rows(table: Tensor, indices: Tensor, updates: Tensor, mode: str) -> Tensor:
-    return emit(  # type: ignore[no-any-return]
+    return emit(
         indexing.scatter,
         table,
         indices,

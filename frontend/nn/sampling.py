@@ -1,7 +1,7 @@
 """Losses over a great many classes, from the true one and a random few.
 
 A step with a full softmax over 40,000 words multiplies with all of the weights; one that draws 512 of them does 78
-times less. The loss stays right on average because each logit is corrected by how often its class is drawn.
+times less. Each logit is corrected by how probable it was to draw its class, which makes the full softmax the limit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.losses import sigmoid_cross_entropy
 from thalweg.frontend.tensor import ArrayLike, Tensor
 
+_NEVER = -1e30  # a logit without weight; finite, because infinities less infinities are NaN
+
 
 @array_function
 def log_uniform(key: ArrayLike, samples: int, classes: int) -> Tensor:
@@ -27,10 +29,11 @@ def log_uniform(key: ArrayLike, samples: int, classes: int) -> Tensor:
 
 
 @array_function
-def log_uniform_counts(labels: ArrayLike, samples: int, classes: int) -> Tensor:
-    """How often `log_uniform` draws each of these classes on average: float32 of the labels' shape."""
+def log_uniform_probability(labels: ArrayLike, samples: int, classes: int) -> Tensor:
+    """How probable it is that a class is among `samples` drawn by `log_uniform`: float32 of the labels' shape."""
     k = xp.astype(xp.asarray(labels), float32)
-    return xp.log1p(1 / (k + 1)) * (samples / math.log(classes + 1))
+    of_one_draw = xp.log1p(1 / (k + 1)) / math.log(classes + 1)
+    return -xp.expm1(samples * xp.log1p(-of_one_draw))
 
 
 @array_function
@@ -62,7 +65,7 @@ def sampled_softmax(
     """
     true, drawn, hits = _sampled_logits(weight, bias, inputs, labels, key, samples)
     if remove_hits:
-        drawn = xp.where(hits, -1e30, drawn)
+        drawn = xp.where(hits, _NEVER, drawn)
     all_logits = xp.concat([xp.expand_dims(true, axis=1), drawn], axis=1)
     return xp.logsumexp(all_logits, axis=1) - true
 
@@ -104,8 +107,15 @@ def _sampled_logits(
     drawn = xp.astype(log_uniform(key, samples, classes), labels.dtype)
     # One look-up for both: the gradient of a table that is looked up twice would be a sum of two sparse ones.
     both = xp.concat([labels, drawn])
-    correction = xp.astype(xp.log(log_uniform_counts(both, samples, classes)), inputs.dtype)
+    correction = xp.astype(xp.log(log_uniform_probability(both, samples, classes)), inputs.dtype)
     rows, offsets = xp.take(weight, both, axis=0), xp.take(bias, both, axis=0) - correction
     true = xp.sum(inputs * rows[:batch], axis=1) + offsets[:batch]
     logits = xp.matmul(inputs, xp.matrix_transpose(rows[batch:])) + offsets[batch:]
-    return true, logits, xp.expand_dims(labels, axis=1) == drawn
+    return true, xp.where(_seen_before(drawn), _NEVER, logits), xp.expand_dims(labels, axis=1) == drawn
+
+
+def _seen_before(drawn: Tensor) -> Tensor:
+    """bool[samples]: the drawn classes are a set, of which a class that is drawn again is no new member."""
+    places = xp.arange(drawn.shape[0])
+    earlier = xp.expand_dims(places, axis=1) > places
+    return xp.any(earlier & (xp.expand_dims(drawn, axis=1) == drawn), axis=1)
