@@ -198,3 +198,13 @@ def attributes(operation: ir.Operation) -> str:
         if text not in ("#arith.fastmath<none>", "#arith.overflow<none>"):
             found.append(f"{name} = {text}")
     return ", ".join(found)
+
+
+def integers(operation: ir.Operation, name: str, default: Sequence[int]) -> list[int]:
+    """The numbers of an array attribute, or `default` where the op does not have it."""
+    if name not in operation.attributes:
+        return list(default)
+    attribute = operation.attributes[name]
+    if isinstance(attribute, ir.DenseI64ArrayAttr):
+        return list(attribute)
+    return [int(number) for number in ir.DenseIntElementsAttr(attribute)]

@@ -10,6 +10,9 @@ written as a chain of `tensor.insert_slice` first: the pass would make one loop 
 
 from __future__ import annotations
 
+import numpy as np
+
+from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
 
@@ -26,7 +29,10 @@ def legalize(module: ir.Module) -> ir.Operation:
         LoweringError: a pass failed; the message is MLIR's, with the location of the op.
     """
     copy = module.operation.clone()
-    _split_concatenations(copy)
+    for operation in _found(copy, "stablehlo.concatenate"):
+        _split_concatenation(operation)
+    for operation in _found(copy, "stablehlo.select_and_scatter"):
+        _keep_select_and_scatter(operation)
     try:
         PassManager.parse(PIPELINE).run(copy)
     except ir.MLIRError as error:
@@ -34,17 +40,17 @@ def legalize(module: ir.Module) -> ir.Operation:
     return copy
 
 
-def _split_concatenations(root: ir.Operation) -> None:
+def _found(root: ir.Operation, name: str) -> list[ir.Operation]:
+    """All ops of a name below `root`."""
     found: list[ir.Operation] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
-        if operation.name == "stablehlo.concatenate":
-            found.append(operation)
+        if operation.name == name:
+            found.append(operation.operation)
         return ir.WalkResult.ADVANCE
 
     root.walk(visit)
-    for operation in found:
-        _split_concatenation(operation.operation)
+    return found
 
 
 def _split_concatenation(operation: ir.Operation) -> None:
@@ -67,3 +73,24 @@ def _split_concatenation(operation: ir.Operation) -> None:
             whole = ir.Operation.create("tensor.insert_slice", [result.type], [operand, whole], attributes).results[0]
     result.replace_all_uses_with(whole)
     operation.erase()
+
+
+def _keep_select_and_scatter(operation: ir.Operation) -> None:
+    """Keep an op from StableHLO's lowering, which takes the last of equal elements where the specification says the first.
+
+    It only lowers windows that neither meet nor are padded: padding that changes no window is added.
+    """
+    shape = list(ir.RankedTensorType(operation.operands[0].type).shape)
+    zeros, ones = [0] * (2 * len(shape)), [1] * len(shape)
+    size = integers(operation, "window_dimensions", ones)
+    stride = integers(operation, "window_strides", ones)
+    padding = integers(operation, "padding", zeros)
+    if any(padding):
+        return
+    for d, step in enumerate(stride):
+        if step > 1:
+            uncovered = (shape[d] - size[d]) % step
+            padding[2 * d + 1] = -uncovered or 1
+            break
+    pairs = np.array(padding, np.int64).reshape(-1, 2)
+    operation.attributes["padding"] = ir.DenseIntElementsAttr.get(pairs)

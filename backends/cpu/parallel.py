@@ -1,8 +1,8 @@
 """Kernels on several threads: which, in how many pieces, and the code that hands the pieces to the pool (threads.py).
 
-    step:            call @k3_parallel(buffers…)
-    @k3_parallel:    tw_parallel_for(@k3_task, table of the buffers, tasks, threads)
-    @k3_task:        call @k3(buffers…, this thread's scratch, first tile, last tile)
+step:            call @k3_parallel(buffers…)
+@k3_parallel:    tw_parallel_for(@k3_task, table of the buffers, tasks, threads)
+@k3_task:        call @k3(buffers…, this thread's scratch, first tile, last tile)
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from thalweg.backends.cpu.machine import Machine
 
 L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
+SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Schedule:
         pack_lhs, pack_rhs: copy that operand into the order of use.
         block: iterations of the outermost summed axis per pass.
         dot: lanes run along the sum instead of the columns.
+        splits: with order "panels", pieces that the rows are cut into, each a tile of its own that packs for itself.
     """
 
     rows: int
@@ -33,6 +35,7 @@ class Schedule:
     pack_rhs: bool
     block: int
     dot: bool = False
+    splits: int = 1
 
     @property
     def width(self) -> int:
@@ -67,14 +70,19 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     )
     packing_pays = not contiguous or (shared > L2_BYTES // 4 and nest.row_count >= 16)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
+    pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
+    splits = 1
+    if not by_rows and not pack_lhs and few_panels and threads > 1:
+        splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
     return Schedule(
         rows,
         vectors,
         lanes,
         "rows" if by_rows else "panels",
-        pack_lhs=gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype),
+        pack_lhs=pack_lhs,
         pack_rhs=not by_rows and row_tiles > 1 and packing_pays,
         block=block,
+        splits=splits,
     )
 
 

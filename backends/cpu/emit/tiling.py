@@ -64,7 +64,10 @@ class Tiling:
         self.panels = ceil_div(nest.lane.extent, schedule.width)
         self.row_tiles = ceil_div(nest.row_count, schedule.rows)
         self.by_panels = schedule.order == "panels"
-        self.units = self.panels if self.by_panels else self.row_tiles
+        # Rows in each piece of a panel, a whole number of row tiles.
+        self.chunk = ceil_div(self.row_tiles, schedule.splits) * min(schedule.rows, nest.row_count)
+        self.splits = ceil_div(nest.row_count, self.chunk)
+        self.units = self.panels * self.splits if self.by_panels else self.row_tiles
         self.tiles = nest.batch_count * self.units
         outer = nest.sums[0].extent if nest.sums else 1
         self.passes = ceil_div(outer, schedule.block)
@@ -144,7 +147,8 @@ class Tiling:
         if self.packed_lhs is not None and self.by_panels:
             walk(w, nest.row_count, self.schedule.rows, lambda row: self._pack_rows(lhs, row, row, extents))
         with w.for_("%lo", "%hi", 1) as tile:
-            *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
+            units = [self.panels, self.splits] if self.by_panels else [self.units, 1]
+            *batch, unit, split = w.delinearize(tile, [*(a.extent for a in nest.batch), *units])
             spot = Spot(
                 tuple(batch),
                 w.linear(0, [(p, a.out) for p, a in zip(batch, nest.batch, strict=True)]),
@@ -153,27 +157,27 @@ class Tiling:
                 extents,
             )
             if self.by_panels:
-                self._panel_tile(spot, unit)
+                self._panel_tile(spot, unit, w.mul(split, self.chunk))
             else:
                 self._row_tile(spot, w.mul(unit, self.schedule.rows))
 
-    def _panel_tile(self, spot: Spot, unit: Index) -> None:
-        """One panel of columns: all rows. The last panel may be narrower, and is another piece of code then."""
+    def _panel_tile(self, spot: Spot, unit: Index, row: Index) -> None:
+        """One panel of columns: the rows from `row` on. The last panel may be narrower, and is another piece of code then."""
         w, width, lanes = self.w, self.schedule.width, self.schedule.lanes
         rest = self.nest.lane.extent - (self.panels - 1) * width
         if self.packed_rhs is not None and transposable(spot.rhs, lanes):
             column, limit = w.mul(unit, width), self.nest.lane.extent
             pack_transposed(w, spot.rhs, self.packed_rhs, spot.extents, lanes, column, width, limit)
         if self.panels == 1 or rest == width:
-            self._panel(spot, w.mul(unit, width), min(rest, width))
+            self._panel(spot, w.mul(unit, width), min(rest, width), row)
             return
         is_last = w.op(f"arith.cmpi eq, {w.ssa(unit)}, {w.index(self.panels - 1)} : index")
         with w.branch(is_last):
-            self._panel(spot, (self.panels - 1) * width, rest)
+            self._panel(spot, (self.panels - 1) * width, rest, row)
         with w.scope("else", fence=True):
-            self._panel(spot, w.mul(unit, width), width)
+            self._panel(spot, w.mul(unit, width), width, row)
 
-    def _panel(self, spot: Spot, column: Index, columns: int) -> None:
+    def _panel(self, spot: Spot, column: Index, columns: int, first: Index) -> None:
         w, schedule = self.w, self.schedule
         rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
         if self.packed_rhs is not None:
@@ -187,7 +191,12 @@ class Tiling:
                 packed = replace(self.packed_lhs.source(0), base=w.mul(row, self.depth))
             self._register_tile(spot, rhs, row, column, columns, packed)
 
-        walk(w, self.nest.row_count, schedule.rows, rows)
+        if self.splits == 1:
+            walk(w, self.nest.row_count, schedule.rows, rows)
+            return
+        last = w.minimum(w.add(first, self.chunk), self.nest.row_count)
+        with w.for_(first, last, self.row_step) as row:
+            rows(row)
 
     def _row_tile(self, spot: Spot, row: Index) -> None:
         """One tile of rows: all panels."""

@@ -1,0 +1,202 @@
+"""Convolutions, windows and their gradients: whole programs against StableHLO's reference interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from thalweg.backends.cpu.backend import compile_stablehlo
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.stablehlo.interpreter import evaluate
+from thalweg.dialects import context
+from thalweg.dialects.mlir import ir
+
+NHWC = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
+NCHW = "[b, f, 0, 1]x[o, i, 0, 1]->[b, f, 0, 1]"
+
+
+def tensor(shape: tuple[int, ...], element: str) -> str:
+    return f"tensor<{''.join(f'{n}x' for n in shape)}{element}>"
+
+
+def compare(text: str, shapes: list[tuple[int, ...]], element: str = "f32", threads: int = 1) -> None:
+    """Run `text` on the CPU and in the reference interpreter, on the same random arrays."""
+    rng = np.random.default_rng(3)
+    if element[0] == "i":
+        arrays = [rng.integers(-9, 9, s).astype({"i8": np.int8, "i32": np.int32}[element]) for s in shapes]
+    else:
+        arrays = [rng.standard_normal(s).astype({"f32": np.float32, "f64": np.float64}[element]) for s in shapes]
+    with context.entered():
+        module = ir.Module.parse(text)
+        expected = evaluate(module, arrays)
+        executable = compile_stablehlo(module, CpuOptions(threads=threads))
+    for result, wanted in zip(executable(arrays), expected, strict=True):
+        assert result.shape == wanted.shape
+        np.testing.assert_allclose(result, wanted, rtol=2e-5, atol=2e-5)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution op on %x and %w."""
+
+    lhs: tuple[int, ...]
+    rhs: tuple[int, ...]
+    out: tuple[int, ...]
+    window: str
+    dims: str = NHWC
+    groups: int = 1
+    batch_groups: int = 1
+    element: str = "f32"
+
+    def text(self) -> str:
+        lhs, rhs, out = (tensor(s, self.element) for s in (self.lhs, self.rhs, self.out))
+        return f"""func.func @main(%x: {lhs}, %w: {rhs}) -> {out} {{
+          %0 = stablehlo.convolution(%x, %w) dim_numbers = {self.dims}, window = {{{self.window}}}
+            {{batch_group_count = {self.batch_groups} : i64, feature_group_count = {self.groups} : i64}}
+            : ({lhs}, {rhs}) -> {out}
+          return %0 : {out} }}"""
+
+
+CONVOLUTIONS = {
+    "same": Conv((2, 9, 9, 3), (3, 3, 3, 20), (2, 9, 9, 20), "pad = [[1, 1], [1, 1]]"),
+    "one channel": Conv((2, 9, 9, 1), (5, 5, 1, 8), (2, 9, 9, 8), "pad = [[2, 2], [2, 2]]"),
+    "strided": Conv((2, 9, 10, 3), (3, 3, 3, 20), (2, 4, 4, 20), "stride = [2, 2]"),
+    "dilated": Conv((2, 9, 9, 3), (3, 3, 3, 17), (2, 5, 5, 17), "rhs_dilate = [2, 2]"),
+    "transposed": Conv((2, 4, 4, 3), (3, 3, 3, 20), (2, 9, 9, 20), "pad = [[2, 2], [2, 2]], lhs_dilate = [2, 2]"),
+    "reversed": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "reverse = [true, true]"),
+    "cropped": Conv((2, 9, 9, 3), (3, 3, 3, 4), (2, 5, 6, 4), "pad = [[-1, -1], [0, -1]]"),
+    "grouped": Conv((2, 5, 5, 6), (3, 3, 2, 9), (2, 3, 3, 9), "", groups=3),
+    "depthwise": Conv((2, 5, 5, 20), (3, 3, 1, 20), (2, 3, 3, 20), "", groups=20),
+    "depthwise with a multiplier": Conv((2, 5, 5, 6), (3, 3, 1, 18), (2, 3, 3, 18), "", groups=6),
+    "batch groups": Conv((4, 5, 5, 6), (3, 3, 6, 8), (2, 3, 3, 8), "", batch_groups=2),
+    "channels first": Conv((2, 3, 9, 9), (20, 3, 3, 3), (2, 20, 9, 9), "pad = [[1, 1], [1, 1]]", NCHW),
+    "channels first, strided": Conv((2, 3, 9, 9), (20, 3, 3, 3), (2, 20, 4, 4), "stride = [2, 2]", NCHW),
+    "channels first, depthwise": Conv((2, 4, 9, 9), (4, 1, 3, 3), (2, 4, 7, 7), "", NCHW, groups=4),
+    "gradient of the data": Conv(
+        (2, 9, 9, 20),
+        (3, 3, 3, 20),
+        (2, 9, 9, 3),
+        "pad = [[1, 1], [1, 1]], reverse = [true, true]",
+        "[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]",
+    ),
+    "gradient of the kernel": Conv(
+        (2, 9, 9, 3), (2, 9, 9, 20), (3, 3, 3, 20), "pad = [[1, 1], [1, 1]]", "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]"
+    ),
+    "gradient of a strided kernel": Conv(
+        (2, 9, 9, 3), (2, 4, 4, 20), (3, 3, 3, 20), "rhs_dilate = [2, 2]", "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]"
+    ),
+    "1-D": Conv((2, 30, 3), (4, 3, 5), (2, 27, 5), "", "[b, 0, f]x[0, i, o]->[b, 0, f]"),
+    "3-D": Conv(
+        (1, 4, 5, 6, 2), (2, 2, 2, 2, 7), (1, 3, 4, 5, 7), "", "[b, 0, 1, 2, f]x[0, 1, 2, i, o]->[b, 0, 1, 2, f]"
+    ),
+    "0-D": Conv((5, 7), (7, 3), (5, 3), "", "[b, f]x[i, o]->[b, f]"),
+    "f64": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "", element="f64"),
+    "i32": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "", element="i32"),
+    "i8": Conv((2, 6, 6, 3), (2, 2, 3, 5), (2, 5, 5, 5), "", element="i8"),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution(name: str) -> None:
+    conv = CONVOLUTIONS[name]
+    compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+def test_convolution_on_two_threads() -> None:
+    conv = Conv((4, 30, 30, 8), (3, 3, 8, 40), (4, 28, 28, 40), "")
+    compare(conv.text(), [conv.lhs, conv.rhs], threads=2)
+
+
+REDUCERS = {
+    "max": ("maximum", "0xFF800000"),
+    "min": ("minimum", "0x7F800000"),
+    "sum": ("add", "0.0"),
+    "product": ("multiply", "1.0"),
+}
+
+
+def window_text(shape: tuple[int, ...], out: tuple[int, ...], attributes: str, reducer: str) -> str:
+    op, start = REDUCERS[reducer]
+    x, y = tensor(shape, "f32"), tensor(out, "f32")
+    return f"""func.func @main(%x: {x}) -> {y} {{
+      %start = stablehlo.constant dense<{start}> : tensor<f32>
+      %0 = "stablehlo.reduce_window"(%x, %start) ({{
+      ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+        %m = stablehlo.{op} %a, %b : tensor<f32>
+        stablehlo.return %m : tensor<f32>
+      }}) {{{attributes}}} : ({x}, tensor<f32>) -> {y}
+      return %0 : {y} }}"""
+
+
+POOL = "window_dimensions = array<i64: 1, 2, 2, 1>, window_strides = array<i64: 1, 2, 2, 1>"
+POOL3 = "window_dimensions = array<i64: 1, 3, 3, 1>, window_strides = array<i64: 1, 2, 2, 1>"
+PADDED = POOL3 + ", padding = dense<[[0, 0], [1, 1], [1, 1], [0, 0]]> : tensor<4x2xi64>"
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize(
+    ("shape", "out", "attributes"),
+    [
+        ((2, 8, 8, 20), (2, 4, 4, 20), POOL),
+        ((2, 9, 9, 5), (2, 4, 4, 5), POOL3),
+        ((2, 8, 8, 17), (2, 4, 4, 17), PADDED),
+        (
+            (2, 3, 9, 21),
+            (2, 3, 4, 10),
+            "window_dimensions = array<i64: 1, 1, 3, 3>, window_strides = array<i64: 1, 1, 2, 2>",
+        ),
+        ((40,), (33,), "window_dimensions = array<i64: 8>"),
+        ((7, 30), (7, 22), "window_dimensions = array<i64: 1, 5>, window_dilations = array<i64: 1, 2>"),
+        ((6, 20), (6, 20), "window_dimensions = array<i64: 6, 1>, padding = dense<[[5, 0], [0, 0]]> : tensor<2x2xi64>"),
+    ],
+)
+def test_windows(shape: tuple[int, ...], out: tuple[int, ...], attributes: str, reducer: str) -> None:
+    compare(window_text(shape, out, attributes, reducer), [shape])
+
+
+def scatter_text(shape: tuple[int, ...], source: tuple[int, ...], attributes: str, direction: str) -> str:
+    x, s = tensor(shape, "f32"), tensor(source, "f32")
+    return f"""func.func @main(%x: {x}, %s: {s}) -> {x} {{
+      %zero = stablehlo.constant dense<0.0> : tensor<f32>
+      %0 = "stablehlo.select_and_scatter"(%x, %s, %zero) ({{
+      ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+        %m = stablehlo.compare {direction}, %a, %b : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        stablehlo.return %m : tensor<i1>
+      }}, {{
+      ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+        %m = stablehlo.add %a, %b : tensor<f32>
+        stablehlo.return %m : tensor<f32>
+      }}) {{{attributes}}} : ({x}, {s}, tensor<f32>) -> {x}
+      return %0 : {x} }}"""
+
+
+@pytest.mark.parametrize("direction", ["GE", "LE", "GT"])
+@pytest.mark.parametrize(
+    ("shape", "source", "attributes"),
+    [
+        ((2, 8, 8, 20), (2, 4, 4, 20), POOL),
+        ((2, 9, 9, 5), (2, 4, 4, 5), POOL),
+        ((2, 9, 9, 18), (2, 4, 4, 18), POOL3),
+        ((2, 8, 8, 17), (2, 4, 4, 17), PADDED),
+        (
+            (1, 3, 8, 20),
+            (1, 3, 4, 10),
+            "window_dimensions = array<i64: 1, 1, 2, 2>, window_strides = array<i64: 1, 1, 2, 2>",
+        ),
+        ((30,), (28,), "window_dimensions = array<i64: 3>"),
+    ],
+)
+def test_select_and_scatter(shape: tuple[int, ...], source: tuple[int, ...], attributes: str, direction: str) -> None:
+    compare(scatter_text(shape, source, attributes, direction), [shape, source])
+
+
+def test_equal_elements_of_a_window_choose_the_first() -> None:
+    with context.entered():
+        module = ir.Module.parse(scatter_text((1, 4, 4, 16), (1, 2, 2, 16), POOL, "GE"))
+        executable = compile_stablehlo(module, CpuOptions(threads=1))
+    (result,) = executable([np.zeros((1, 4, 4, 16), np.float32), np.ones((1, 2, 2, 16), np.float32)])
+    expected = np.zeros((1, 4, 4, 16), np.float32)
+    expected[:, ::2, ::2] = 1
+    np.testing.assert_array_equal(result, expected)
