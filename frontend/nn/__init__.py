@@ -29,7 +29,7 @@ __all__ = [
     "GRU", "LSTM", "BatchNorm", "Conv", "Dense", "Dropout", "Embedding", "LayerNorm", "Module", "MultiHeadAttention",
     "Recurrent", "Sequential", "attention", "avg_pool", "batch_norm", "conv", "dropout", "elu", "gelu", "hard_sigmoid",
     "hinge", "huber", "l2", "layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "log_uniform",
-    "log_uniform_probability", "logsumexp", "max_pool", "mish", "mse", "nce", "one_hot", "relu", "relu6", "sampled_softmax",
-    "selu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus", "softsign",
-    "tanh",
+    "log_uniform_probability", "logsumexp", "max_pool", "mish", "mse", "nce", "one_hot", "relu", "relu6",
+    "sampled_softmax", "selu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus",
+    "softsign", "tanh",
 ]
