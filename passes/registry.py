@@ -17,6 +17,7 @@ PASSES = MappingProxyType(
         "algebraic": "algebraic:Algebraic",
         "cse": "cse:Cse",
         "dce": "dce:Dce",
+        "slim-regions": "slim_regions:SlimRegions",
         "simplify": "simplify:Simplify",
         "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
         "lower-scan": "lower_scan:LowerScan",

@@ -57,7 +57,7 @@ def pulled(body: Function, primals: Sequence[ir.Value], cotangents: Sequence[ir.
     return as_list(control.pullback(tape, *cotangents, wrt=wrt))
 
 
-def evaluate(module: ir.Module, arrays: Sequence[np.ndarray], pipeline: str = "expand") -> list[np.ndarray]:
+def evaluate(module: ir.Module, arrays: Sequence[np.ndarray], pipeline: str = "optimize") -> list[np.ndarray]:
     """Run the passes on a module (in place), then the interpreter."""
     run_passes(module, pipeline)
     return run(module, list(arrays))

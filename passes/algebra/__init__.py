@@ -1,0 +1,6 @@
+"""Laws of the dialect, one file a family, as a table; importing this package fills it."""
+
+from thalweg.passes.algebra import contraction, elementwise, indexing, reduce, shape  # noqa: F401
+from thalweg.passes.algebra.laws import LAWS, Law
+
+__all__ = ["LAWS", "Law"]
