@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
-from thalweg.backends.cpu.emit.elementwise import finish, lanes_for
+from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, lanes_for
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.rows import RowSpace
@@ -33,6 +33,7 @@ class _ColumnKernel:
         self.fused = Fused(self.w, group.members, lanes_for(group.members, [*operands, *group.stores]))
         self.reductions = sorted((v for v in group.members if v.kind == "reduce"), key=lambda v: v.id)
         self.results = [f"%out{k}" for k in range(len(group.stores))]
+        self.places: dict[int, Place] = {}  # where the results are stored, by phase
 
     def kernel(self) -> Kernel:
         w, lanes = self.w, self.fused.lanes
@@ -55,7 +56,8 @@ class _ColumnKernel:
                     self._strip(row, start, width)
                 with w.scope("else", fence=True):
                     self._strip(row, full * width, columns - full * width)
-        return finish(self.name, w, self.fused, self.group.stores, self.results, tiles)
+        inplace = inplace_pairs(self.fused, self.group.stores, self.places)
+        return finish(self.name, w, self.fused, self.group.stores, self.results, tiles, inplace=inplace)
 
     def _strip(self, row: Sequence[Index], start: str | int, width: int) -> None:
         """All reductions for `width` columns from `start`, then what is stored of them."""
@@ -65,15 +67,20 @@ class _ColumnKernel:
             used = min(lanes, width - first)
             mask = w.hoisted(f"vector.constant_mask [{used}] : vector<{lanes}xi1>", "mask") if used < lanes else ""
             vectors.append(([*row, Index(w.add(start, first), 1 if lanes > 1 else 0)], mask))
+        self.fused.phase += 1
         for value in self.reductions:
             numbers = self._reduce(value, vectors)
             for (place, _), number in zip(vectors, numbers, strict=True):
                 self.fused.define(value, self._place(value.shape, place), number)
         for place, mask in vectors:
             self.fused.mask = mask
-            for value, result in zip(self.group.stores, self.results, strict=True):
-                at = self._place(value.shape, place)
-                self.fused.store(value, result, at, self.fused.get(value, at))
+            self.fused.phase += 1
+            at = [self._place(value.shape, place) for value in self.group.stores]
+            numbers = [self.fused.get(value, there) for value, there in zip(self.group.stores, at, strict=True)]
+            for value, result, there, number in zip(self.group.stores, self.results, at, numbers, strict=True):
+                self.fused.store(value, result, there, number)
+            if len(set(at)) == 1:
+                self.places[self.fused.phase] = at[0]
         self.fused.mask = ""
 
     def _place(self, shape: Sequence[int], rows: Sequence[Index]) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.fused import Fused, Place
@@ -29,13 +29,13 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     w = ScopedWriter()
     fused = Fused(w, group.members, lanes, stores[0].size if flat else 0)
     results = [f"%out{k}" for k in range(len(stores))]
-    places: list[Place] = []
+    places: dict[int, Place] = {}
 
     def at(place: Place) -> None:
         numbers = [fused.get(value, place) for value in stores]
         for value, result, number in zip(stores, results, numbers, strict=True):
             fused.store(value, result, place, number)
-        places.append(place)
+        places[fused.phase] = place
         fused.phase += 1
 
     tiles = _flat_loop(fused, stores[0].size, at) if flat else loop_rows(fused, stores[0].shape, at)
@@ -60,12 +60,15 @@ def finish(
     return Kernel(name, source, tuple(fused.buffers), tuple(stores), tiles, 0, updates, inplace, types)
 
 
-def inplace_pairs(fused: Fused, stores: Sequence[Value], places: Sequence[Place]) -> tuple[tuple[int, int], ...]:
+def inplace_pairs(
+    fused: Fused, stores: Sequence[Value], places: Sequence[Place] | Mapping[int, Place]
+) -> tuple[tuple[int, int], ...]:
     """Results that may take an operand's buffer: the operand is only read at the element that is written next.
 
-    `places` are where the results are stored, one for each phase of the kernel.
+    `places` are where the results are stored, by the phase of the kernel.
     """
-    elsewhere = {value for value, place, phase in fused.loads if phase >= len(places) or place != places[phase]}
+    by_phase = places if isinstance(places, Mapping) else dict(enumerate(places))
+    elsewhere = {value for value, place, phase in fused.loads if place != by_phase.get(phase)}
     pairs = []
     for result, store in enumerate(stores):
         for position, operand in enumerate(fused.buffers):
