@@ -82,8 +82,22 @@ class _Lowering:
         cell = LOWERINGS.get(row) if row is not None else None
         if cell is None or isinstance(cell, Unsupported):
             raise LoweringError(_refusal(operation, row, cell))
+        if _is_empty(operation) and not operation.regions:
+            self.values.update((r, _nothing(r.type)) for r in operation.results)
+            return
         self.uses_chlo |= row in rules.elementwise.CHLO
         self.values.update(zip(operation.results, cell(operation, operands, self.block), strict=True))
+
+
+def _is_empty(operation: ir.Operation) -> bool:
+    """Whether all results hold no element, so that nothing needs to be computed."""
+    results = operation.results
+    return bool(results) and all(0 in ir.RankedTensorType(r.type).shape for r in results)
+
+
+def _nothing(kind: ir.Type) -> ir.Value:
+    attributes = {"value": ir.Attribute.parse(f"dense<> : {kind}")}
+    return ir.Operation.create("stablehlo.constant", [kind], [], attributes).results[0]
 
 
 def _refusal(operation: ir.Operation, row: OpDef | None, cell: Unsupported | None) -> str:

@@ -121,7 +121,7 @@ rsqrt = unary("rsqrt", lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", low=0.1, high=9
 cbrt = unary("cbrt", np.cbrt, "Cube root, negative below zero.", low=-9, high=9)
 exp = unary("exp", np.exp, "e to the power x.")
 exp2 = unary("exp2", np.exp2, "2 to the power x.")
-expm1 = unary("expm1", np.expm1, "exp(x) - 1, exact near zero.")
+expm1 = unary("expm1", np.expm1, "exp(x) - 1, exact near zero.", tolerance=8)
 log = unary("log", np.log, "Natural logarithm; -inf at zero, NaN below.", low=0.01, high=9)
 log1p = unary("log1p", np.log1p, "log(1 + x), exact near zero.", low=-0.9, high=9)
 sin = unary("sin", np.sin, "Sine, x in radians.", low=-9, high=9, tolerance=16)

@@ -90,7 +90,7 @@ reduce_window_sum = _window_row("sum", np.add, "Sum", low=-0.5, tolerance=32)
 
 def _infer_max_pool_grad(operands: Sequence[TensorType], attrs: Attrs) -> list[TensorType]:
     x, cotangent = operands
-    expect_dtype(x, NUMERIC)
+    expect_dtype(x, FLOATS)
     wanted = x.with_shape(_window_shape(x, attrs, (1,) * x.rank))
     if cotangent != wanted:
         raise fail(f"the cotangent must have the type of the pooled result, {wanted}, got {cotangent}.")
@@ -124,6 +124,6 @@ max_pool_grad = define(
         Sample((Arg((7,), distinct=True), Arg((7,)),), _POOLS[2][1]),
         Sample((Arg((0, 3)), Arg((0, 2))), _POOLS[3][1]),
     ],
-    dtypes=NUMERIC,
+    dtypes=FLOATS,
     tolerance=8,
 )

@@ -49,6 +49,10 @@ def _wide(result: TensorType) -> ir.Type:
 def conv_general(lhs: Array, rhs: Array, **attrs: object) -> Array:
     (result,) = rows.conv_general.result_types([_type(lhs), _type(rhs)], attrs)
     assert isinstance(result, TensorType)
+    if result.size == 0 or 0 in (*lhs.shape, *rhs.shape):  # sums of nothing
+        return constant(0, result.dtype.mlir, result.shape)
+    grouped = attrs["feature_groups"] != 1 or attrs["batch_groups"] != 1
+    lhs, rhs = (_for_convolution(a, result.dtype, grouped) for a in (lhs, rhs))
     ints = {name: list(value) for name, value in attrs.items() if isinstance(value, tuple)}
     inputs, kernel, output = ints["lhs_spec"], ints["rhs_spec"], ints["out_spec"]
     numbers = stablehlo.ConvDimensionNumbers.get(
@@ -64,4 +68,16 @@ def conv_general(lhs: Array, rhs: Array, **attrs: object) -> Array:
         "feature_group_count": ir.IntegerAttr.get(i64, attrs["feature_groups"]),
         "batch_group_count": ir.IntegerAttr.get(i64, attrs["batch_groups"]),
     }
+    if result.dtype.kind == "u":
+        made = create("convolution", tensor(result.shape, lhs.element), [lhs, rhs], attributes)
+        return made.bitcast(result.dtype.mlir)
     return create("convolution", _wide(result), [lhs, rhs], attributes).convert(result.dtype.mlir)
+
+
+def _for_convolution(x: Array, dtype: DType, grouped: bool) -> Array:
+    """What StableHLO's pass to linalg can take: signed integers, and in groups one type for operands and result."""
+    if dtype.kind == "u":  # wraps around all the same
+        return x.convert(dtype.mlir).bitcast(dtype.mlir.removeprefix("u"))
+    if not grouped:
+        return x
+    return x.convert("f32" if dtype.mlir in HALF else dtype.mlir)

@@ -23,7 +23,7 @@ direct(
         rows.sin: "sine", rows.cos: "cosine", rows.tan: "tan", rows.tanh: "tanh", rows.logistic: "logistic",
         rows.not_: "not", rows.popcount: "popcnt",
         rows.add: "add", rows.sub: "subtract", rows.mul: "multiply", rows.div: "divide", rows.rem: "remainder",
-        rows.pow: "power", rows.atan2: "atan2", rows.max: "maximum", rows.min: "minimum",
+        rows.atan2: "atan2", rows.max: "maximum", rows.min: "minimum",
         rows.and_: "and", rows.or_: "or", rows.xor: "xor", rows.shift_left: "shift_left",
         rows.shift_right_arithmetic: "shift_right_arithmetic", rows.shift_right_logical: "shift_right_logical",
     }
@@ -68,6 +68,33 @@ def exp2(x: Array) -> Array:
         return fraction * scales[0] * scales[1]
 
     return in_f32(x, compute)
+
+
+@lowers(rows.pow)
+def pow(base: Array, exponent: Array) -> Array:
+    """Of integers, square and multiply, as many rounds as the largest exponent has bits."""
+    if dtype_from_mlir(base.element).is_floating:
+        return elementwise("power", base, exponent)
+    negative = exponent < 0
+    bits = negative.select(exponent.like(0), exponent)
+    types = [base.value.type] * 3
+    start = [base.like(1).value, base.value, bits.value]
+    loop = ir.Operation.create("stablehlo.while", types, start, regions=2)
+    test, step = (region.blocks.append(*types) for region in loop.regions)
+    with ir.InsertionPoint(test):
+        left = Array(test.arguments[2])
+        more = (left > 0).reduce("or", 0, range(left.rank)) if left.rank else left > 0
+        ir.Operation.create("stablehlo.return", [], [more.value])
+    with ir.InsertionPoint(step):
+        product, square, left = map(Array, step.arguments)
+        product = (left & 1).equals(1).select(product * square, product)
+        ir.Operation.create("stablehlo.return", [], [a.value for a in (product, square * square, left >> 1)])
+    power = Array(loop.results[0])
+    if dtype_from_mlir(base.element).kind != "i":
+        return power
+    alternating = (exponent & 1).equals(0).select(base.like(1), -1)
+    of_negative = base.equals(1).select(base.like(1), base.equals(-1).select(alternating, 0))
+    return negative.select(of_negative, power)
 
 
 @lowers(rows.is_finite)

@@ -50,6 +50,8 @@ def take_rows(table: Array, indices: Array) -> Array:
 
 @lowers(rows.scatter)
 def scatter(x: Array, indices: Array, updates: Array, mode: str, **dims: Sequence[int] | int) -> Array:
+    if 0 in updates.shape:
+        return x
     ints = {k: list(v) if isinstance(v, tuple) else v for k, v in dims.items()}
     ints["scattered_dims_to_operand_dims"] = ints.pop("scatter_dims_to_operand_dims")
     operation = ir.Operation.create(
@@ -76,4 +78,6 @@ def dynamic_slice(x: Array, *starts: Array, sizes: Sequence[int]) -> Array:
 
 @lowers(rows.dynamic_update_slice)
 def dynamic_update_slice(x: Array, update: Array, *starts: Array) -> Array:
+    if 0 in update.shape:
+        return x
     return create("dynamic_update_slice", x.value.type, [x, update, *map(_wide_indices, starts)])

@@ -34,6 +34,9 @@ def reduce_by(x: Array, name: str, op: str, axes: Sequence[int]) -> Array:
     """The reduction `name` over `axes`, which combines by the StableHLO op `op`."""
     if not axes:
         return x
+    if 0 in x.shape:
+        shape = [n for d, n in enumerate(x.shape) if d not in axes]
+        return hlo.constant(start_value(name, x.element), x.element, shape)
 
     def compute(x: Array) -> Array:
         return x.reduce(op, start_value(name, x.element), axes)

@@ -9,6 +9,7 @@ from thalweg.backends.stablehlo.expressions import Array
 from thalweg.backends.stablehlo.table import LowerBlock, expands, lowers
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import shape as rows
+from thalweg.dialects.ops.checks import dilated
 from thalweg.dialects.types import DType
 
 
@@ -40,11 +41,15 @@ def iota(shape: Sequence[int], dim: int, dtype: DType) -> Array:
 
 @lowers(rows.concatenate)
 def concatenate(*xs: Array, axis: int) -> Array:
-    return xs[0] if len(xs) == 1 else hlo.concatenate(xs, axis)
+    full = [x for x in xs if x.shape[axis]] or [xs[0]]
+    return full[0] if len(full) == 1 else hlo.concatenate(full, axis)
 
 
 @lowers(rows.pad)
 def pad(x: Array, value: Array, low: Sequence[int], high: Sequence[int], interior: Sequence[int]) -> Array:
+    if 0 in x.shape:  # nothing but padding
+        shape = [max(0, lo + dilated(n, i + 1) + hi) for n, lo, hi, i in zip(x.shape, low, high, interior, strict=True)]
+        return value.spread(shape, ())
     return x.pad(value, low, high, interior)
 
 
