@@ -76,7 +76,7 @@ def _split_concatenation(operation: ir.Operation) -> None:
 
 
 def _keep_select_and_scatter(operation: ir.Operation) -> None:
-    """Keep an op from StableHLO's lowering, which takes the last of equal elements where the specification says the first.
+    """Keep an op from StableHLO's lowering, which takes the last of equal elements; the specification says the first.
 
     It only lowers windows that neither meet nor are padded: padding that changes no window is added.
     """

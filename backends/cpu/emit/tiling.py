@@ -162,7 +162,7 @@ class Tiling:
                 self._row_tile(spot, w.mul(unit, self.schedule.rows))
 
     def _panel_tile(self, spot: Spot, unit: Index, row: Index) -> None:
-        """One panel of columns: the rows from `row` on. The last panel may be narrower, and is another piece of code then."""
+        """One panel of columns, from `row` on. The last panel may be narrower, and is another piece of code then."""
         w, width, lanes = self.w, self.schedule.width, self.schedule.lanes
         rest = self.nest.lane.extent - (self.panels - 1) * width
         if self.packed_rhs is not None and transposable(spot.rhs, lanes):
