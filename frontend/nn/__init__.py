@@ -30,6 +30,6 @@ __all__ = [
     "Recurrent", "Sequential", "attention", "avg_pool", "batch_norm", "conv", "dropout", "elu", "gelu", "hard_sigmoid",
     "hinge", "huber", "l2", "layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "log_uniform",
     "log_uniform_probability", "logsumexp", "max_pool", "mish", "mse", "nce", "one_hot", "relu", "relu6",
-    "sampled_softmax", "selu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus",
-    "softsign", "tanh",
+    "sampled_softmax", "selu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy",
+    "softplus", "softsign", "tanh",
 ]
