@@ -14,6 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from thalweg.dialects.mlir import ir, stablehlo
 
@@ -174,6 +177,13 @@ class Array:
         shape = [n + below + above + max(0, n - 1) * gap for n, below, above, gap in geometry]
         return create("pad", tensor(shape, self.element), [self, value], attributes)
 
+    def reverse(self, dim: int) -> Array:
+        return create("reverse", self.value.type, [self], {"dimensions": i64_array([dim])})
+
+    def narrow(self, dim: int, start: int, limit: int) -> Array:
+        """The elements start … limit - 1 along one dimension."""
+        return self.slice(*((start, limit) if d == dim else (0, n) for d, n in enumerate(self.shape)))
+
     def dot(self, other: Array, contracting: tuple[int, int], batch: int = 0) -> Array:
         """`dot_general` over one dimension of each, the first `batch` dimensions shared."""
         left, right = contracting
@@ -229,6 +239,13 @@ def constant(value: Number, element: str, shape: Sequence[int] = ()) -> Array:
 
 def _signed(bits: int, width: int) -> int:
     return bits - (1 << width) if width > 1 and bits >> (width - 1) else bits
+
+
+def dense(values: np.ndarray[Any, Any], element: str) -> Array:
+    """A constant tensor of these numbers, rounded to an f32 or f64 element type."""
+    numbers = np.array(values, np.float64 if element == "f64" else np.float32, order="C")
+    attribute = ir.DenseElementsAttr.get(numbers)
+    return create("constant", attribute.type, [], {"value": attribute})
 
 
 def iota(dim: int, shape: Sequence[int], element: str = "i32") -> Array:

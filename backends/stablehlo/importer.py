@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from thalweg.backends.stablehlo import artefact
+from thalweg.backends.stablehlo.complex_numbers import has_complex, split_complex
 from thalweg.backends.stablehlo.decompose import decompose
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import LoweringError, VerificationError
@@ -47,7 +48,7 @@ def read(source: str | bytes | Path) -> ir.Module:
     name = "text"
     if isinstance(source, Path):
         name, source = str(source), source.read_bytes()
-    _load_chlo()
+    load_chlo()
     if isinstance(source, bytes) and artefact.is_artefact(source):
         return artefact.deserialize(source)
     if isinstance(source, bytes) and not source.startswith(artefact.MAGIC):
@@ -82,6 +83,10 @@ def prepare(module: ir.Module, arguments: Sequence[TensorType] | None = None) ->
             _refine(copy, arguments)
         decompose(copy)
         _run(copy, _FINISH)
+        main = _name_main(copy)
+        if has_complex(main):
+            split_complex(main)
+            _run(copy, _FINISH)
         return copy
 
 
@@ -152,7 +157,7 @@ def _run(module: ir.Module, pipeline: str) -> None:
 
 
 @cache
-def _load_chlo() -> None:
+def load_chlo() -> None:
     """Make the context know CHLO, which `register_dialect` leaves out: a pass that depends on it loads it."""
     with context.entered():
         PassManager.parse("builtin.module(func.func(stablehlo-complex-math-expander))").run(

@@ -69,8 +69,8 @@ _ABORTS = {
 def _spare_the_process(main: ir.Operation) -> None:
     """Refuse what would abort the process, and copy what scatters would overwrite.
 
-    The interpreter's scatter writes into its operand, so that other users of the operand would see the result: it gets a
-    copy, made by a transpose that moves nothing.
+    The interpreter's scatter writes into its operand, so that other users of the operand would see the result: it gets
+    a copy, made by a transpose that moves nothing.
     """
     found: list[ir.Operation] = []
 
