@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from thalweg.dialects.mlir import ir
-from thalweg.passes.algebra import LAWS
+from thalweg.passes.algebra import LAWS, first_that_holds
 from thalweg.passes.base import Pass
 from thalweg.passes.peephole import Replacement, Visitor, rewrite
 from thalweg.passes.rewriting import body_of, constant_number, splice
@@ -31,15 +31,11 @@ class Apply(Visitor):
     """Applies the first law that fits."""
 
     def visit(self, operation: ir.Operation) -> Replacement:
-        laws = LAWS.get(operation.name)
-        if laws is None:
+        if operation.name not in LAWS:
             return _known_branch(operation) if operation.name == "tw.cond" else None
         with ir.InsertionPoint(operation), operation.location:
-            for law in laws:
-                value = law.apply(operation)
-                if value is not None:
-                    return [value]
-        return None
+            value = first_that_holds(operation)
+        return None if value is None else [value]
 
 
 def _known_branch(operation: ir.Operation) -> Replacement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
@@ -24,9 +25,10 @@ from thalweg.passes.rewriting import (
     set_yields,
     yields,
 )
+from thalweg.passes.rows import scatter_rows
 
-READS = frozenset({"tw.read", "tw.assign_add", "tw.assign_sub"})
-WRITES = frozenset({"tw.assign", "tw.assign_add", "tw.assign_sub"})
+WRITES = frozenset({"tw.assign", "tw.assign_add", "tw.assign_sub", "tw.scatter_update"})
+READS = frozenset({"tw.read"}) | WRITES - {"tw.assign"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ def step(operation: ir.Operation, values: Values) -> None:
                 values[name] = elementwise.add(values[name], operation.operands[1])
             case "tw.assign_sub":
                 values[name] = elementwise.sub(values[name], operation.operands[1])
+            case "tw.scatter_update":
+                mode = attributes_of(state.scatter_update, operation)["mode"]
+                _, indices, rows = operation.operands
+                values[name] = scatter_rows(values[name], indices, rows, mode)
     operation.erase()
 
 

@@ -10,10 +10,11 @@ from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import build_with_regions
 from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.ops import control, elementwise, indexing, shape
+from thalweg.dialects.ops import control, elementwise, shape
 from thalweg.dialects.types import TensorType, int32
 from thalweg.passes.base import Pass
 from thalweg.passes.rewriting import array, bodies, body_of, copy, full, functions, operations, replace, splice
+from thalweg.passes.rows import row, with_row
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,6 @@ def _lower_block(block: ir.Block) -> bool:
                 replace(operation, _lower(operation))
             changed = True
     return changed
-
-
-def row(x: ir.Value, index: ir.Value) -> ir.Value:
-    """Row `index` (an i32 scalar) of x along its first dimension."""
-    type_ = tensor_type_of(x)
-    zeros = [array(0, int32)] * (type_.rank - 1)
-    cut = indexing.dynamic_slice(x, index, *zeros, sizes=(1, *type_.shape[1:]))
-    made: ir.Value = shape.reshape(cut, shape=type_.shape[1:])
-    return made
-
-
-def with_row(x: ir.Value, value: ir.Value, index: ir.Value) -> ir.Value:
-    """x with `value` as row `index` (an i32 scalar)."""
-    type_ = tensor_type_of(x)
-    zeros = [array(0, int32)] * (type_.rank - 1)
-    update = shape.reshape(value, shape=(1, *type_.shape[1:]))
-    made: ir.Value = indexing.dynamic_update_slice(x, update, index, *zeros)
-    return made
 
 
 def _lower(operation: ir.Operation) -> Sequence[ir.Value]:

@@ -35,19 +35,23 @@ class Law:
     text: str
     row: OpDef
     function: Function
-    wants: tuple[str, ...]
-
-    def apply(self, operation: ir.Operation) -> V | None:
-        """What takes the place of the op's result, built at the insertion point, or None."""
-        if not self.wants:
-            return self.function(*operation.operands)
-        attrs: dict[str, Any] = {"op": operation}
-        if self.wants != ("op",):
-            attrs.update(attributes_of(self.row, operation))
-        return self.function(*operation.operands, **{name: attrs[name] for name in self.wants})
+    wants: tuple[str, ...]  # keyword arguments of the function
 
 
 LAWS: dict[str, list[Law]] = {}  # by the op's MLIR name
+
+
+def first_that_holds(operation: ir.Operation) -> V | None:
+    """What takes the place of an op's result by the first law that fits, built at the insertion point, or None."""
+    operands = list(operation.operands)
+    available: dict[str, Any] = {"op": operation}
+    for law_ in LAWS[operation.name]:
+        if len(available) == 1 and any(name != "op" for name in law_.wants):
+            available.update(attributes_of(law_.row, operation))
+        value = law_.function(*operands, **{name: available[name] for name in law_.wants})
+        if value is not None:
+            return value
+    return None
 
 
 def law(text: str, *rows: OpDef) -> Callable[[Function], Function]:

@@ -20,6 +20,7 @@ from thalweg.passes.gradients.elementwise import where
 from thalweg.passes.gradients.rules import vjp
 from thalweg.passes.gradients.shape import zero
 from thalweg.passes.rewriting import array, full_like
+from thalweg.passes.rows import scatter_rows
 
 V: TypeAlias = ir.Value
 
@@ -59,11 +60,7 @@ def add_rows(table: V, indices: V, rows: V) -> V:
     if index_type.size == 0:
         return table
     inside = clamped(indices, [0], [type_.shape[0] - 1], index_type.rank)
-    window = range(index_type.rank, index_type.rank + type_.rank - 1)
-    return indexing.scatter(
-        table, inside, rows, mode="add", update_window_dims=window, inserted_window_dims=(0,),
-        scatter_dims_to_operand_dims=(0,), index_vector_dim=index_type.rank,
-    )
+    return scatter_rows(table, inside, rows, "add")
 
 
 @vjp(indexing.gather)

@@ -23,8 +23,8 @@ from thalweg.passes.gradients.control import activate_loop, live_carry, recomput
 from thalweg.passes.gradients.reverse import backward
 from thalweg.passes.gradients.rules import structured
 from thalweg.passes.gradients.sums import Sums, Walk
-from thalweg.passes.lower_scan import row, with_row
 from thalweg.passes.rewriting import array, bodies, captures, copy, full, full_like, yields
+from thalweg.passes.rows import row, with_row
 
 Values = Sequence[ir.Value]
 
