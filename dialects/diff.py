@@ -38,7 +38,7 @@ class Entry:
                 return f"- {left.text if left else ''}\n+ {right.text if right else ''}"
 
 
-def diff(left: ir.Module, right: ir.Module) -> list[Entry]:
+def diff(left: ir.Module | ir.Operation, right: ir.Module | ir.Operation) -> list[Entry]:
     """Every line of both modules, lined up; all `same` where the modules are equal but for names.
 
     Example:

@@ -14,7 +14,7 @@ from typing import Any
 from thalweg.dialects.build import row_of
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.printing import show_attributes, show_type
+from thalweg.dialects.printing import body_of, show_attributes, show_type
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class Node:
     incoming: tuple[Edge, ...] = ()
 
 
-def nodes(module: ir.Module) -> Iterator[Node]:
+def nodes(module: ir.Module | ir.Operation) -> Iterator[Node]:
     """Every op and block argument of the module, producers before consumers.
 
     The op that ends a region is a node, too; control ops have an edge from each of them, so that data flows through.
     """
-    for view in module.body.operations:
+    for view in body_of(module):
         yield from _Walk().function(view.operation)
 
 
-def to_json(module: ir.Module, label: str = "program") -> str:
+def to_json(module: ir.Module | ir.Operation, label: str = "program") -> str:
     """JSON for Model Explorer and other viewers."""
     graph = {"id": "main", "nodes": [_json_node(n) for n in nodes(module)]}
     return json.dumps({"graphCollections": [{"label": label, "graphs": [graph]}]}, indent=1)
 
 
-def to_dot(module: ir.Module, label: str = "program") -> str:
+def to_dot(module: ir.Module | ir.Operation, label: str = "program") -> str:
     """Graphviz text: boxes are ops, regions are clusters, edges carry types.
 
     Example:

@@ -11,7 +11,7 @@ a plain file can show them as each can.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
@@ -61,15 +61,21 @@ class Line:
         return f"{self.text:<{_PLACE_COLUMN}}  # {self.place}" if self.where else self.text
 
 
-def compact(module: ir.Module) -> str:
+def compact(module: ir.Module | ir.Operation) -> str:
     """The whole module in compact form."""
     return "\n".join(map(str, lines(module)))
 
 
-def lines(module: ir.Module) -> Iterator[Line]:
+def lines(module: ir.Module | ir.Operation) -> Iterator[Line]:
     """The module line by line."""
-    for view in module.body.operations:
+    for view in body_of(module):
         yield from _Printer(names_in(view.operation)).lines(view.operation, 0)
+
+
+def body_of(module: ir.Module | ir.Operation) -> Iterable[ir.OpView]:
+    """The ops at a module's top level; the module may be given as an operation, as other dialects' passes leave it."""
+    operations: Iterable[ir.OpView] = module.operation.regions[0].blocks[0].operations
+    return operations
 
 
 def names_in(operation: ir.Operation) -> dict[ir.Value, str]:

@@ -18,7 +18,7 @@ from thalweg.frontend.explain import Explanation, explain
 from thalweg.frontend.gradient import call_in_region
 from thalweg.frontend.guards import Guard, guards_of
 from thalweg.frontend.program import Array, Executable, Program, compiler
-from thalweg.frontend.signature import Key, Signature, placeholders
+from thalweg.frontend.signature import Data, Key, Signature, placeholders
 from thalweg.frontend.tensor import EagerTensor
 from thalweg.frontend.trace import Trace, _thread
 
@@ -146,6 +146,14 @@ class Function:
         """The traced program for example arguments; specs may stand for arrays, and none are needed if the signature
         leaves no extent open."""
         return self._specialisation(self._with_specs(args, kwargs), kwargs)[0].program
+
+    def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The data among example arguments by its path (`batch['x']`), in the order in which the program takes it:
+        arrays, or specs where specs were given."""
+        args = tuple(self._with_specs(args, kwargs))
+        key, data = self._signature.analyse(self._signature.bind(args, kwargs))
+        paths = [p for a in key for p, leaf in zip(a.paths(), a.leaves, strict=True) if isinstance(leaf, Data)]
+        return dict(zip(paths, data, strict=True))
 
     def ir(self, stage: str, *args: Any, **kwargs: Any) -> str:
         """The program's text at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm".

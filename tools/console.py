@@ -6,7 +6,7 @@ import sys
 import traceback as tracebacks
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,16 +26,19 @@ STYLES: dict[TokenKind, str] = {
 
 def out() -> Console:
     """The console of stdout; lines are never broken, and plain text is not decorated."""
-    from rich.console import Console
-
-    return Console(soft_wrap=True, highlight=False, markup=False)
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """The console of stderr."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    width = None if stream.isatty() else 240  # a file or a pipe has room for whole tables
+    return Console(file=stream, width=width, soft_wrap=True, highlight=False, markup=False)
 
 
 def complain(error: BaseException, traceback: bool = False) -> None:

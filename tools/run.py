@@ -1,7 +1,168 @@
-"""To come."""
+"""`thalweg run`: compile a program and run it; compare, bisect, and look at what happens inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+from thalweg.tools.console import err, out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from thalweg.backends.reference.bisect import Culprit
+    from thalweg.tools.execution import Execution, Results
+
+_HELP = """
+Compile a program, run it, and tell what came out.
+
+A program is a module (`tw`, StableHLO text or a portable artefact, say exported from JAX) or model.py:function.
+Inputs come from an .npz file, by name or in order; without one, from the function's `example_inputs`, else they are
+random (`--seed`). The names of variables in the file set their values.
+
+**Examples**
+
+    thalweg run model.py:f --inputs in.npz --output out.npz
+    thalweg run exported_from_jax.mlir --seed 1 --time 100
+
+**Is it right?** Exit code 1 if not.
+
+    thalweg run model.py:f --check reference        # against the NumPy interpreter
+    thalweg run model.py:f --bisect                 # the first op that differs, with your line
+    thalweg run model.py:f --bisect --save-case bug # leaves bug.mlir and bug.npz: that op alone
+
+**What happens inside?** A shadow run in the interpreter; the compiled program is not touched.
+
+    thalweg run model.py:step --find-nan            # op, line and operands of the first NaN
+    thalweg run model.py:step --trace-values        # range, NaN and inf of every value
+    thalweg run model.py:step --save-values all.npz # every value of every op
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(name="run", help=_HELP, rich_help_panel="Run")(run)
+
+
+_CHECKING, _INSIDE = "Checking", "Looking inside"
+
+
+def run(
+    target: str = typer.Argument(..., metavar="PROGRAM", help="model.mlir, an artefact, -, or model.py:function."),
+    inputs: str = typer.Option("", "--inputs", "-i", metavar="NPZ", help="Inputs, and values of variables."),
+    shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
+    seed: int = typer.Option(0, "--seed", help="Of random inputs."),
+    output: str = typer.Option("", "--output", "-o", metavar="NPZ", help="Where results and variables go."),
+    time: int = typer.Option(0, "--time", metavar="N", help="Call it N times, and print the median and the least."),
+    check: str = typer.Option(
+        "", "--check", metavar="reference", help="Compare results with the interpreter's.", rich_help_panel=_CHECKING
+    ),
+    tolerance: float = typer.Option(
+        0.0, "--tolerance", help="Relative; by default what the dtype allows.", rich_help_panel=_CHECKING,
+        show_default=False,
+    ),
+    find_culprit: bool = typer.Option(
+        False, "--bisect", help="Find the first op whose compiled result differs.", rich_help_panel=_CHECKING
+    ),
+    save_case: str = typer.Option(
+        "", "--save-case", metavar="NAME", help="With --bisect: write that op alone as NAME.mlir and NAME.npz.",
+        rich_help_panel=_CHECKING,
+    ),
+    find_nan: bool = typer.Option(
+        False, "--find-nan", help="The op and line that made the first NaN.", rich_help_panel=_INSIDE
+    ),
+    trace_values: bool = typer.Option(
+        False, "--trace-values", help="Statistics of every value, op by op.", rich_help_panel=_INSIDE
+    ),
+    save_values: str = typer.Option(
+        "", "--save-values", metavar="NPZ", help="Write every value of every op.", rich_help_panel=_INSIDE
+    ),
+) -> None:
+    """Load, bind, and do what was asked."""
+    from thalweg.dialects import context
+    from thalweg.tools.execution import Execution
+    from thalweg.tools.loading import load
+    from thalweg.tools.values import bind, read_npz, save_npz
+
+    if check not in ("", "reference"):
+        raise typer.BadParameter(f"'{check}': the one thing to check against is 'reference'.", param_hint="--check")
+    given = read_npz(inputs) if inputs else {}
+    subject = load(target, shapes, list(given.values()) or None)
+    with context.entered():
+        execution = Execution(subject, *bind(subject, given, seed, inputs))
+    allowed = tolerance or None
+    if find_nan or trace_values or save_values:
+        from thalweg.tools.inside import report
+
+        report(execution, find_nan, trace_values, save_values)
+        return
+    if find_culprit:
+        _bisect(execution, allowed, save_case)
+        return
+    call = execution.compiled()
+    results = call()
+    _tell(results)
+    if output:
+        save_npz(output, results.named)
+    if time:
+        _time(call, time)
+    if check:
+        _check(execution, results, allowed)
+
+
+def _tell(results: Results) -> None:
+    """Each result: its type, range, and its elements where they are few."""
+    import numpy as np
+
+    from thalweg.backends.reference.shadow import Summary
+
+    for name, array in results.named.items():
+        out().print(f"{name}: {Summary.of(array)}")
+        if array.size <= 64:
+            out().print(np.array2string(array, prefix="  ", precision=6))
+
+
+def _check(execution: Execution, results: Results, tolerance: float | None) -> None:
+    differs = execution.check(results, tolerance)
+    if differs:
+        err().print(f"{differs[0]}: {differs[1]}. Find the op with --bisect.")
+        raise typer.Exit(1)
+    out().print(f"agrees with the reference ({len(results.named)} arrays)", style="green")
+
+
+def _bisect(execution: Execution, tolerance: float | None, save_case: str) -> None:
+    from thalweg.dialects import context
+
+    with context.entered():
+        culprit = execution.bisect(tolerance)
+        if culprit is None:
+            out().print("compiled and reference agree on the results", style="green")
+            return
+        err().print(str(culprit))
+        if save_case:
+            _save_case(culprit, save_case)
+    raise typer.Exit(1)
+
+
+def _save_case(culprit: Culprit, name: str) -> None:
+    from thalweg.tools.values import save_npz
+
+    module, arrays = Path(f"{name}.mlir"), f"{name}.npz"
+    text = culprit.case.operation.get_asm(enable_debug_info=True)
+    module.write_text(f"// thalweg run {module.name} --inputs {Path(arrays).name} --check reference\n{text}")
+    save_npz(arrays, {f"input_{i}": a for i, a in enumerate(culprit.inputs)})
+    err().print(f"That op alone is in {module}, its operands in {arrays}.")
+
+
+def _time(call: Callable[[], Results], count: int) -> None:
+    from statistics import median
+    from time import perf_counter
+
+    seconds = []
+    for _ in range(count):
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    out().print(f"{count} calls: median {median(seconds) * 1e3:.4g} ms, least {min(seconds) * 1e3:.4g} ms")

@@ -1,7 +1,109 @@
-"""To come."""
+"""`thalweg translate`: a program at another stage, or in another format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import typer
+
+from thalweg.tools.console import print_lines, write, write_bytes
+
+if TYPE_CHECKING:
+    from thalweg.dialects.mlir import ir
+    from thalweg.tools.loading import Subject
+
+_HELP = """
+Print a program at a stage of the compiler, as a graph, or as a portable artefact.
+
+Stages, in order: **tw** as traced, **tw-optimized**, **stablehlo**, **linalg**, **kernels** as formed, **llvm**,
+**asm**. Graphs: **dot** for Graphviz, **json** for Model Explorer. **artefact**: StableHLO as versioned bytecode.
+
+A function is traced with `--shapes`, or with what its attribute `example_inputs` holds.
+
+**Examples**
+
+    thalweg translate model.py:f --to stablehlo
+    thalweg translate model.py:f --to tw --shapes f32[2,3],f32[3,4]
+    thalweg translate exported_from_jax.mlir --to asm -o step.s
+    thalweg translate model.py:f --to dot | dot -Tsvg > f.svg
+    thalweg translate model.py:f --to json --of stablehlo -o f.json
+    thalweg translate model.py:f --to artefact --stablehlo-version 1.0.0 -o f.mlirbc
+"""
+_GRAPHS = ("dot", "json")
+_FORMATS = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm", *_GRAPHS, "artefact")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(name="translate", help=_HELP, rich_help_panel="Compile")(translate)
+
+
+def _known(value: str) -> str:
+    if value and value not in _FORMATS:
+        from thalweg.dialects.diagnostics import did_you_mean
+
+        raise typer.BadParameter(f"'{value}'{did_you_mean(value, _FORMATS)} Known: {', '.join(_FORMATS)}.")
+    return value
+
+
+def translate(
+    target: str = typer.Argument(..., metavar="PROGRAM", help="model.mlir, an artefact, -, or model.py:function."),
+    to: str = typer.Option("stablehlo", "--to", "-t", metavar="FORMAT", callback=_known, help="A stage or format."),
+    shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
+    output: str = typer.Option("-", "--output", "-o", metavar="FILE", help="Where to write; - is stdout."),
+    of: str = typer.Option("", "--of", metavar="STAGE", callback=_known, help="The stage that a graph shows."),
+    debug_info: bool = typer.Option(False, "--mlir-print-debuginfo", help="Print locations (up to linalg)."),
+    compact: bool = typer.Option(False, "--compact", help="For people: short types, source lines (up to linalg)."),
+    version: str = typer.Option("", "--stablehlo-version", metavar="V", help="Of an artefact; the newest by default."),
+) -> None:
+    """Load, bring to the stage, write."""
+    from thalweg.dialects import context
+    from thalweg.tools import stages
+    from thalweg.tools.loading import LoadError, load
+
+    subject = load(target, shapes)
+    with context.entered():
+        if to == "artefact":
+            _write_artefact(subject, version, output)
+            return
+        stage = (of or subject.dialect) if to in _GRAPHS else to
+        if stage not in stages.WITH_PLACES:
+            if to in _GRAPHS or compact:
+                known = ", ".join(stages.WITH_PLACES)
+                raise LoadError(f"the stage '{stage}' is plain text; graphs and --compact show {known}.")
+            write(stages.text_at(subject, stage), output)
+            return
+        operation = stages.module_at(subject, stage)
+        if to in _GRAPHS:
+            _write_graph(operation, to, subject.name, output)
+        elif compact:
+            _write_compact(operation, output)
+        else:
+            write(str(operation.get_asm(enable_debug_info=debug_info)), output)
+
+
+def _write_artefact(subject: Subject, version: str, output: str) -> None:
+    import sys
+
+    from thalweg.backends.stablehlo import artefact
+    from thalweg.tools import stages
+    from thalweg.tools.loading import LoadError
+
+    if output == "-" and sys.stdout.isatty():
+        raise LoadError("an artefact is binary: give --output FILE, or redirect stdout.")
+    write_bytes(artefact.serialize(stages.stablehlo_of(subject), version or None), output)
+
+
+def _write_graph(module: ir.Operation, to: str, label: str, output: str) -> None:
+    from thalweg.dialects import graph
+
+    write((graph.to_dot if to == "dot" else graph.to_json)(module, label), output)
+
+
+def _write_compact(module: ir.Operation, output: str) -> None:
+    from thalweg.dialects import printing
+
+    if output == "-":
+        print_lines(printing.lines(module))
+    else:
+        write(printing.compact(module), output)

@@ -1,21 +1,25 @@
 """Shadow runs: the program runs once more in the interpreter, and what every op computed is looked at on the way.
 
-Compiled code is not touched, so looking does not change the numbers that it gives.
+Compiled code is not touched, so looking does not change the numbers that it gives. A `tw` module runs in the
+interpreter; `execute` puts something else in its place, such as `probe.replayer` for StableHLO.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
-from thalweg.backends.reference.interpreter import Array, Interpreter, Values
+from thalweg.backends.reference.interpreter import Array, Interpreter, Observer, Values
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.build import row_of
 from thalweg.dialects.location import Where, where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
+
+Execute: TypeAlias = Callable[[Sequence[Array], dict[str, Array], Observer], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,10 @@ class Record:
 
 
 def trace_values(
-    module: ir.Module, inputs: Sequence[Array], variables: dict[str, Array] | None = None, function: str = "main"
+    module: ir.Module,
+    inputs: Sequence[Array],
+    variables: dict[str, Array] | None = None,
+    execute: Execute | None = None,
 ) -> list[Record]:
     """A record for every op that ran, in the order of its first execution.
 
@@ -86,7 +93,7 @@ def trace_values(
             merged = tuple(old.merge(new) for old, new in zip(seen.results, found, strict=True))
             records[operation] = replace(seen, executions=seen.executions + 1, results=merged)
 
-    Interpreter(module, function)(inputs, _copied(variables), observe)
+    (execute or Interpreter(module))(inputs, _copied(variables), observe)
     return list(records.values())
 
 
@@ -95,7 +102,7 @@ def values_where(
     inputs: Sequence[Array],
     wanted: Callable[[ir.Operation], bool],
     variables: dict[str, Array] | None = None,
-    function: str = "main",
+    execute: Execute | None = None,
 ) -> list[tuple[ir.Operation, tuple[Array, ...]]]:
     """The results of every execution of the ops that are `wanted`, in the order in which they ran."""
     kept: list[tuple[ir.Operation, tuple[Array, ...]]] = []
@@ -104,7 +111,7 @@ def values_where(
         if wanted(operation):
             kept.append((operation, tuple(r for r in results if isinstance(r, np.ndarray))))
 
-    Interpreter(module, function)(inputs, _copied(variables), observe)
+    (execute or Interpreter(module))(inputs, _copied(variables), observe)
     return kept
 
 
@@ -130,7 +137,10 @@ class Origin:
 
 
 def first_nan(
-    module: ir.Module, inputs: Sequence[Array], variables: dict[str, Array] | None = None, function: str = "main"
+    module: ir.Module,
+    inputs: Sequence[Array],
+    variables: dict[str, Array] | None = None,
+    execute: Execute | None = None,
 ) -> Origin | None:
     """The op that made the first NaN among those that reached an output or a variable; None if none did.
 
@@ -140,16 +150,19 @@ def first_nan(
         >>> print(first_nan(module, [np.float32([-1, 1])]))
         model.py:7: in loss(): log made the first NaN: 1 of the 2 elements of f32[2] from x, f32[2] in [-1, 1].
     """
-    return next((o for o in nan_origins(module, inputs, variables, function) if o.reaches_result), None)
+    return next((o for o in nan_origins(module, inputs, variables, execute) if o.reaches_result), None)
 
 
 def nan_origins(
-    module: ir.Module, inputs: Sequence[Array], variables: dict[str, Array] | None = None, function: str = "main"
+    module: ir.Module,
+    inputs: Sequence[Array],
+    variables: dict[str, Array] | None = None,
+    execute: Execute | None = None,
 ) -> list[Origin]:
     """Everything that made a NaN out of none, in the order of execution, whether it reached a result or not."""
     arrays, state = [np.asarray(x) for x in inputs], _copied(variables)
     tracker = _NanTracker(arrays, state)
-    outputs = Interpreter(module, function)(arrays, state, tracker.observe)
+    outputs = (execute or Interpreter(module))(arrays, state, tracker.observe)
     reaching = {tracker.number_of(o) for o in outputs if _has_nan(o)}
     reaching |= {tracker.number_of_variable(name, value) for name, value in state.items() if _has_nan(value)}
     return [replace(o, reaches_result=number in reaching) for number, o in enumerate(tracker.origins)]

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from thalweg.backends.reference import run
-from thalweg.backends.reference.bisect import bisect, isolate
+from thalweg.backends.reference.bisect import bisect
 from thalweg.backends.reference.interpreter import Array
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.printing import compact
 from thalweg.dialects.verify import parse, verify
 
 F = "tensor<3xf32>"
@@ -86,10 +85,3 @@ def test_agreement_is_none_and_the_program_is_left_alone() -> None:
     assert bisect(program, INPUTS, run, run) is None
     bisect(program, INPUTS, wrong("neg"), run)  # type: ignore[arg-type]
     assert str(program) == before
-
-
-def test_an_isolated_op_is_a_program_of_its_own() -> None:
-    program = isolate(parse(PROGRAM), 4)
-    verify(program)
-    assert compact(program).splitlines()[0].startswith("func main(%arg0: f32[3], %arg1: f32[3]) -> f32[3]:")
-    assert run(program, [INPUTS[0], INPUTS[0]])[0].tolist() == [1, 2, -2]

@@ -1,0 +1,48 @@
+"""The stages of a program that a command works on, as modules and as text."""
+
+from __future__ import annotations
+
+from thalweg.backends.cpu.backend import compile_stablehlo, stages
+from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.cpu.legalize import legalize
+from thalweg.compiler import STAGES, driver, optimized
+from thalweg.dialects import context
+from thalweg.dialects.mlir import ir
+from thalweg.tools.loading import LoadError, Subject
+
+__all__ = ["STAGES", "executable", "module_at", "stablehlo_of", "text_at"]
+
+WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
+
+
+def text_at(subject: Subject, stage: str, debug_info: bool = False) -> str:
+    """The text of a stage; with locations on request, at the stages `WITH_PLACES`.
+
+    Raises:
+        LoadError: a StableHLO module has no stage before `stablehlo`.
+    """
+    with context.entered():
+        if stage in WITH_PLACES:
+            return str(module_at(subject, stage).get_asm(enable_debug_info=debug_info))
+        return stages(stablehlo_of(subject), driver().cpu_options())[stage]
+
+
+def module_at(subject: Subject, stage: str) -> ir.Operation:
+    """The module of a stage, one of `WITH_PLACES`, as an operation."""
+    if stage == "stablehlo":
+        return stablehlo_of(subject).operation
+    if stage == "linalg":
+        return legalize(stablehlo_of(subject))
+    if subject.dialect == "stablehlo":
+        raise LoadError(f"{subject.name} is a StableHLO module: it has no stage '{stage}'. Its first is 'stablehlo'.")
+    return subject.module.operation if stage == "tw" else optimized(subject.module).operation
+
+
+def stablehlo_of(subject: Subject) -> ir.Module:
+    """The program as StableHLO."""
+    return subject.module if subject.dialect == "stablehlo" else driver().to_stablehlo(subject.module)[0]
+
+
+def executable(module: ir.Module) -> Executable:
+    """A StableHLO module compiled with the process's options."""
+    return compile_stablehlo(module, driver().cpu_options())
