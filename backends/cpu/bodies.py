@@ -112,6 +112,8 @@ class BodyReader:
             self.table[operation.results[0]] = self.table[operation.operands[0]]
         elif name == "tensor.extract":
             self._extract(operation)
+        elif name == "scf.for":
+            self._unroll(operation)
         elif name == "linalg.index":
             self._add(operation, (), dim=ir.IntegerAttr(operation.attributes["dim"]).value)
         elif not name.startswith(("arith.", "math.", "scf.")):
@@ -138,6 +140,27 @@ class BodyReader:
         yields = self._operations(block)
         for result, index in zip(operation.results, yields, strict=True):
             self.table[result] = index
+
+    def _unroll(self, operation: ir.Operation) -> None:
+        """A loop of a few iterations (the bits of an integer power's exponent), written out."""
+        lower, upper, step = (self._constant_index(operand) for operand in list(operation.operands)[:3])
+        block = operation.regions[0].blocks[0]
+        induction, *carried = block.arguments
+        numbers = [self._index(operand) for operand in list(operation.operands)[3:]]
+        for value in range(lower, upper, step):
+            self.table[induction] = self._fresh()
+            self.ops.append(ScalarOp("arith.constant", (), (self.table[induction],), ("index",), str(value)))
+            for argument, number in zip(carried, numbers, strict=True):
+                self.table[argument] = number
+            numbers = list(self._operations(block))
+        for result, number in zip(operation.results, numbers, strict=True):
+            self.table[result] = number
+
+    def _constant_index(self, value: ir.Value) -> int:
+        owner = value.owner
+        if isinstance(owner, ir.Block) or owner.operation.name != "arith.constant":
+            raise LoweringError(f"{value}: a loop in a scalar body must have constant bounds on the CPU.")
+        return int(constant_text(owner.operation))
 
     def _extract(self, operation: ir.Operation) -> None:
         tensor = self.env[operation.operands[0]]

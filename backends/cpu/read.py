@@ -66,6 +66,7 @@ class _Reader:
             "tensor.insert_slice": self._insert,
             "tensor.pad": self._pad,
             "linalg.generic": self._generic,
+            "stablehlo.reduce": self._empty_reduction,
             **dict.fromkeys(_ALIASES, self._alias),
             **dict.fromkeys(_CONTROL, self._control),
             **dict.fromkeys(_TERMINATORS, self._return),
@@ -214,6 +215,16 @@ class _Reader:
         op = body.scalar_op(operation)
         for value in self._results(operation, "scalar", operands):
             value.scalar = op
+
+    def _empty_reduction(self, operation: ir.Operation) -> None:
+        """A reduction that StableHLO's pass leaves: of tensors without elements, whose result is the initial value."""
+        operands = [self._get(operand) for operand in operation.operands]
+        count = len(operation.results)
+        if any(value.size for value in operands[:count]):
+            self._opaque(operation)
+            return
+        for result, initial in zip(operation.results, operands[count:], strict=True):
+            self.env[result] = self._broadcast(initial, element_and_shape(result)[1])
 
     def _opaque(self, operation: ir.Operation) -> None:
         if not operation.results:

@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from thalweg.backends.cpu import trigonometry
 from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.writer import Writer
+from thalweg.dialects.diagnostics import LoweringError
 
 INFINITY, NAN = math.inf, math.nan
 
 
 def call(w: Writer, name: str, operands: Sequence[str], element: str, lanes: int) -> str | None:
-    """The SSA name of an op (`math.exp`) on operands of type `element` x lanes; None where LLVM knows better (floor, sqrt…)."""
+    """The SSA name of an op (`math.exp`) on operands of type `element` x lanes; None where LLVM has code for it (floor, sqrt…).
+
+    Raises:
+        LoweringError: neither LLVM nor this module has code for the op.
+    """
     function = _FUNCTIONS.get(name) or (_FLOAT32_ONLY.get(name) if element == "f32" else None)
     if function is None or element not in ("f32", "f64"):
+        if name not in _LLVM_HAS:
+            raise LoweringError(f"the CPU backend has no code for {name} on {element}. Express it with other functions.")
         return None
     return function(*(Register(w, operand, element, lanes) for operand in operands)).name
 
@@ -79,6 +86,16 @@ _F64 = _Format(
 
 def _format(x: Register) -> _Format:
     return _F32 if x.element == "f32" else _F64
+
+
+# Instructions, or functions of the C library (f64 powers).
+_LLVM_HAS = {
+    f"math.{name}"
+    for name in (
+        *("absf", "absi", "ceil", "copysign", "ctlz", "ctpop", "cttz", "exp2", "floor", "fma", "log10", "log2", "powf"),
+        *("roundeven", "rsqrt", "sqrt", "trunc"),
+    )
+}
 
 
 # Exponentials.
