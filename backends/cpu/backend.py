@@ -22,6 +22,7 @@ from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.plan import Plan
+from thalweg.backends.cpu.program import Program
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.step import Runner, StepWriter
@@ -57,6 +58,8 @@ class Lowered:
 
     signature: Signature
     linalg_op: ir.Operation
+    program: Program
+    plan: Plan
     kernels: str
     llvm: str
 
@@ -85,7 +88,7 @@ def lower(
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
     pointers = len(inputs) + len(outputs) - len(aliases) + 1
-    return Lowered(signature, linalg, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
+    return Lowered(signature, linalg, program, plan, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
 
 
 def main_function(module: ir.Operation) -> ir.Operation:
