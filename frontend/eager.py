@@ -48,6 +48,19 @@ class Plan:
                 self._leaves.append((tensor,))
         self._single = structure.is_leaf and bool(self.outputs)
 
+    @classmethod
+    def stored(cls, structure: Structure, results: list[int]) -> Plan:
+        """The plan whose leaves are these results of the program."""
+        plan = cls(None)
+        plan.structure, plan._leaves = structure, list(results)
+        plan._single = structure.is_leaf
+        return plan
+
+    @property
+    def results(self) -> list[int] | None:
+        """Which result of the program each leaf is; None if a leaf is none."""
+        return list(self._leaves) if all(type(leaf) is int for leaf in self._leaves) else None
+
     def rebuild(self, arrays: Sequence[Array]) -> Any:
         """The function's value from the program's results."""
         return EagerTensor(arrays[0]) if self._single else self.fill([EagerTensor(a) for a in arrays])

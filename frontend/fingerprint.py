@@ -46,14 +46,15 @@ class Fingerprint:
     variables: dict[str, Variable]
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Fingerprint:
-        """The fingerprint of a function.
+    def of(cls, function: Callable[..., Any], *arguments: Any) -> Fingerprint:
+        """The fingerprint of a function called with arguments of a kind.
 
         Raises:
             NotFingerprintable: it reaches a value that cannot be followed.
         """
         walk = _Walk()
         walk.value(function, function.__qualname__ if hasattr(function, "__qualname__") else "function", 0)
+        walk.value(arguments, "arguments", 0)
         return cls(walk.state.hexdigest(), walk.variables)
 
 

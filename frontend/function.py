@@ -21,6 +21,7 @@ from thalweg.frontend.program import Array, Executable, Program, compiler
 from thalweg.frontend.signature import Data, Key, Signature, placeholders
 from thalweg.frontend.tensor import EagerTensor
 from thalweg.frontend.trace import Trace, _thread
+from thalweg.frontend.warm import WarmStart
 
 
 class Specialisation:
@@ -122,13 +123,25 @@ class Function:
 
     def _trace(self, key: Key) -> Specialisation:
         where = user_frame()
+        warm = WarmStart.of(self.fn, key)
+        stored = warm.load() if warm else None
+        if stored is not None:
+            return self._keep(key, *stored, where)
         trace = Trace(self.name, label=f"{self.name}()", where=self._where)
         with trace.recording():
             values = placeholders(trace, key)
             plan = Plan(self._apply(values))
             program = trace.finish(plan.outputs)
         self._count += 1
-        made = Specialisation(self._count, key, program, plan.release(), guards_of(self.fn), where)
+        plan.release()
+        if warm is not None:
+            warm.store(program, plan)
+        return self._keep(key, program, plan, where)
+
+    def _keep(self, key: Key, program: Program, plan: Plan, where: Where) -> Specialisation:
+        """Remember a program for this kind of arguments."""
+        known = sum(map(len, self._cache.values()))
+        made = Specialisation(known + 1, key, program, plan, guards_of(self.fn), where)
         self._cache.setdefault(key, []).insert(0, made)
         return made
 

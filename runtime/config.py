@@ -62,6 +62,7 @@ class Config:
     check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
     verify_each: bool = _option(True, "verify the module after every pass")
     cache: bool = _option(True, "keep compiled programs on disk")
+    warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
     cache_dir: Path = _option(
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalweg", "where compiled programs are kept"
     )
