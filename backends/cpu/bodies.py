@@ -72,6 +72,7 @@ class BodyReader:
         self.table: dict[ir.Value, int] = {}
         self.count = len(operands) if env is None else 0
         self.ops: list[ScalarOp] = []
+        self.constants: list[ScalarOp] = []  # captured ones: before all other ops, nested bodies included
         self.captures: list[Value] = []
         self.scalars: list[int] = []
         self.captured_scalars: list[Value] = []
@@ -82,7 +83,7 @@ class BodyReader:
         for argument in block.arguments:
             self.table[argument] = self._fresh()
         yields = self._operations(block)
-        return Body(types, tuple(self.ops), yields)
+        return Body(types, (*self.constants, *self.ops), yields)
 
     def scalar_op(self, operation: ir.Operation) -> ScalarOp:
         """One block-level op: operand k is scalar k, the results follow."""
@@ -178,7 +179,8 @@ class BodyReader:
         owner = value.owner.operation if not isinstance(value.owner, ir.Block) else None
         index = self.table[value] = self._fresh()
         if owner is not None and owner.name == "arith.constant":
-            self.ops.insert(0, ScalarOp("arith.constant", (), (index,), (scalar_type(value.type),), constant_text(owner)))
+            kind = scalar_type(value.type)
+            self.constants.append(ScalarOp("arith.constant", (), (index,), (kind,), constant_text(owner)))
         elif outside is not None:
             self.scalars.append(index)
             self.captured_scalars.append(outside)

@@ -34,7 +34,9 @@ def to_llvm_ir(source: str) -> str:
     """
     try:
         module = ir.Module.parse(source)
-        PassManager.parse(LOWERING).run(module.operation)
+        passes = PassManager.parse(LOWERING)
+        passes.enable_verifier(False)  # the parser has verified what we wrote
+        passes.run(module.operation)
         return float_literals(str(llvm_dialect.translate_module_to_llvmir(module.operation)))
     except ir.MLIRError as error:
         raise LoweringError(f"the CPU backend generated code that MLIR rejects: {error}") from error
@@ -131,7 +133,7 @@ def target_machine(options: CpuOptions) -> Any:
     elif options.features:
         features = options.features
     target = llvm.Target.from_default_triple()
-    codegen = min(options.opt_level, 2)
+    codegen = 2 if options.opt_level else 1
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="default")
 
 
@@ -169,11 +171,18 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
 
 
 def _optimize(module: Any, machine: Any, level: int) -> None:
-    """LLVM's pipeline. The kernels are vectors already: its vectorisers run from level 2 on only."""
+    """LLVM's optimiser. The kernels are optimised vector code already: level 1 only simplifies instructions, which makes code
+    generation faster; LLVM's own pipelines, with its vectorisers, run from level 2 on.
+    """
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
-    tuning.loop_vectorization = tuning.slp_vectorization = level >= 2
     builder = llvm.create_pass_builder(machine, tuning)
-    builder.getModulePassManager().run(module, builder)
+    if level == 1:
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_instruction_combine_pass()
+    else:
+        tuning.loop_vectorization = tuning.slp_vectorization = True
+        passes = builder.getModulePassManager()
+    passes.run(module, builder)
 
 
 class Code:
