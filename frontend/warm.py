@@ -72,7 +72,8 @@ class WarmStart:
         """Keep a program for later processes; one that made variables while it was traced is not kept, nor one that
         returns values other than tensors in plain containers."""
         structure = _structure_json(plan.structure)
-        if structure is None or plan.results is None or not self.variables.keys() >= {v.name for v in program.variables}:
+        reached = self.variables.keys() >= {v.name for v in program.variables}
+        if structure is None or plan.results is None or not reached:
             return
         with context.entered():
             module = program.module.operation.get_asm(enable_debug_info=True)

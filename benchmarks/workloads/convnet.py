@@ -29,8 +29,8 @@ def _thalweg_model():  # type: ignore[no-untyped-def]
     import thalweg as tw
 
     def model(p, x):  # type: ignore[no-untyped-def]
-        x = tw.nn.max_pool(tw.nn.relu(tw.nn.conv(x, p[0], padding="SAME") + p[1]), 2)
-        x = tw.nn.max_pool(tw.nn.relu(tw.nn.conv(x, p[2], padding="SAME") + p[3]), 2)
+        x = tw.nn.max_pool(tw.nn.relu(tw.nn.conv(x, p[0], padding="same") + p[1]), 2)
+        x = tw.nn.max_pool(tw.nn.relu(tw.nn.conv(x, p[2], padding="same") + p[3]), 2)
         x = tw.nn.relu(tw.reshape(x, (x.shape[0], -1)) @ p[4] + p[5])
         return x @ p[6] + p[7]
 
@@ -42,7 +42,7 @@ def _thalweg() -> Step:
 
     model = _thalweg_model()
     parameters = [tw.Variable(p, name=f"convnet_{i}") for i, p in enumerate(_parameters())]
-    optimizer = tw.optim.Adam(RATE, BETA1, BETA2, EPSILON)
+    optimizer = tw.optim.Adam(RATE, beta1=BETA1, beta2=BETA2, epsilon=EPSILON)
 
     @tw.function
     def step(x, y):  # type: ignore[no-untyped-def]
