@@ -72,8 +72,8 @@ def _paired(left: Line, right: Line, pairs: dict[ir.Value, ir.Value]) -> Change:
         return "same"
     for ours, theirs in zip(_defined(a), _defined(b), strict=True):
         pairs[ours] = theirs
-    same = [pairs.get(x) == y for x, y in zip(a.operands, b.operands, strict=True)]
-    return "same" if all(same) else "operands"
+    same = all(x in pairs and pairs[x] == y for x, y in zip(a.operands, b.operands, strict=True))
+    return "same" if same else "operands"
 
 
 def _pair_replaced(old: Sequence[Line], new: Sequence[Line], pairs: dict[ir.Value, ir.Value]) -> None:

@@ -1,7 +1,202 @@
-"""To come."""
+"""`thalweg inspect`: look at ops, passes, programs and their differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+from thalweg.tools.console import err, out, print_lines, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from thalweg.tools.loading import Subject
+
+_HELP = """
+Look inside: a program in compact form with your source lines, its stages on a page, what it costs, where its memory is.
+
+**The dialect and the passes**
+
+    thalweg inspect ops                             # every op, by family
+    thalweg inspect ops dot_general                 # one of them: operands, attributes, what it does
+    thalweg inspect passes
+
+**A program** (model.mlir, an artefact, - or model.py:function)
+
+    thalweg inspect model.py:f                      # compact form, in colour, lines beside it
+    thalweg inspect model.py:f --stage linalg
+    thalweg inspect model.py:f --html stages.html   # all stages side by side; hover to see what became of a line
+    thalweg inspect model.py:f --cost               # arithmetic and bytes per op
+    thalweg inspect model.py:f --memory             # the arena, and what lives in it when
+
+**Two programs**: equal but for names? Exit code 1 if not.
+
+    thalweg inspect diff before.mlir after.mlir
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(name="inspect", help=_HELP, rich_help_panel="Look inside")(inspect)
+
+
+def inspect(
+    what: str = typer.Argument(..., metavar="WHAT", help="A program, or one of: ops, passes, diff."),
+    names: list[str] = typer.Argument(None, metavar="NAMES", help="After ops: ops. After diff: two programs."),
+    shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
+    stage: str = typer.Option("", "--stage", metavar="STAGE", help="tw, tw-optimized, stablehlo or linalg."),
+    html: str = typer.Option("", "--html", metavar="FILE", help="Write a page with all stages side by side."),
+    cost: bool = typer.Option(False, "--cost", help="Arithmetic operations and bytes, op by op."),
+    memory: bool = typer.Option(False, "--memory", help="The memory plan of the compiled program."),
+    every: bool = typer.Option(False, "--all", help="diff: show what is equal, too."),
+) -> None:
+    """Choose the view."""
+    names = names or []
+    if what == "ops":
+        _ops(names)
+    elif what == "passes":
+        from thalweg.tools.opt import list_passes
+
+        list_passes()
+    elif what == "diff":
+        if len(names) != 2:
+            raise typer.BadParameter("takes two programs: thalweg inspect diff a.mlir b.mlir", param_hint="diff")
+        _diff(names[0], names[1], shapes, every)
+    elif names:
+        raise typer.BadParameter(f"'{names[0]}': one program at a time.", param_hint="NAMES")
+    else:
+        _program(what, shapes, stage, html, cost, memory)
+
+
+def _program(target: str, shapes: str, stage: str, html: str, cost: bool, memory: bool) -> None:
+    from thalweg.dialects import context
+    from thalweg.dialects.printing import lines
+    from thalweg.tools import stages
+    from thalweg.tools.loading import LoadError, load
+
+    subject = load(target, shapes)
+    with context.entered():
+        if html:
+            Path(html).write_text(_page(subject), encoding="utf-8")
+            out().print(f"{html}: open it in a browser")
+        if cost:
+            out().print(_cost_table(subject))
+        if memory:
+            _print_memory(subject)
+        if html or cost or memory:
+            return
+        stage = stage or subject.dialect
+        if stage not in stages.WITH_PLACES:
+            raise LoadError(f"no compact form of '{stage}': there is one of {', '.join(stages.WITH_PLACES)}.")
+        print_lines(lines(stages.module_at(subject, stage)))
+
+
+def _page(subject: Subject) -> str:
+    from thalweg.tools import page, stages
+
+    modules = stages.WITH_PLACES if subject.dialect == "tw" else stages.WITH_PLACES[2:]
+    panes = [page.pane_of_module(s, stages.module_at(subject, s)) for s in modules[:-1]]
+    panes.append(page.pane_of_text(modules[-1], stages.text_at(subject, modules[-1], debug_info=True)))
+    sources = page.source_panes(panes)
+    rest = [s for s in stages.STAGES if s not in stages.WITH_PLACES]
+    texts = stages.texts_at(subject, rest)
+    return page.render(subject.name, [*sources, *panes, *(page.pane_of_text(s, texts[s]) for s in rest)])
+
+
+def _cost_table(subject: Subject) -> Table:
+    from thalweg.compiler import optimized
+    from thalweg.dialects.cost import costs
+    from thalweg.tools.loading import LoadError
+
+    if subject.dialect != "tw":
+        raise LoadError(f"{subject.name} is a StableHLO module: costs are counted on tw ops.")
+    found = costs(optimized(subject.module))
+    flops, moved = sum(c.total_flops for c in found) or 1, sum(c.total_bytes for c in found) or 1
+    columns = ("flops", "%", "bytes", "% ", "flops/byte", "times", "op", "place")
+    shown = table(f"Cost of {subject.name}, as tw-optimized", *columns, right=columns[:6])
+    for c in sorted(found, key=lambda c: -c.total_flops):
+        if not c.total_flops and not c.total_bytes:
+            continue
+        place = f"{Path(c.where.file).name}:{c.where.line}" if c.where else ""
+        times = f"{c.times}/iteration" if c.per_iteration else str(c.times)
+        shares = f"{100 * c.total_flops / flops:.0f}", f"{100 * c.total_bytes / moved:.0f}"
+        intensity = f"{c.total_flops / c.total_bytes:.2f}" if c.total_bytes else ""
+        shown.add_row(
+            f"{c.total_flops:,}", shares[0], f"{c.total_bytes:,}", shares[1], intensity, times, c.name, place
+        )
+    totals = sum(c.total_flops for c in found), sum(c.total_bytes for c in found)
+    shown.add_row(f"{totals[0]:,}", "100", f"{totals[1]:,}", "100", "", "", "total", "", style="bold")
+    return shown
+
+
+def _print_memory(subject: Subject) -> None:
+    from thalweg.backends.cpu.memory import buffers
+    from thalweg.tools import stages
+
+    lowered = stages.lowered(subject)
+    columns = ("bytes", "where", "offset", "kernels", "made by", "type", "place")
+    shown = table(f"Memory of {subject.name}", *columns, right=("bytes", "offset", "kernels"))
+    for b in buffers(lowered):
+        home = b.kind if b.kind in ("arena", "constant") else f"{b.kind} {b.number}"
+        place = f"{Path(b.where.file).name}:{b.where.line}" if b.where else ""
+        offset = f"{b.offset:,}" if b.kind == "arena" else ""
+        shown.add_row(f"{b.bytes:,}", home, offset, f"{b.life[0]}-{b.life[1]}", b.made_by, b.type, place)
+    out().print(shown)
+    out().print(f"arena: {lowered.plan.arena_bytes:,} bytes, allocated once; a call allocates only its results")
+
+
+def _ops(names: list[str]) -> None:
+    from thalweg.dialects import context, opdef
+    from thalweg.dialects.diagnostics import VerificationError
+
+    context.get()  # fills the table
+    if not names:
+        shown = table("Ops of the tw dialect", "family", "op", "operands", "what it does")
+        for row in sorted(opdef.rows(), key=lambda r: r.family):
+            shown.add_row(row.family, row.name, " ".join(row.operands), row.doc.split(". ")[0].rstrip("."))
+        out().print(shown)
+    for name in names:
+        try:
+            _op(opdef.find(name))
+        except KeyError as error:
+            raise VerificationError(str(error.args[0])) from None
+
+
+def _op(row: object) -> None:
+    from thalweg.dialects.opdef import OpDef, Unsupported
+
+    assert isinstance(row, OpDef)
+    attributes = [f"{n}: {k}" + (f" = {row.defaults[n]}" if n in row.defaults else "") for n, k in row.attrs.items()]
+    out().print(f"{row.mlir_name}({', '.join(row.operands)})", style="bold")
+    out().print(f"  {row.doc}")
+    facts = {
+        "attributes": ", ".join(attributes),
+        "regions": ", ".join(row.regions),
+        "dtypes": ", ".join(d.short for d in row.dtypes),
+        "effects": "" if row.effects == "pure" else row.effects,
+        "reference": f"none: {row.reference.why}" if isinstance(row.reference, Unsupported) else "",
+        "defined at": row.defined_at,
+    }
+    for name, fact in facts.items():
+        if fact:
+            out().print(f"  {name + ':':<12} {fact}")
+
+
+def _diff(before: str, after: str, shapes: str, every: bool) -> None:
+    from thalweg.dialects import context
+    from thalweg.dialects.diff import diff
+    from thalweg.tools.loading import load
+
+    old, new = load(before, shapes, as_written=True), load(after, shapes, as_written=True)
+    styles = {"same": "", "removed": "red", "added": "green", "operands": "yellow"}
+    with context.entered():
+        entries = diff(old.module, new.module)
+        for entry in entries:
+            if every or entry.change != "same":
+                out().print(str(entry), style=styles[entry.change])
+    if any(e.change != "same" for e in entries):
+        err().print(f"{before} and {after} differ")
+        raise typer.Exit(1)
+    out().print("equal but for names", style="green")

@@ -41,12 +41,15 @@ class Subject:
     variables: dict[str, Array] = field(default_factory=dict)  # present values, by name in the module
 
 
-def load(target: str, shapes: str = "", examples: Sequence[Array] | None = None) -> Subject:
+def load(
+    target: str, shapes: str = "", examples: Sequence[Array] | None = None, as_written: bool = False
+) -> Subject:
     """The program that `target` names: `model.mlir`, a portable artefact, `-`, or `model.py:function`.
 
     Args:
         shapes: types of the inputs, as `f32[2,3],i32[4]`: for functions, and for modules with open dimensions.
         examples: inputs to trace a function with, where there are no shapes.
+        as_written: leave a StableHLO module as it is, instead of making it plain and static.
 
     Raises:
         LoadError: there is none, or a function lacks example inputs.
@@ -60,10 +63,10 @@ def load(target: str, shapes: str = "", examples: Sequence[Array] | None = None)
         return trace(Path(path), function, types, examples)
     if target.endswith(".py"):
         raise LoadError(f"{target}: name the function, too: {target}:main, say.")
-    return load_module(target, types)
+    return load_module(target, types, as_written)
 
 
-def load_module(target: str, types: Sequence[TensorType] | None = None) -> Subject:
+def load_module(target: str, types: Sequence[TensorType] | None = None, as_written: bool = False) -> Subject:
     """A module of either dialect from a file or stdin."""
     from thalweg.backends.stablehlo import artefact, importer
     from thalweg.dialects import context
@@ -73,15 +76,15 @@ def load_module(target: str, types: Sequence[TensorType] | None = None) -> Subje
     name = "stdin" if target == "-" else Path(target).stem
     with context.entered():
         if data.startswith(artefact.MAGIC):
-            module = importer.import_module(data, types)
-            return Subject(name, "stablehlo", module, input_types(module, target))
-        text = _decoded(data, target)
-        importer.load_chlo()
-        module = parse(text, target) if target == "-" else parse_file(target)
-        if dialect_of(module) == "tw":
-            return Subject(name, "tw", module, input_types(module, target))
-        module = importer.prepare(module, types)
-        return Subject(name, "stablehlo", module, input_types(module, target))
+            module = importer.read(data)
+        else:
+            text = _decoded(data, target)
+            importer.load_chlo()
+            module = parse(text, target) if target == "-" else parse_file(target)
+        dialect = dialect_of(module)
+        if dialect == "stablehlo" and not as_written:
+            module = importer.prepare(module, types)
+        return Subject(name, dialect, module, () if as_written else input_types(module, target))
 
 
 def read_text(source: str) -> str:

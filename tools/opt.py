@@ -55,7 +55,7 @@ def opt(
     source: str = typer.Argument("-", metavar="FILE", help="MLIR text; - is stdin.", show_default=False),
     pipeline: str = typer.Option("", "--pipeline", "-p", metavar="TEXT", help="Passes, separated by commas."),
     output: str = typer.Option("-", "--output", "-o", metavar="FILE", help="Where to write; - is stdout."),
-    list_passes: bool = typer.Option(False, "--list-passes", help="List passes and pipelines, then exit."),
+    listing: bool = typer.Option(False, "--list-passes", help="List passes and pipelines, then exit."),
     compact: bool = typer.Option(
         False, "--compact", help="For people: short types, source lines, colour.", rich_help_panel=_PRINTING
     ),
@@ -96,8 +96,8 @@ def opt(
     ),
 ) -> None:
     """Parse, run, print."""
-    if list_passes:
-        _list_passes()
+    if listing:
+        list_passes()
         return
     from thalweg.dialects import context
     from thalweg.passes.pipeline import Pipeline
@@ -188,7 +188,8 @@ def _reproduced(text: str, source: str) -> str:
     return found[1]
 
 
-def _list_passes() -> None:
+def list_passes() -> None:
+    """Print the passes with their options, and the pipelines."""
     from thalweg.passes.pipelines import PIPELINES
 
     passes = table("Passes", "name", "options", "what it does")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.backends.cpu.backend import compile_stablehlo, stages
+from collections.abc import Sequence
+
+from thalweg.backends.cpu.backend import Lowered, compile_stablehlo, lower, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.compiler import STAGES, driver, optimized
@@ -10,7 +12,7 @@ from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
 from thalweg.tools.loading import LoadError, Subject
 
-__all__ = ["STAGES", "executable", "module_at", "stablehlo_of", "text_at"]
+__all__ = ["STAGES", "WITH_PLACES", "executable", "lowered", "module_at", "stablehlo_of", "text_at", "texts_at"]
 
 WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
 
@@ -24,7 +26,18 @@ def text_at(subject: Subject, stage: str, debug_info: bool = False) -> str:
     with context.entered():
         if stage in WITH_PLACES:
             return str(module_at(subject, stage).get_asm(enable_debug_info=debug_info))
-        return stages(stablehlo_of(subject), driver().cpu_options())[stage]
+        return texts_at(subject, [stage])[stage]
+
+
+def texts_at(subject: Subject, wanted: Sequence[str]) -> dict[str, str]:
+    """The texts of stages beyond linalg, from one compilation."""
+    every = stages(stablehlo_of(subject), driver().cpu_options())
+    return {stage: every[stage] for stage in wanted}
+
+
+def lowered(subject: Subject) -> Lowered:
+    """The program on its way down the CPU backend, with its kernels and its memory plan."""
+    return lower(stablehlo_of(subject), driver().cpu_options())
 
 
 def module_at(subject: Subject, stage: str) -> ir.Operation:
