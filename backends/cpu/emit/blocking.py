@@ -8,8 +8,10 @@ from typing import Literal
 from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
 from thalweg.backends.cpu.machine import Machine
 
+L1_BYTES = 32 << 10
 L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
+FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 
 
@@ -60,10 +62,11 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     if nest.row_count == 1:
         rows, vectors = 1, min(wide, 4 if shared > L2_BYTES else 8)
     else:
-        rows, vectors = _register_tile(nest, wide, machine.accumulators)
+        rows, vectors = _register_tile(nest, wide, depth, machine.accumulators)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
-    strided = bool(nest.rows and nest.sums) and nest.rows[-1].lhs == 1 and abs(nest.sums[-1].lhs) > 1
+    step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
+    strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
     few_panels = panels * nest.batch_count < 4 * threads
     by_rows = nest.lane.lhs != 0 or (
         row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (strided or few_panels)
@@ -94,20 +97,25 @@ def _is_dot(nest: Nest) -> bool:
     return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
 
 
-def _register_tile(nest: Nest, vectors: int, accumulators: int) -> tuple[int, int]:
+def _register_tile(nest: Nest, vectors: int, depth: int, accumulators: int) -> tuple[int, int]:
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
 
-    Rows that do not lie at one stride cost more: each needs an address of its own.
+    A panel that does not stay in the first cache comes at 24 bytes a cycle. Outside of the loop over `depth` summed
+    elements the sums are stored, and addresses are computed: one for the tile, or, where its rows do not all lie at one
+    stride, one for each row.
     """
-    rows = nest.row_count
     best = (float("inf"), 1, 1)
     for wide in range(1, min(vectors, 6) + 1):
-        for tall in range(1, min(rows, accumulators // wide) + 1):
+        for tall in range(1, min(nest.row_count, accumulators // wide) + 1):
             full, rest = divmod(vectors, wide)
-            cost = sum(n * max(tall * v / 2, (tall + v) / 2, 4.0) + n for n, v in ((full, wide), (1, rest)) if n and v)
-            if nest.row_run % tall:
-                cost *= 1.25
-            best = min(best, (ceil_div(rows, tall) * cost, -tall, wide))
+            addresses = 20 * tall if nest.row_run % tall else 20
+            cycles = 0.0
+            for count, v in ((full, wide), (1, rest)):
+                if count and v:
+                    read = v * 64 / 24 if depth * v * 64 > L1_BYTES else 0.0
+                    inner = max(tall * v / 2, (tall + v) / 2, read, 4.0) + 0.5
+                    cycles += count * (depth * inner + tall * v + addresses)
+            best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
     return -best[1], best[2]
 
 
