@@ -156,7 +156,9 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         bits = to_storage(w, number)
         integers = lanes_type("i16", number.lanes)
         source = lanes_type(number.element, number.lanes)
-        return Num(w.op(f"arith.bitcast {bits} : {source} to {integers}"), element, number.lanes)
+        number = Num(w.op(f"arith.bitcast {bits} : {source} to {integers}"), "i16", number.lanes)
+        if element not in HELD_IN_F32:
+            return Num(number.name, element, number.lanes)
     if element in HELD_IN_F32:
         kind = lanes_type(element, number.lanes)
         return from_storage(w, w.op(f"arith.bitcast {number.name} : {number.type} to {kind}"), element, number.lanes)

@@ -72,6 +72,8 @@ def scatter(x: Array, indices: Array, updates: Array, mode: str, **dims: Sequenc
 
 @lowers(rows.dynamic_slice)
 def dynamic_slice(x: Array, *starts: Array, sizes: Sequence[int]) -> Array:
+    if tuple(sizes) == x.shape:
+        return x
     operands = [x, *map(_wide_indices, starts)]
     return create("dynamic_slice", tensor(sizes, x.element), operands, {"slice_sizes": i64_array(sizes)})
 
@@ -80,4 +82,6 @@ def dynamic_slice(x: Array, *starts: Array, sizes: Sequence[int]) -> Array:
 def dynamic_update_slice(x: Array, update: Array, *starts: Array) -> Array:
     if 0 in update.shape:
         return x
+    if update.shape == x.shape:
+        return update
     return create("dynamic_update_slice", x.value.type, [x, update, *map(_wide_indices, starts)])
