@@ -37,9 +37,7 @@ def _predicate(name: str, value: ArrayLike) -> Tensor:
     return astype(pred, bool_)
 
 
-def cond(
-    pred: ArrayLike, on_true: Callable[..., Any], on_false: Callable[..., Any], *operands: Any
-) -> Any:
+def cond(pred: ArrayLike, on_true: Callable[..., Any], on_false: Callable[..., Any], *operands: Any) -> Any:
     """`on_true(*operands)` where the predicate is true, else `on_false(*operands)`; only one of them runs.
 
     Args:
@@ -127,7 +125,8 @@ class _Carry:
                 f"{self.name}: the loop starts with the structure {self.structure}, its body returns {structure}."
             )
         tensors = [
-            cast(leaf, t.dtype) if isinstance(leaf, Scalar) and common_dtype([leaf]).kind == t.dtype.kind
+            cast(leaf, t.dtype)
+            if isinstance(leaf, Scalar) and common_dtype([leaf]).kind == t.dtype.kind
             else as_tensor(leaf)
             for leaf, t in zip(leaves, types, strict=True)
         ]
@@ -290,4 +289,3 @@ def _scan_traced(
     )
     last = carry.structure.unflatten(results[: len(start)])
     return last, out_structure.unflatten(results[len(start) :])
-

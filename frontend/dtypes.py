@@ -148,9 +148,7 @@ def finfo(type: Any, /) -> FInfo:
     if not dtype.is_floating:
         raise TypeError(f"finfo takes floating-point dtypes, got {dtype.name}; use iinfo")
     info: Any = ml_dtypes.finfo(dtype.numpy)
-    return FInfo(
-        int(info.bits), float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype
-    )
+    return FInfo(int(info.bits), float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype)
 
 
 def iinfo(type: Any, /) -> IInfo:

@@ -13,9 +13,9 @@ import numpy as np
 
 from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.ops import control
+from thalweg.frontend.custom import call_in_region
 from thalweg.frontend.eager import Plan
 from thalweg.frontend.explain import Explanation, explain
-from thalweg.frontend.gradient import call_in_region
 from thalweg.frontend.guards import Guard, guards_of
 from thalweg.frontend.program import Array, Executable, Program, compiler
 from thalweg.frontend.signature import Data, Key, Signature, placeholders
@@ -246,7 +246,11 @@ def _definition(function: Callable[..., Any]) -> Where:
 def function(fn: Callable[..., Any], /) -> Function: ...
 @overload
 def function(
-    fn: Callable[..., Any], /, *, static: Sequence[str] = (), signature: Sequence[Any] | None = None,
+    fn: Callable[..., Any],
+    /,
+    *,
+    static: Sequence[str] = (),
+    signature: Sequence[Any] | None = None,
     name: str | None = None,
 ) -> Function: ...
 @overload
@@ -292,4 +296,3 @@ def function(
     if not callable(fn):
         raise TypeError(f"{user_frame()} tw.function takes a function, got {type(fn).__name__}")
     return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name)
-

@@ -19,16 +19,17 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.array.conversion import cast, operand
-from thalweg.frontend.array.creation import zeros, zeros_like
+from thalweg.frontend.array.creation import zeros
 from thalweg.frontend.array.elementwise import stop_gradient
 from thalweg.frontend.array.manipulation import broadcast_to
+from thalweg.frontend.custom import function_name
 from thalweg.frontend.eager import Plan, run_traced
 from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace, current
 from thalweg.frontend.tree import flatten
 from thalweg.frontend.variable import Variable
 
-__all__ = ["IndexedSlices", "checkpoint", "custom_gradient", "grad", "stop_gradient", "value_and_grad", "vjp"]
+__all__ = ["IndexedSlices", "grad", "stop_gradient", "value_and_grad", "vjp"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,6 @@ class IndexedSlices:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.asarray(self.dense(), dtype)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__).replace("<lambda>", "lambda")
 
 
 def grad(
@@ -103,7 +100,7 @@ def value_and_grad(
         trace = current()
         request = _Request(function, args, kwargs, argnums, wrt, has_aux)
         if trace is None:
-            return run_traced(f"grad_{_name(function)}", lambda: _differentiate(request))
+            return run_traced(f"grad_{function_name(function)}", lambda: _differentiate(request))
         return _differentiate(request)
 
     return both
@@ -122,7 +119,7 @@ class _Request:
         has_aux: bool,
     ) -> None:
         self.function, self.args, self.kwargs, self.has_aux = function, args, kwargs, has_aux
-        self.name = _name(function)
+        self.name = function_name(function)
         self.of_variables = wrt is not None
         self.of_arguments = argnums is not None or wrt is None
         self.single = not isinstance(argnums, Sequence)
@@ -277,7 +274,7 @@ def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], 
     if current() is not None:
         return _vjp(function, args)
     frozen: dict[Variable, EagerTensor] = {}
-    value = run_traced(f"vjp_{_name(function)}", lambda: function(*args), frozen)
+    value = run_traced(f"vjp_{function_name(function)}", lambda: function(*args), frozen)
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
         def run() -> tuple[Any, ...]:
@@ -285,7 +282,7 @@ def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], 
 
         if current() is not None:
             return run()
-        result: tuple[Any, ...] = run_traced(f"pullback_{_name(function)}", run, frozen)
+        result: tuple[Any, ...] = run_traced(f"pullback_{function_name(function)}", run, frozen)
         return result
 
     return value, pullback
@@ -307,13 +304,13 @@ def _vjp(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Call
         return plan.outputs
 
     operands = [tensors[p] for p in places]
-    label = f"{_name(function)}() under tw.vjp"
+    label = f"{function_name(function)}() under tw.vjp"
     types = [[t.type for t in operands]]
     *results, handle = trace.emit_regions(control.vjp, operands, {"aux": 0}, types, [body], [label], inline=True)
     value = plan.fill(results)
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
-        given = _cotangents(_name(function), value, results, cotangents)
+        given = _cotangents(function_name(function), value, results, cotangents)
         values = [handle, *(_trace().value_of(t) for t in given)]
         flat = _trace().emit_values(control.pullback, values, {"wrt": range(len(operands))})
         found: list[Any] = [None] * len(leaves)
@@ -344,90 +341,3 @@ def _cotangents(name: str, value: Any, results: Sequence[Tensor], cotangents: An
             )
         checked.append(broadcast_to(tensor, leaf.shape))
     return checked
-
-
-def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function its own gradient. It returns `(value, backward)`; `backward` takes a cotangent per result of the
-    value and returns one per argument (None for zero). Keyword arguments are options without a gradient.
-
-    Example:
-        >>> @tw.custom_gradient
-        ... def clipped(x):                       # the identity, its gradient limited
-        ...     return x, lambda dy: tw.clip(dy, -1, 1)
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        trace = current()
-        if trace is None:
-            return function(*args, **kwargs)[0]
-        leaves, structure = flatten(args)
-        inputs = [as_tensor(leaf) for leaf in leaves]
-        value, backward = function(*structure.unflatten(inputs), **kwargs)
-        outputs, output_structure = flatten(value)
-        results = [as_tensor(leaf) for leaf in outputs]
-
-        def body(cotangents: list[Tensor]) -> list[Tensor]:
-            nested = output_structure.unflatten(cotangents)
-            found = backward(*nested) if isinstance(nested, tuple | list) else backward(nested)
-            return _custom_cotangents(_name(function), inputs, structure, found)
-
-        attrs = {"inputs": len(inputs)}
-        types = [[t.type for t in results]]
-        label = f"the gradient of {_name(function)}()"
-        wrapped = trace.emit_regions(control.custom_gradient, [*inputs, *results], attrs, types, [body], [label])
-        return output_structure.unflatten(wrapped)
-
-    return call
-
-
-def _custom_cotangents(name: str, inputs: Sequence[Tensor], structure: Any, found: Any) -> list[Tensor]:
-    """What a custom backward function returned, as one tensor per input."""
-    per_argument = found if isinstance(found, tuple | list) and len(structure.children) != 1 else (found,)
-    if isinstance(found, tuple) and len(structure.children) == 1 and len(found) == 1:
-        per_argument = found
-    if len(per_argument) != len(structure.children):
-        raise TypeInferenceError(
-            f"{user_frame()} the gradient of {name}() returns {len(per_argument)} cotangents for "
-            f"{len(structure.children)} arguments."
-        )
-    flat: list[Any] = []
-    for child, cotangent in zip(structure.children, per_argument, strict=True):
-        flat += [None] * child.count if cotangent is None else flatten(cotangent)[0]
-    if len(flat) != len(inputs):
-        raise TypeInferenceError(
-            f"{user_frame()} the gradient of {name}() returns {len(flat)} cotangents for {len(inputs)} tensors."
-        )
-    return [
-        zeros_like(x) if c is None else broadcast_to(cast(operand(c), x.dtype), x.shape)
-        for x, c in zip(inputs, flat, strict=True)
-    ]
-
-
-def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, whose gradient computes its inside again instead of keeping it: less memory, more work."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        trace = current()
-        if trace is None:
-            return function(*args, **kwargs)
-        return call_in_region(trace, control.checkpoint, {}, lambda: function(*args, **kwargs),
-                              f"{_name(function)}() under tw.checkpoint", inline=False)
-
-    return call
-
-
-def call_in_region(
-    trace: Trace, row: Any, attrs: dict[str, Any], function: Callable[[], Any], label: str, inline: bool
-) -> Any:
-    """A function without arguments as the one region of an op; returns what the function returned."""
-    plan = Plan(None)
-
-    def body(arguments: list[Tensor]) -> list[Tensor]:
-        nonlocal plan
-        plan = Plan(function())
-        return plan.outputs
-
-    results = trace.emit_regions(row, [], attrs, [[]], [body], [label], inline)
-    return plan.fill(results)

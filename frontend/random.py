@@ -222,7 +222,12 @@ def _truncated(key: ArrayLike, low: float, high: float, shape: tuple[int, ...], 
 
 
 def randint(
-    low: int, high: int, shape: int | Sequence[int], *, key: ArrayLike = None, seed: int | None = None,
+    low: int,
+    high: int,
+    shape: int | Sequence[int],
+    *,
+    key: ArrayLike = None,
+    seed: int | None = None,
     dtype: Any = int32,
 ) -> Tensor:
     """Uniform integers in [low, high)."""
@@ -299,4 +304,3 @@ def _permutation(key: ArrayLike, count: int) -> Tensor:
     places = emit(shape_rows.iota, shape=(count,), dim=0, dtype=int32)
     keys = emit(rows.random_bits, as_tensor(key), shape=(count,), dtype=uint64)
     return emit_all(sort.sort, keys, places, axis=0)[1]
-

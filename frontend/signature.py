@@ -38,7 +38,7 @@ class Data:
 
     def __str__(self) -> str:
         if self.weak:
-            return f"a Python {({'f': 'float', 'i': 'int', 'b': 'bool'}[self.type.dtype.kind])}"
+            return f"a Python { ({'f': 'float', 'i': 'int', 'b': 'bool'}[self.type.dtype.kind]) }"
         return str(self.type)
 
 

@@ -301,4 +301,4 @@ def _holds_tensors(value: Any) -> bool:
 def _holds_arrays(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_arrays(v) for v in value)
-    return isinstance(value, np.ndarray | np.generic)
+    return isinstance(value, np.ndarray | np.generic) and not isinstance(value, float)  # np.float64 is a Python float

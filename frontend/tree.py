@@ -96,7 +96,7 @@ def _by_name(kind: type) -> bool:
 
 
 def _build_dataclass(kind: type, fields: dict[str, Any]) -> Any:
-    built = object.__new__(kind)
+    built: Any = object.__new__(kind)
     for name, value in fields.items():
         object.__setattr__(built, name, value)
     return built

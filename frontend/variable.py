@@ -76,9 +76,7 @@ class Variable(Operators):
 
     __slots__ = ("__weakref__", "buffer", "name", "trainable", "where")
 
-    def __init__(
-        self, initial_value: Any, name: str = "variable", dtype: Any = None, trainable: bool = True
-    ) -> None:
+    def __init__(self, initial_value: Any, name: str = "variable", dtype: Any = None, trainable: bool = True) -> None:
         self.where = user_frame()
         if callable(initial_value):
             with suspended():

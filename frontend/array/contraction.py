@@ -41,8 +41,9 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]],
     parts = left.split(",")
     if len(parts) != len(tensors):
         raise fail("einsum", f"'{subscripts}' names {len(parts)} operands, got {len(tensors)}.")
-    rest = max((t.ndim - len(p.replace("...", "")) for p, t in zip(parts, tensors, strict=True) if "..." in p),
-               default=0)
+    rest = max(
+        (t.ndim - len(p.replace("...", "")) for p, t in zip(parts, tensors, strict=True) if "..." in p), default=0
+    )
     inputs = [_names(p, t, subscripts) for p, t in zip(parts, tensors, strict=True)]
     extents: dict[str, int] = {}
     for names, tensor in zip(inputs, tensors, strict=True):

@@ -34,13 +34,11 @@ def _shape(name: str, shape: Shape) -> tuple[int, ...]:
     return extents
 
 
-def asarray(
-    obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
-) -> Tensor:
+def asarray(obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor from a NumPy array, a DLPack object, a Python number or nested lists of numbers.
 
     NumPy arrays keep their dtype and are copied, because they may change later; `copy=False` shares the memory. Python
-    floats become float32, Python integers int32 (int64 if they do not fit).
+    floats (a np.float64 scalar is one) become float32, Python integers int32 (int64 if they do not fit).
 
     Raises:
         TypeError: obj is nothing of the kind, or its dtype is none of ours.

@@ -177,9 +177,7 @@ def apply_basic(x: Tensor, basic: Basic) -> Tensor:
     """The known part of a key as slice, reverse and reshape, those of them that do something."""
     result = x
     if basic.limits != x.shape or any(basic.starts) or any(s != 1 for s in basic.strides):
-        result = emit(
-            shape_rows.slice, result, start=basic.starts, limit=basic.limits, strides=basic.strides
-        )
+        result = emit(shape_rows.slice, result, start=basic.starts, limit=basic.limits, strides=basic.strides)
     if basic.reversed:
         result = emit(shape_rows.reverse, result, axes=basic.reversed)
     return reshape(result, basic.shape)
@@ -273,9 +271,7 @@ def dynamic_slice(x: ArrayLike, starts: Sequence[ArrayLike], sizes: Sequence[int
 def dynamic_update_slice(x: ArrayLike, update: ArrayLike, starts: Sequence[ArrayLike], /) -> Tensor:
     """x with the window that begins at `starts` replaced by `update`; moved inside where it sticks out."""
     tensor = as_tensor(x)
-    return emit(
-        rows.dynamic_update_slice, tensor, astype(update, tensor.dtype), *_starts(starts)
-    )
+    return emit(rows.dynamic_update_slice, tensor, astype(update, tensor.dtype), *_starts(starts))
 
 
 def _starts(starts: Sequence[ArrayLike]) -> list[Tensor]:

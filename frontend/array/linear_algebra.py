@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 
+import numpy as np
+
 from thalweg.dialects.ops import contraction as rows
 from thalweg.frontend.array.conversion import (
     broadcast_shape,
@@ -102,9 +104,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: int | Sequence[Sequence[
     wrong = [(i, j) for i, j in zip(left, right, strict=True) if lhs.shape[i] != rhs.shape[j]]
     if wrong:
         i, j = wrong[0]
-        raise fail(
-            "tensordot", f"contracted dimensions differ: axis {i} of {lhs.type} and axis {j} of {rhs.type}."
-        )
+        raise fail("tensordot", f"contracted dimensions differ: axis {i} of {lhs.type} and axis {j} of {rhs.type}.")
     return emit(rows.dot_general, lhs, rhs, lhs_contract=left, rhs_contract=right)
 
 
@@ -118,9 +118,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tensor:
     lhs = moveaxis(broadcast_to_shape(lhs, shape), axis, -1)
     rhs = moveaxis(broadcast_to_shape(rhs, shape), axis, -1)
     batch, last = tuple(range(len(shape) - 1)), (len(shape) - 1,)
-    return emit(
-        rows.dot_general, lhs, rhs, lhs_batch=batch, rhs_batch=batch, lhs_contract=last, rhs_contract=last
-    )
+    return emit(rows.dot_general, lhs, rhs, lhs_batch=batch, rhs_batch=batch, lhs_contract=last, rhs_contract=last)
 
 
 @array_function
@@ -143,7 +141,7 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Tensor:
     length = builtins.max(0, builtins.min(rows_ - below, columns - right))
     first = right + below * columns
     flat = reshape(tensor, (*tensor.shape[:-2], rows_ * columns))
-    return take(flat, [first + i * (columns + 1) for i in range(length)], axis=-1)
+    return take(flat, first + np.arange(length, dtype=np.int32) * (columns + 1), axis=-1)
 
 
 @array_function
@@ -175,4 +173,3 @@ def kron(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
         raise fail("kron", f"takes matrices, got {lhs.type} and {rhs.type}.")
     (a, b), (c, d) = lhs.shape, rhs.shape
     return reshape(multiply(reshape(lhs, (a, 1, b, 1)), reshape(rhs, (1, c, 1, d))), (a * c, b * d))
-

@@ -287,8 +287,10 @@ def _pad_from_inside(x: Tensor, axis: int, before: int, after: int, mode: str) -
     extent = x.shape[axis]
     limit = {"edge": 0, "reflect": extent - 1, "symmetric": extent, "wrap": extent}[mode]
     if mode != "edge" and max(before, after) > limit:
-        raise fail("pad", f"mode '{mode}' can add up to {limit} to dimension {axis} of {x.type}, asked for "
-                   f"{max(before, after)}.")
+        raise fail(
+            "pad",
+            f"mode '{mode}' can add up to {limit} to dimension {axis} of {x.type}, asked for {max(before, after)}.",
+        )
 
     def side(start: int, stop: int, turn: bool) -> Tensor:
         part = cut(x, axis, start, stop)

@@ -226,4 +226,3 @@ def log_softmax(x: ArrayLike, /, *, axis: Axis = -1) -> Tensor:
     """x - logsumexp(x) over `axis`."""
     tensor = raw(promote(x, to_float=True)[0])
     return subtract(tensor, logsumexp(tensor, axis=axis, keepdims=True))
-

@@ -33,30 +33,34 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
-def unique_all(x: ArrayLike, /) -> UniqueAll:
-    """Distinct values with first places, inverse and counts; every NaN is distinct."""
-    data = host("unique_all", x)
+def _unique(name: str, x: ArrayLike) -> UniqueAll:
+    data = host(name, x)
     values, first, inverse, counts = np.unique(
         data, return_index=True, return_inverse=True, return_counts=True, equal_nan=False
     )
     return UniqueAll(EagerTensor(values), *(_indices(a) for a in (first, inverse.reshape(data.shape), counts)))
 
 
+def unique_all(x: ArrayLike, /) -> UniqueAll:
+    """Distinct values with first places, inverse and counts; every NaN is distinct."""
+    return _unique("unique_all", x)
+
+
 def unique_counts(x: ArrayLike, /) -> UniqueCounts:
     """Distinct values and how often each is there."""
-    found = unique_all(x)
+    found = _unique("unique_counts", x)
     return UniqueCounts(found.values, found.counts)
 
 
 def unique_inverse(x: ArrayLike, /) -> UniqueInverse:
     """Distinct values and which of them each element is."""
-    found = unique_all(x)
+    found = _unique("unique_inverse", x)
     return UniqueInverse(found.values, found.inverse_indices)
 
 
 def unique_values(x: ArrayLike, /) -> Tensor:
     """Distinct values in ascending order."""
-    return unique_all(x).values
+    return _unique("unique_values", x).values
 
 
 unique = unique_values

@@ -159,5 +159,3 @@ def _elements(x: Tensor, basic: Basic, arrays: dict[int, Tensor], mode: str, val
     value = _expect(value, places.shape, mode)
     flat = _scatter_rows(reshape(x, -1), reshape(places, -1), reshape(value, -1), mode)
     return reshape(flat, x.shape)
-
-

@@ -43,17 +43,11 @@ from thalweg.dialects.types import bool_ as bool
 from thalweg.frontend import array, data, initializers, nn, optim, program, random
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
 from thalweg.frontend.control import cond, scan, while_loop
+from thalweg.frontend.custom import checkpoint, custom_gradient
 from thalweg.frontend.device import Device, device
 from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
 from thalweg.frontend.function import Function, function
-from thalweg.frontend.gradient import (
-    IndexedSlices,
-    checkpoint,
-    custom_gradient,
-    grad,
-    value_and_grad,
-    vjp,
-)
+from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
 from thalweg.frontend.program import Compiler
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.spec import TensorSpec, spec

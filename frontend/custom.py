@@ -1,0 +1,117 @@
+"""Saying how a gradient is to be taken: `custom_gradient` replaces it, `checkpoint` recomputes instead of keeping."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thalweg.dialects.diagnostics import TypeInferenceError
+from thalweg.dialects.location import user_frame
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.ops import control
+from thalweg.frontend.array.conversion import cast, operand
+from thalweg.frontend.array.creation import zeros_like
+from thalweg.frontend.array.manipulation import broadcast_to
+from thalweg.frontend.eager import Plan
+from thalweg.frontend.tensor import Tensor, as_tensor
+from thalweg.frontend.trace import Trace, current
+from thalweg.frontend.tree import flatten
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """What messages and programs call a function."""
+    return getattr(function, "__name__", type(function).__name__).replace("<lambda>", "lambda")
+
+
+def call_in_region(
+    trace: Trace, row: OpDef, attrs: dict[str, Any], function: Callable[[], Any], label: str, inline: bool
+) -> Any:
+    """A function without arguments as the one region of an op; returns what the function returned."""
+    plan = Plan(None)
+
+    def body(arguments: list[Tensor]) -> list[Tensor]:
+        nonlocal plan
+        plan = Plan(function())
+        return plan.outputs
+
+    results = trace.emit_regions(row, [], attrs, [[]], [body], [label], inline)
+    return plan.fill(results)
+
+
+def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function its own gradient. It returns `(value, backward)`; `backward` takes a cotangent per result of the
+    value and returns one per argument (None for zero). Keyword arguments are options without a gradient.
+
+    Example:
+        >>> @tw.custom_gradient
+        ... def clipped(x):                       # the identity, its gradient limited
+        ...     return x, lambda dy: tw.clip(dy, -1, 1)
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        trace = current()
+        if trace is None:
+            return function(*args, **kwargs)[0]
+        leaves, structure = flatten(args)
+        inputs = [as_tensor(leaf) for leaf in leaves]
+        value, backward = function(*structure.unflatten(inputs), **kwargs)
+        outputs, output_structure = flatten(value)
+        results = [as_tensor(leaf) for leaf in outputs]
+
+        def body(cotangents: list[Tensor]) -> list[Tensor]:
+            nested = output_structure.unflatten(cotangents)
+            found = backward(*nested) if isinstance(nested, tuple | list) else backward(nested)
+            return _custom_cotangents(function_name(function), inputs, structure, found)
+
+        attrs = {"inputs": len(inputs)}
+        types = [[t.type for t in results]]
+        label = f"the gradient of {function_name(function)}()"
+        wrapped = trace.emit_regions(control.custom_gradient, [*inputs, *results], attrs, types, [body], [label])
+        return output_structure.unflatten(wrapped)
+
+    return call
+
+
+def _custom_cotangents(name: str, inputs: Sequence[Tensor], structure: Any, found: Any) -> list[Tensor]:
+    """What a custom backward function returned, as one tensor per input."""
+    per_argument = found if isinstance(found, tuple | list) and len(structure.children) != 1 else (found,)
+    if isinstance(found, tuple) and len(structure.children) == 1 and len(found) == 1:
+        per_argument = found
+    if len(per_argument) != len(structure.children):
+        raise TypeInferenceError(
+            f"{user_frame()} the gradient of {name}() returns {len(per_argument)} cotangents for "
+            f"{len(structure.children)} arguments."
+        )
+    flat: list[Any] = []
+    for child, cotangent in zip(structure.children, per_argument, strict=True):
+        flat += [None] * child.count if cotangent is None else flatten(cotangent)[0]
+    if len(flat) != len(inputs):
+        raise TypeInferenceError(
+            f"{user_frame()} the gradient of {name}() returns {len(flat)} cotangents for {len(inputs)} tensors."
+        )
+    return [
+        zeros_like(x) if c is None else broadcast_to(cast(operand(c), x.dtype), x.shape)
+        for x, c in zip(inputs, flat, strict=True)
+    ]
+
+
+def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose gradient computes its inside again instead of keeping it: less memory, more work."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        trace = current()
+        if trace is None:
+            return function(*args, **kwargs)
+        return call_in_region(
+            trace,
+            control.checkpoint,
+            {},
+            lambda: function(*args, **kwargs),
+            f"{function_name(function)}() under tw.checkpoint",
+            inline=False,
+        )
+
+    return call
