@@ -128,11 +128,10 @@ def main(argv=None):
         return tw.mean(tw.nn.softmax_cross_entropy(model(inputs), targets))
 
     train = tw.data.windows(text.train, args.time)
-    epochs = -(-args.steps * args.batch // len(train[0]))
     batches = tw.data.batches(
-        train, args.batch, shuffle=True, seed=args.seed, epochs=epochs, drop_remainder=True, progress=args.model
+        train, args.batch, shuffle=True, seed=args.seed, steps=args.steps, drop_remainder=True, progress=args.model
     )
-    for _, (inputs, targets) in zip(range(args.steps), batches, strict=False):
+    for inputs, targets in batches:
         batches.report(loss=step(inputs, targets))
 
     held_out = text.test[:20_000]

@@ -16,7 +16,7 @@ STAGES = {
     "tw": ("what was traced: your function, with the gradient as one operation", r"tw\.conv_general"),
     "tw-optimized": ("the gradient expanded, everything simplified", r"tw\.conv_general"),
     "stablehlo": ("the portable form; variables are arguments that change in place", r"stablehlo\.convolution"),
-    "linalg": ("loops over indices, on whole tensors", r"linalg\.\w*conv|linalg\.generic"),
+    "linalg": ("loops over indices, on whole tensors", r"linalg\.conv"),
     "kernels": ("the native functions that were formed, and their order", r"kernel"),
     "llvm": ("LLVM's intermediate representation", r"llvm\.fma|fmul|fadd"),
     "asm": ("machine code", r"vfmadd|fmla|mulps|fmul"),
@@ -43,7 +43,7 @@ def main(argv=None):
     console.print(f"\n{model}\naccuracy on 1,000 held-out images: [bold]{accuracy:.1%}[/]\n")
 
     console.print("The training step as the compiler saw it, stage by stage:")
-    images, labels = np.zeros((64, 784), np.float32), np.zeros(64, np.int32)
+    images, labels = np.zeros((32, 784), np.float32), np.zeros(32, np.int32)
     for stage, (meaning, pattern) in STAGES.items():
         rows, total = excerpt(step.ir(stage, images, labels), pattern, args.lines)
         console.print(f"\n[bold cyan]{stage}[/]  {meaning}  [dim]({total} lines)[/]")

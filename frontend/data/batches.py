@@ -21,6 +21,7 @@ def batches(
     shuffle: bool = False,
     seed: int = 0,
     epochs: int = 1,
+    steps: int | None = None,
     drop_remainder: bool = False,
     progress: bool | str = False,
 ) -> Batches:
@@ -32,6 +33,7 @@ def batches(
         size: rows of a batch.
         shuffle: draw the rows in an order that depends on `seed` and the number of the epoch only.
         epochs: passes over the data. Iterating again continues with the next epochs.
+        steps: so many batches, in as many epochs as it takes, instead of `epochs`.
         drop_remainder: leave out a last batch of fewer than `size` rows, for which a compiled function would
             trace anew.
         progress: show a progress bar; a string is its title. `report` puts numbers beside it.
@@ -44,32 +46,40 @@ def batches(
         >>> for x, y in train:
         ...     train.report(loss=step(x, y))
     """
-    return Batches(data, size, shuffle, seed, epochs, drop_remainder, progress)
+    return Batches(data, size, shuffle, seed, epochs, steps, drop_remainder, progress)
 
 
 class Batches:
     """What `batches` returns: iterate over it; `len` is the number of batches of one iteration."""
 
     def __init__(
-        self, data: Arrays, size: int, shuffle: bool, seed: int, epochs: int, drop_remainder: bool,
+        self,
+        data: Arrays,
+        size: int,
+        shuffle: bool,
+        seed: int,
+        epochs: int,
+        steps: int | None,
+        drop_remainder: bool,
         progress: bool | str,
     ) -> None:
         self._data = map_structure(np.asarray, data)
         self._rows = _common_rows(self._data)
         if size < 1 or epochs < 1:
             raise ValueError(f"batches: size and epochs must be at least 1, got size={size} and epochs={epochs}.")
-        if drop_remainder and self._rows < size:
+        if self._rows < (size if drop_remainder else 1):
             raise ValueError(
                 f"batches: {self._rows} rows make no batch of {size}. Take a smaller size or drop_remainder=False."
             )
         self._size, self._shuffle, self._seed = size, shuffle, seed
-        self._epochs, self._drop, self._progress = epochs, drop_remainder, progress
+        self._drop, self._progress = drop_remainder, progress
+        self._steps = self.batches_per_epoch * epochs if steps is None else steps
         self._epoch = 0
         self._bar: _Bar | None = None
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch that the next batch belongs to, from 0."""
+        """The number of the epoch that the latest batch belongs to, from 0; one more at the end of an epoch."""
         return self._epoch
 
     @property
@@ -77,7 +87,7 @@ class Batches:
         return self._rows // self._size if self._drop else -(-self._rows // self._size)
 
     def __len__(self) -> int:
-        return self.batches_per_epoch * self._epochs
+        return self._steps
 
     def __iter__(self) -> Iterator[Any]:
         if not self._progress:
@@ -101,12 +111,14 @@ class Batches:
             self._bar.report(numbers)
 
     def _iterate(self) -> Iterator[Any]:
-        for _ in range(self._epochs):
+        left = self._steps
+        while left > 0:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(self._rows) if self._shuffle else None
-            for start in range(0, self.batches_per_epoch * self._size, self._size):
-                stop = min(start + self._size, self._rows)
-                rows = slice(start, stop) if order is None else order[start:stop]
+            count = min(left, self.batches_per_epoch)
+            for start in range(0, count * self._size, self._size):
+                rows = slice(start, start + self._size) if order is None else order[start : start + self._size]
                 yield map_structure(operator.itemgetter(rows), self._data)
+            left -= count
             self._epoch += 1
 
 

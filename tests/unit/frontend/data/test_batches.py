@@ -44,6 +44,12 @@ def test_length_and_epoch_count_what_is_yielded():
     assert batches.epoch == 3
 
 
+def test_a_number_of_steps_takes_as_many_epochs_as_it_needs():
+    batches = data.batches(np.arange(4), 2, steps=5)
+    assert len(batches) == 5
+    assert rows(batches) == [[0, 1], [2, 3], [0, 1], [2, 3], [0, 1]]
+
+
 @pytest.mark.parametrize(
     "arrays, size, words",
     [
@@ -51,6 +57,7 @@ def test_length_and_epoch_count_what_is_yielded():
         ((), 2, "no arrays"),
         (np.float32(1), 2, "same number of rows"),
         (np.zeros(3), 0, "size=0"),
+        (np.zeros((0, 2)), 2, "0 rows make no batch"),
     ],
 )
 def test_data_that_make_no_batches_are_refused(arrays, size, words):
