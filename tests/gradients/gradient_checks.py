@@ -1,46 +1,22 @@
-"""Programs for gradient tests, run by the reference interpreter, and the comparison with finite differences."""
+"""Derivatives compared with finite differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from ir_programs import Function, as_list, evaluate, program
 
 from thalweg.backends.reference import run
-from thalweg.dialects import context
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.build import build_with_regions
-from thalweg.dialects.context import to_mlir, type_of
-from thalweg.dialects.mlir import func_dialect, ir
+from thalweg.dialects.context import type_of
+from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import is_float
 from thalweg.dialects.ops import control
-from thalweg.dialects.types import TensorType, float64
-from thalweg.dialects.verify import verify
-from thalweg.passes.pipeline import run as run_passes
+from thalweg.dialects.types import float64
 
-Function = Callable[..., Sequence[ir.Value] | ir.Value]
 EPSILON = 1e-6
-
-
-def program(types: Sequence[TensorType], body: Function) -> ir.Module:
-    """A verified module whose @main takes `types` and returns what `body` builds."""
-    with context.entered():
-        module = ir.Module.create()
-        with ir.InsertionPoint(module.body):
-            signature = ir.FunctionType.get([to_mlir(t) for t in types], [])
-            function = func_dialect.FuncOp("main", signature)
-        block = function.add_entry_block()
-        with ir.InsertionPoint(block):
-            results = as_list(body(*block.arguments))
-            func_dialect.ReturnOp(results)
-        full = ir.FunctionType.get([to_mlir(t) for t in types], [r.type for r in results])
-        function.attributes["function_type"] = ir.TypeAttr.get(full)
-        verify(module)
-    return module
-
-
-def as_list(values: Sequence[ir.Value] | ir.Value) -> list[ir.Value]:
-    return [values] if isinstance(values, ir.Value) else list(values)
 
 
 def vjp(body: Function, primals: Sequence[ir.Value], aux: int = 0) -> list[ir.Value]:
@@ -55,12 +31,6 @@ def pulled(body: Function, primals: Sequence[ir.Value], cotangents: Sequence[ir.
     """Cotangents of the primals `wrt`."""
     *_, tape = vjp(body, primals)
     return as_list(control.pullback(tape, *cotangents, wrt=wrt))
-
-
-def evaluate(module: ir.Module, arrays: Sequence[np.ndarray], pipeline: str = "optimize") -> list[np.ndarray]:
-    """Run the passes on a module (in place), then the interpreter."""
-    run_passes(module, pipeline)
-    return run(module, list(arrays))
 
 
 def check(

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gradient_checks import check, evaluate, program, pulled, vjp
+from gradient_checks import check, pulled, vjp
+from ir_programs import evaluate, program
 
 from thalweg.dialects.build import build_with_regions
 from thalweg.dialects.context import tensor_type_of, type_of
