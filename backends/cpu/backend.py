@@ -22,7 +22,7 @@ from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.plan import Plan
-from thalweg.backends.cpu.program import Program
+from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.step import Runner, StepWriter
@@ -80,10 +80,11 @@ def lower(
     aliases = aliases_of(function)
     program = form(read_function(function), options)
     order_updates(program, aliases)
+    share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())
     parallel = Parallel(options.worker_count())
     step = finish(StepWriter(program, plan, aliases, around(parallel)).text())
-    sources = "".join(kernel.source for kernel in program.kernels())
+    sources = "".join({kernel.name: kernel.source for kernel in program.kernels()}.values())
     kernels = f"module {{\n{sources}{parallel.declarations()}{step}}}\n"
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)

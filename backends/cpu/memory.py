@@ -1,4 +1,4 @@
-"""The memory plan for people: which values of a compiled program live where, how large, from when to when, by whose line."""
+"""The memory plan for people: which values of a compiled program live where, from when to when, by whose line."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _buffers(lowered: Lowered) -> Iterator[Buffer]:
     for number, kernel in enumerate(lowered.program.kernels()):
         for result in kernel.results:
             yield _buffer(lowered, result, kernel.name)
-        if kernel.name in lowered.plan.scratch:
-            location = lowered.plan.scratch[kernel.name]
+        if kernel.scratch:
+            location = lowered.plan.scratch(kernel)
             yield Buffer(
                 kernel.name, "scratch", kernel.scratch, location.kind, 0, location.offset, (number, number), None
             )

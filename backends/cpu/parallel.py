@@ -52,8 +52,7 @@ class Parallel:
         """LLVM IR with the declared functions defined."""
         if not self.kernels:
             return text
-        for name in self.kernels:
-            text = re.sub(rf"^declare void @{name}_parallel\(.*\n", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^declare void @\w+_parallel\(.*\n", "", text, flags=re.MULTILINE)
         parts = [self._definitions(kernel, len(types)) for kernel, types in self.kernels.values()]
         return "\n".join([text, f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32)", *parts])
 

@@ -83,7 +83,7 @@ class Plan:
     """
 
     def __init__(self, program: Program, aliases: Mapping[int, int], threads: int) -> None:
-        self.scratch: dict[str, Location] = {}  # by the kernel's name
+        self._scratch: dict[tuple[Value, ...], Location] = {}  # by the kernel's results
         self.constants: dict[Value, int] = {}  # constant data, numbered
         self.positions = 0
         self._slots: dict[Value, Slot] = {}
@@ -136,9 +136,9 @@ class Plan:
     def arena_bytes(self) -> int:
         return self._planned + self._bounce
 
-    def result_argument(self, result: int) -> int | None:
-        """The argument whose buffer a result is written into, or None."""
-        return self._aliases.get(result)
+    def scratch(self, kernel: Kernel) -> Location:
+        """Where the scratch of one launch of a kernel is."""
+        return self._scratch[kernel.results]
 
     # Spans.
 
@@ -305,7 +305,7 @@ class Plan:
             self._planned = max(self._planned, offset + -(-slot.bytes // ALIGNMENT) * ALIGNMENT)
         for kernel, slot in self._scratch_slots:
             assert slot.location is not None
-            self.scratch[kernel.name] = slot.location
+            self._scratch[kernel.results] = slot.location
 
 
 def _made(program: Program) -> set[Value]:

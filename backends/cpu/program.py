@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.graph import Graph, Value
 from thalweg.backends.cpu.kernel import Kernel
@@ -63,6 +63,22 @@ class Program:
             else:
                 for arm in step.arms:
                     yield from arm.kernels()
+
+
+def share_kernels(program: Program, known: dict[str, Kernel] | None = None) -> None:
+    """Let kernels with the same text be one function, in place: the layers of a deep network repeat themselves."""
+    known = {} if known is None else known
+    for position, step in enumerate(program.steps):
+        if isinstance(step, Launch):
+            text = step.kernel.source.partition("(")[2]  # without the name
+            first = known.setdefault(text, step.kernel)
+            program.steps[position] = Launch(replace(step.kernel, name=first.name, source=first.source))
+        elif isinstance(step, Loop):
+            share_kernels(step.condition, known)
+            share_kernels(step.body, known)
+        else:
+            for arm in step.arms:
+                share_kernels(arm, known)
 
 
 def storage(value: Value) -> Value:

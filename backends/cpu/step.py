@@ -119,7 +119,7 @@ class StepWriter:
             for value, kind in zip(values, kernel.buffer_types, strict=True)
         ]
         if kernel.scratch:
-            buffers.append(self.view(self.plan.scratch[kernel.name], f"memref<{kernel.scratch}xi8>"))
+            buffers.append(self.view(self.plan.scratch(kernel), f"memref<{kernel.scratch}xi8>"))
         self.run(self.w, kernel, buffers)
 
     def _transfer(self, sources: Sequence[Value], targets: Sequence[Value]) -> None:
