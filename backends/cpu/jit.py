@@ -163,26 +163,11 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
             raise LoweringError(f"the CPU backend generated LLVM IR that LLVM rejects: {error}") from error
         module.triple = machine.triple
         module.data_layout = str(machine.target_data)
-        if options.opt_level == 1:
-            _tidy(module, machine)
-        elif options.opt_level:
+        if options.opt_level:
             _optimize(module, machine, options.opt_level)
         optimized = str(module) if keep_texts else ""
         assembly = machine.emit_assembly(module) if keep_texts else ""
         return NativeCode(machine.emit_object(module), optimized, assembly)
-
-
-def _tidy(module: Any, machine: Any) -> None:
-    """What generated code needs: its loops are vectors, its invariants are hoisted, but addresses want folding.
-
-    Half the time of LLVM's own first level, and the code is not slower.
-    """
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
-    passes = llvm.create_new_function_pass_manager()
-    passes.add_instruction_combine_pass()
-    for function in module.functions:
-        if not function.is_declaration:
-            passes.run(function, builder)
 
 
 def _optimize(module: Any, machine: Any, level: int) -> None:
