@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from thalweg.backends.stablehlo import factorize
-from thalweg.backends.stablehlo.expressions import Array, clone_block, constant, size, tensor
+from thalweg.backends.stablehlo import factorize, jacobi
+from thalweg.backends.stablehlo.expressions import Array, clone_block, constant, iota, size, tensor
 from thalweg.dialects.diagnostics import LoweringError, did_you_mean
 from thalweg.dialects.mlir import ir
 
@@ -108,19 +108,24 @@ def trsm(operation: ir.Operation) -> list[Array]:
     return [Array(solve.results[0])]
 
 
+def _flat(operation: ir.Operation) -> list[Array]:
+    """The operands with one batch dimension in the place of any number of them."""
+    operands = [Array(operand) for operand in operation.operands]
+    if "complex" in operands[0].element:
+        raise LoweringError(f"{operation.location}: factorisations of complex matrices are not supported.")
+    lead = operands[0].shape[:-2]
+    return [a.reshape(size(lead), *a.shape[len(lead) :]) for a in operands]
+
+
+def _shaped(operation: ir.Operation, results: Sequence[Array]) -> list[Array]:
+    """Results with one batch dimension as the call's results."""
+    wanted = [Array(result) for result in operation.results]
+    return [a.convert(w.element).reshape(*w.shape) for a, w in zip(results, wanted, strict=True)]
+
+
 def _batched(function: Callable[..., Sequence[Array]]) -> Callable[[ir.Operation], list[Array]]:
     """Adapt a function of arrays with one batch dimension to a call with any number of them."""
-
-    def adapted(operation: ir.Operation) -> list[Array]:
-        operands = [Array(operand) for operand in operation.operands]
-        if "complex" in operands[0].element:
-            raise LoweringError(f"{operation.location}: factorisations of complex matrices are not supported.")
-        lead = operands[0].shape[:-2]
-        flat = [a.reshape(size(lead), *a.shape[len(lead) :]) for a in operands]
-        wanted = [Array(result) for result in operation.results]
-        return [a.convert(w.element).reshape(*w.shape) for a, w in zip(function(*flat), wanted, strict=True)]
-
-    return adapted
+    return lambda operation: _shaped(operation, function(*_flat(operation)))
 
 
 def getrf(a: Array) -> list[Array]:
@@ -139,6 +144,26 @@ def orgqr(a: Array, scales: Array) -> list[Array]:
     return [factorize.householder_product(a, scales)]
 
 
+def syevd(operation: ir.Operation) -> list[Array]:
+    """Eigenvectors and eigenvalues of symmetric matrices, of which one triangle is read."""
+    (a,) = _flat(operation)
+    lower = _letter(operation, "uplo") == "L"
+    rows, columns = iota(1, a.shape), iota(2, a.shape)
+    keep = rows >= columns if lower else columns >= rows
+    values, vectors = jacobi.eigh(keep.select(a, a.transpose(0, 2, 1)))
+    return _shaped(operation, [vectors, values, constant(0, "i32", (a.shape[0],))])
+
+
+def gesdd(operation: ir.Operation) -> list[Array]:
+    """Singular values and vectors; the first result is a work array."""
+    (a,) = _flat(operation)
+    mode = _letter(operation, "mode")
+    values, u, v = jacobi.svd(a, full=mode == "A")
+    if mode == "N":
+        u, v = (constant(0, a.element, (a.shape[0], *Array(r).shape[-2:])) for r in list(operation.results)[2:4])
+    return _shaped(operation, [a, values, u, v, constant(0, "i32", (a.shape[0],))])
+
+
 CUSTOM_CALLS: dict[str, Callable[[ir.Operation], Sequence[Array]]] = {"ApproxTopK": approximate_top_k}
 
 # By LAPACK's name without the letter of the type.
@@ -148,4 +173,6 @@ LAPACK: dict[str, Callable[[ir.Operation], Sequence[Array]]] = {
     "getrf": _batched(getrf),
     "geqrf": _batched(geqrf),
     "orgqr": _batched(orgqr),
+    "syevd": syevd,
+    "gesdd": gesdd,
 }

@@ -278,6 +278,21 @@ def for_loop(count: int, start: Sequence[Array], body: Callable[[Array, list[Arr
     return [Array(result) for result in list(operation.results)[1:]]
 
 
+def sort(arrays: Sequence[Array], dim: int, direction: str) -> list[Array]:
+    """The arrays in the order of the first one along `dim`; stable."""
+    attributes: dict[str, ir.Attribute] = {
+        "dimension": ir.IntegerAttr.get(ir.IntegerType.get_signless(64), dim),
+        "is_stable": ir.BoolAttr.get(True),
+    }
+    types, values = [a.value.type for a in arrays], [a.value for a in arrays]
+    operation = ir.Operation.create("stablehlo.sort", types, values, attributes, regions=1)
+    block = operation.regions[0].blocks.append(*(tensor((), a.element) for a in arrays for _ in range(2)))
+    with ir.InsertionPoint(block):
+        first = Array(block.arguments[0]).compare(direction, Array(block.arguments[1]))
+        ir.Operation.create("stablehlo.return", [], [first.value])
+    return [Array(result) for result in operation.results]
+
+
 def clone_block(source: ir.Block, target: ir.Block) -> None:
     """Copy the ops of `source` to the end of `target`, whose arguments take the place of the other's."""
     known = dict(zip(source.arguments, target.arguments, strict=True))
