@@ -65,15 +65,14 @@ class _ColumnKernel:
         vectors = []
         for first in range(0, width, lanes):
             used = min(lanes, width - first)
-            mask = w.hoisted(f"vector.constant_mask [{used}] : vector<{lanes}xi1>", "mask") if used < lanes else ""
-            vectors.append(([*row, Index(w.add(start, first), 1 if lanes > 1 else 0)], mask))
+            vectors.append(([*row, Index(w.add(start, first), 1 if lanes > 1 else 0)], used))
         self.fused.phase += 1
         for value in self.reductions:
             numbers = self._reduce(value, vectors)
             for (place, _), number in zip(vectors, numbers, strict=True):
                 self.fused.define(value, self._place(value.shape, place), number)
-        for place, mask in vectors:
-            self.fused.mask = mask
+        for place, used in vectors:
+            self.fused.limit(used)
             self.fused.phase += 1
             at = [self._place(value.shape, place) for value in self.group.stores]
             numbers = [self.fused.get(value, there) for value, there in zip(self.group.stores, at, strict=True)]
@@ -81,14 +80,14 @@ class _ColumnKernel:
                 self.fused.store(value, result, there, number)
             if len(set(at)) == 1:
                 self.places[self.fused.phase] = at[0]
-        self.fused.mask = ""
+        self.fused.limit(0)
 
     def _place(self, shape: Sequence[int], rows: Sequence[Index]) -> Place:
         """The place of a row (a column of the strip) in a result's shape."""
         row = iter(rows)
         return tuple(Index(0) if extent == 1 else next(row) for extent in shape)
 
-    def _reduce(self, value: Value, vectors: Sequence[tuple[list[Index], str]]) -> list[Num]:
+    def _reduce(self, value: Value, vectors: Sequence[tuple[list[Index], int]]) -> list[Num]:
         """One number (a vector of columns) for each vector of the strip."""
         generic, combiner, w = value.generic, combiner_of(value), self.w
         assert generic is not None and combiner is not None
@@ -97,16 +96,16 @@ class _ColumnKernel:
         neutral = combiner.neutral(w, self.fused.lanes)
         carried = [neutral] * (len(vectors) * unroll)
         dims = [self.fused.loops(value, self._place(value.shape, place)) for place, _ in vectors]
-        sums = self._nest(value, combiner, outer, last, dims, [mask for _, mask in vectors], carried, unroll)
+        sums = self._nest(value, combiner, outer, last, dims, [used for _, used in vectors], carried, unroll)
         numbers = []
-        for k, (place, mask) in enumerate(vectors):
+        for k, (place, used) in enumerate(vectors):
             total = sums[k]
             for u in range(1, unroll):
                 total = combiner.combine(w, total, sums[u * len(vectors) + k])
-            self.fused.mask = mask
+            self.fused.limit(used)
             initial = self.fused.get(value.operands[generic.inputs], self._place(value.shape, place))
             numbers.append(combiner.combine(w, initial, total))
-        self.fused.mask = ""
+        self.fused.limit(0)
         return numbers
 
     def _nest(
@@ -116,7 +115,7 @@ class _ColumnKernel:
         outer: Sequence[int],
         last: int,
         dims: list[list[Index]],
-        masks: Sequence[str],
+        widths: Sequence[int],
         carried: list[Num],
         unroll: int,
     ) -> list[Num]:
@@ -131,16 +130,16 @@ class _ColumnKernel:
             inside = [Num(name, n.element, n.lanes) for name, n in zip(loop.carried, carried, strict=True)]
             if outer:
                 deeper = _at(dims, loop_dim, Index(loop.index))
-                following = self._nest(value, combiner, outer[1:], last, deeper, masks, inside, unroll)
+                following = self._nest(value, combiner, outer[1:], last, deeper, widths, inside, unroll)
             else:
                 following = inside
                 for u in range(unroll):
                     row = _at(dims, last, Index(w.add(loop.index, u)))
-                    following = self._row(value, combiner, row, masks, following, u)
+                    following = self._row(value, combiner, row, widths, following, u)
             loop.next = [number.name for number in following]
         carried = [Num(name, n.element, n.lanes) for name, n in zip(loop.results, carried, strict=True)]
         for u in range(main, extent):
-            carried = self._row(value, combiner, _at(dims, last, Index(u)), masks, carried, u - main)
+            carried = self._row(value, combiner, _at(dims, last, Index(u)), widths, carried, u - main)
         return carried
 
     def _row(
@@ -148,19 +147,19 @@ class _ColumnKernel:
         value: Value,
         combiner: Combiner,
         dims: list[list[Index]],
-        masks: Sequence[str],
+        widths: Sequence[int],
         carried: list[Num],
         u: int,
     ) -> list[Num]:
         """Add one row to accumulator `u` of every vector."""
         following = list(carried)
-        for k, mask in enumerate(masks):
-            self.fused.mask = mask
+        for k, used in enumerate(widths):
+            self.fused.limit(used)
             number = self.fused.body(value, dims[k], body=combiner.contribution)[0]
             number = widen(self.w, number, self.fused.lanes)
-            position = u * len(masks) + k
+            position = u * len(widths) + k
             following[position] = combiner.combine(self.w, following[position], number)
-        self.fused.mask = ""
+        self.fused.limit(0)
         return following
 
 

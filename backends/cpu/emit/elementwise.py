@@ -184,6 +184,6 @@ def _row(
 
 def at_tail(fused: Fused, count: int, body: Callable[[], None]) -> None:
     """Run `body` with loads and stores limited to the first `count` lanes."""
-    fused.mask = fused.w.hoisted(f"vector.constant_mask [{count}] : vector<{fused.lanes}xi1>", "mask")
+    fused.limit(count)
     body()
-    fused.mask = ""
+    fused.limit(0)

@@ -9,7 +9,7 @@ from thalweg.backends.cpu.emit.control import Index, walk
 from thalweg.backends.cpu.emit.microkernel import Tile
 from thalweg.backends.cpu.emit.nest import Fused, Nest
 from thalweg.backends.cpu.emit.packing import Source, load_lanes, tail_mask
-from thalweg.backends.cpu.emit.scalar import Num, lanes_type, to_storage
+from thalweg.backends.cpu.emit.scalar import Num, lanes_type, store_lanes, to_storage
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
 
@@ -96,16 +96,12 @@ class Finish:
 
     def _store_row(self, sums: list[str], target: Source, r: int) -> None:
         w, tile = self.w, self.tile
-        kind = lanes_type(target.dtype, tile.lanes)
         offset = self._offset(r)
         for v, used in enumerate(tile.widths):
             value = narrowed(w, sums[r * len(tile.widths) + v], tile.dtype, target.dtype, tile.lanes)
             at = f"{target.name}[{w.ssa(w.add(offset, v * tile.lanes))}]"
-            mask = tail_mask(w, tile.lanes, used)
-            if mask is None:
-                w.emit(f"vector.store {value}, {at} : {target.memref}, {kind}")
-            else:
-                w.emit(f"vector.maskedstore {at}, {mask}, {value} : {target.memref}, vector<{tile.lanes}xi1>, {kind}")
+            mask = tail_mask(w, tile.lanes, used) or ""
+            store_lanes(w, value, target.dtype, tile.lanes, at, target.memref, mask, used)
 
     def hand_over(self, sums: list[str], buffer: Source, width: int, epilogue: Epilogue) -> None:
         """Give the sums to the epilogue, through a small buffer: its code is written once and not per register."""

@@ -16,6 +16,7 @@ from thalweg.backends.cpu.emit.scalar import (
     from_storage,
     lanes_type,
     register_type,
+    store_lanes,
     to_storage,
     widen,
 )
@@ -44,9 +45,16 @@ class Fused:
         self.flat = flat
         self.at = Indexer(w, lanes)
         self.mask = ""  # vector<lanes x i1> that limits loads and stores, where set
+        self.used = 0  # how many lanes the mask lets through, where that is known
         self.buffers: dict[Value, str] = {}  # operands in the order of their first use
         self.loads: list[tuple[Value, Place, int]] = []  # what was read where, in which phase
         self.phase = 0
+
+    def limit(self, used: int) -> None:
+        """From here on, loads and stores touch the first `used` lanes only; all lanes for 0 and for all of them."""
+        limited = 0 < used < self.lanes
+        self.used = used if limited else 0
+        self.mask = self.w.hoisted(f"vector.constant_mask [{used}] : {self._mask_type}", "mask") if limited else ""
 
     # Asking.
 
@@ -271,11 +279,9 @@ class Fused:
                 f"vector.scatter {buffer}[{bases}] [{offsets}], {self._all_lanes()}, {name} : "
                 f"{memref}, vector<{self.lanes}xindex>, {self._mask_type}, {kind}"
             )
-        elif self.mask:
-            where = f"{buffer}[{self._bases(place)}]"
-            self.w.emit(f"vector.maskedstore {where}, {self.mask}, {name} : {memref}, {self._mask_type}, {kind}")
         else:
-            self.w.emit(f"vector.store {name}, {buffer}[{self._bases(place)}] : {memref}, {kind}")
+            where, element = f"{buffer}[{self._bases(place)}]", storage_type(value.element)
+            store_lanes(self.w, name, element, self.lanes, where, memref, self.mask, self.used)
 
     @property
     def _mask_type(self) -> str:

@@ -208,6 +208,23 @@ def select(w: Writer, condition: str, yes: str, no: str, kind: str, lanes: int) 
     return w.op(f"arith.select {condition}, {yes}, {no} : {prefix}{kind}")
 
 
+def store_lanes(w: Writer, vector: str, element: str, lanes: int, where: str, memref: str, mask: str, used: int) -> None:
+    """Store the first `used` lanes (0: as `mask` says) of a vector in its memory form.
+
+    One lane is stored as a scalar: LLVM turns a masked store of one lane of narrowed integers into a store of the wide one.
+
+    Args:
+        where: buffer and indices, '%out[%i]'.
+    """
+    kind = lanes_type(element, lanes)
+    if used == 1 < lanes:
+        w.emit(f"memref.store {w.op(f'vector.extract {vector}[0] : {element} from {kind}')}, {where} : {memref}")
+    elif mask:
+        w.emit(f"vector.maskedstore {where}, {mask}, {vector} : {memref}, vector<{lanes}xi1>, {kind}")
+    else:
+        w.emit(f"vector.store {vector}, {where} : {memref}, {kind}")
+
+
 def from_storage(w: Writer, name: str, element: str, lanes: int) -> Num:
     """The number in a register, from the form it has in memory (i1 as i8, bf16 and f16 as themselves)."""
     if element == "i1":
