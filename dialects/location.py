@@ -34,7 +34,7 @@ def user_frame() -> Where:
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if not (module == "thalweg" or module.startswith("thalweg.")) and module not in _PASSED_OVER:
+        if module.partition(".")[0] not in _PASSED_OVER:
             code = frame.f_code
             return Where(code.co_filename, frame.f_lineno, code.co_name)
         assert frame.f_back is not None, "called from outside any user's frame"
@@ -42,8 +42,8 @@ def user_frame() -> Where:
     raise AssertionError("unreachable")
 
 
-# Frames of the standard library that stand between the user and us.
-_PASSED_OVER = frozenset({"contextlib", "functools", "threading"})
+# Ourselves, and what may stand between the user and us.
+_PASSED_OVER = frozenset({"thalweg", "contextlib", "functools", "threading", "numpy"})
 
 _FILE_LINE = re.compile(r'"([^"]+)":(\d+):\d+')
 _NAME = re.compile(r'loc\("([^"]+)"\(')

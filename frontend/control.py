@@ -28,6 +28,10 @@ def _fail(problem: str) -> TypeInferenceError:
     return TypeInferenceError(f"{user_frame()} {problem}")
 
 
+def _shown(value: Any) -> str:
+    return f"a tensor {value.type}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
 def _predicate(name: str, value: ArrayLike) -> Tensor:
     if isinstance(value, bool | np.bool_):
         return as_tensor(bool(value))
@@ -279,7 +283,7 @@ def _scan_traced(
         row = structure.unflatten(values[len(start) :])
         result = body(carry.structure.unflatten(values[: len(start)]), row)
         if not isinstance(result, tuple | list) or len(result) != 2:
-            raise _fail(f"scan: the body must return a pair (carry, out), it returns {type(result).__name__}.")
+            raise _fail(f"scan: the body must return a pair (carry, out), it returns {_shown(result)}.")
         outs, out_structure = flatten(result[1])
         return [*carry.next(result[0], types), *(as_tensor(o) for o in outs)]
 

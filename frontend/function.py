@@ -65,7 +65,7 @@ class Function:
         self.fn = function
         self._options = (tuple(static), signature, name)
         self._signature = Signature(function, static, signature)
-        self.name = name or self._signature.name.replace("<lambda>", "lambda")
+        self.name = name or self._signature.name
         self._where = _definition(function)
         self._cache: dict[Key, list[Specialisation]] = {}
         self._short: dict[tuple[Any, ...], Specialisation] = {}

@@ -51,6 +51,10 @@ class IndexedSlices:
         return np.asarray(self.dense(), dtype)
 
 
+def _shown(value: Any) -> str:
+    return f"a tensor {value.type}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
 def grad(
     function: Callable[..., Any],
     argnums: int | Sequence[int] | None = None,
@@ -130,7 +134,7 @@ class _Request:
         wrong = [v for v in self.variables if not isinstance(v, Variable)]
         if wrong:
             raise TypeInferenceError(
-                f"{user_frame()} gradient of {self.name}(): wrt takes variables, got {type(wrong[0]).__name__}. "
+                f"{user_frame()} gradient of {self.name}(): wrt takes variables, got {_shown(wrong[0])}. "
                 "For arguments of the function use argnums."
             )
 

@@ -18,6 +18,7 @@ from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import ExecutionError, LeakedTensorError, TracingError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import DType, TensorType
+from thalweg.frontend.custom import function_name
 from thalweg.frontend.eager import scalar_array
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.spec import TensorSpec
@@ -87,7 +88,7 @@ class Signature:
     """
 
     def __init__(self, function: Callable[..., Any], static: Sequence[str], specs: Sequence[Any] | None) -> None:
-        self.name = getattr(function, "__name__", type(function).__name__)
+        self.name = function_name(function)
         self.signature = inspect.signature(function)
         parameters = self.signature.parameters
         for name in static:

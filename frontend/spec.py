@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import DType, TensorType, as_dtype, float32
 
 
@@ -26,7 +27,7 @@ class TensorSpec:
             ValueError: an extent is None.
         """
         if None in self.shape:
-            raise ValueError(f"{self} leaves extents open; give example arrays or a spec with numbers")
+            raise ValueError(f"{user_frame()} {self} leaves extents open; give example arrays or a spec with numbers")
         return TensorType(tuple(n for n in self.shape if n is not None), self.dtype)
 
     def accepts(self, type_: TensorType) -> bool:
@@ -53,5 +54,5 @@ def spec(shape: Sequence[int | None] | int, dtype: Any = float32) -> TensorSpec:
     """
     extents = (shape,) if isinstance(shape, int) else tuple(shape)
     if any(n is not None and (not isinstance(n, int) or n < 0) for n in extents):
-        raise ValueError(f"extents must be counts or None, got {list(extents)}")
+        raise ValueError(f"{user_frame()} extents must be counts or None, got {list(extents)}")
     return TensorSpec(extents, as_dtype(dtype))

@@ -194,18 +194,21 @@ class TracedTensor(Tensor):
         return self._type
 
     def _no_numbers(self, wanted: str, instead: str) -> TracingError:
-        made = "an argument" if self.scope.is_argument(self.value) else f"computed at {self.where}"
+        here = user_frame()
+        made = ""
+        if not self.scope.is_argument(self.value) and self.where != here:
+            made = f" (computed at {str(self.where).removesuffix(':')})"
         return TracingError(
-            f"{user_frame()} {wanted} of a traced tensor {self.type} ({made.removesuffix(':')}): its numbers are known "
-            f"when the program runs, not while {self.scope.label} is traced. {instead}"
+            f"{here} {wanted} of a traced tensor {self.type}{made}: its numbers are known when the program runs, not "
+            f"while {self.scope.label} is traced. {instead}"
         )
 
     def __bool__(self) -> bool:
         raise self._no_numbers(
             "the truth value",
-            "For `if` use tw.cond(pred, on_true, on_false, *operands) or tw.where(pred, a, b), for `while` "
-            "tw.while_loop, for `and`, `or`, `not` tw.logical_and, tw.logical_or, tw.logical_not. If it is an option "
-            "rather than data, make it static: tw.function(f, static=('name',)).",
+            "For `if` use tw.cond(pred, on_true, on_false, *operands) or tw.where(pred, a, b), for `while` use "
+            "tw.while_loop, for `and`, `or`, `not` use &, |, ~. An option that is no data can be static: "
+            "tw.function(f, static=('name',)).",
         )
 
     def __int__(self) -> int:

@@ -65,12 +65,16 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
 
 def full(shape: Shape, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array filled with one value, whose default dtype is that of the value."""
-    extents = _shape("full", shape)
+    return _filled("full", shape, fill_value, dtype)
+
+
+def _filled(name: str, shape: Shape, fill_value: ArrayLike, dtype: Any) -> Tensor:
+    extents = _shape(name, shape)
     value = operand(fill_value)
-    if dtype is None:
-        wanted = default_dtype(scalar_kind(value)) if isinstance(value, Scalar) else value.dtype
-    else:
+    if dtype is not None:
         wanted = as_dtype(dtype)
+    else:
+        wanted = default_dtype(scalar_kind(value)) if isinstance(value, Scalar) else value.dtype
     if current() is None:
         return EagerTensor(np.full(extents, value if isinstance(value, Scalar) else np.asarray(value), wanted.numpy))
     return broadcast_to_shape(cast(value, wanted), extents)
@@ -78,17 +82,17 @@ def full(shape: Shape, fill_value: ArrayLike, *, dtype: Any = None, device: Any 
 
 def zeros(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of zeros."""
-    return full(shape, 0, dtype=dtype)
+    return _filled("zeros", shape, 0, dtype)
 
 
 def ones(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of ones."""
-    return full(shape, 1, dtype=dtype)
+    return _filled("ones", shape, 1, dtype)
 
 
 def empty(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array whose values do not matter; they are zeros."""
-    return full(shape, 0, dtype=dtype)
+    return _filled("empty", shape, 0, dtype)
 
 
 def _like(x: ArrayLike, dtype: Any) -> tuple[tuple[int, ...], DType]:
