@@ -113,7 +113,7 @@ def test_scan_stacks_only_what_its_derivative_needs() -> None:
         lambda x, rows, g: pulled(f, [x, rows], [g], [0]),
     )
     evaluate(module, [X, ROWS, X])
-    forward = [line for line in str(module).splitlines() if "tw.scan" in line][0]
+    forward = next(line for line in str(module).splitlines() if "tw.scan" in line)
     assert forward.strip().startswith("%0:2 = "), f"the final carry and tanh(h), nothing else: {forward}"
 
 
@@ -278,6 +278,6 @@ def test_aux_results_have_no_cotangent() -> None:
         y, extra, tape = vjp(lambda v: [ew.sin(v), ew.exp(v)], [x], aux=1)
         return [y, extra, control.pullback(tape, g, wrt=(0,))]
 
-    y, extra, dx = evaluate(program([one, one], main), [X, X])
+    _, extra, dx = evaluate(program([one, one], main), [X, X])
     np.testing.assert_allclose(extra, np.exp(X))
     np.testing.assert_allclose(dx, X * np.cos(X))
