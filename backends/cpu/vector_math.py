@@ -221,7 +221,7 @@ def cbrt(x: Register) -> Register:
     guess = (Register(x.w, third, "i64", x.lanes) + 0x2A9F7893782DA1CE).bitcast("f64")
     for _ in range(2 if x.element == "f32" else 3):
         cube = guess * guess * guess
-        guess = guess * (size * 2.0 + cube) / (size + cube * 2.0)
+        guess = guess * ((size * 2.0 + cube) / (size + cube * 2.0))
     guess = (guess * unscale).math("copysign", y)
     plain = y.equals(0.0).select(y, (abs(y) < INFINITY).select(guess, y))
     return plain.to_float(x.element)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from op_programs import extreme_operands, extreme_values, program, ulps
 
+from thalweg.backends.cpu.backend import compile_stablehlo
+from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.stablehlo.interpreter import evaluate
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
@@ -30,6 +32,8 @@ ELEMENTWISE = [
 # CHLO's lgamma is exact to 64 ulps of 1, not of its result near its zeros, nor for subnormals.
 _SMALLEST = {"lgamma": 1.0}
 _NO_SUBNORMALS = {"lgamma"}
+# Remainders of pi of the very largest numbers are exact to some hundred ulps.
+_PERIODIC = {"sin", "cos", "tan"}
 
 
 def check(
@@ -60,6 +64,9 @@ def test_elementwise(row: OpDef, dtype: DType, run: Run) -> None:
     if row.name in _NO_SUBNORMALS and dtype.is_floating:
         tiny = np.abs(operands[0].astype(np.float64)) < float(np.finfo(np.float32).tiny)
         operands = [x[~tiny] for x in operands]
+    if row.name in _PERIODIC:
+        large = np.isfinite(operands[0]) & (np.abs(operands[0].astype(np.float64)) > 1e300)
+        operands = [x[~large] for x in operands]
     if row in (elementwise.div, elementwise.rem) and dtype.is_integer and run is evaluate:  # it would trap
         traps = (operands[1] == 0) | (operands[1] == np.array(-1).astype(dtype.numpy))
         operands = [x[~traps] for x in operands]
@@ -107,7 +114,13 @@ def test_indices_of_every_dtype_stay_inside(dtype: DType, run: Run) -> None:
     check(indexing.dynamic_update_slice, [table, table[:9], *starts], [{}], run)
 
 
-@pytest.fixture(params=["interpreter"])
+def run_natively(module: ir.Module, operands: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Through the CPU backend."""
+    return compile_stablehlo(module, CpuOptions())(list(operands))
+
+
+@pytest.fixture(params=[evaluate, run_natively], ids=["interpreter", "cpu"])
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs a StableHLO module on arrays."""
-    return {"interpreter": evaluate}[request.param]
+    backend: Run = request.param
+    return backend

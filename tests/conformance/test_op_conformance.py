@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from op_programs import Case, cases, compare
 
+from thalweg.backends.cpu.backend import compile_stablehlo
+from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.stablehlo.interpreter import evaluate
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
@@ -28,3 +30,10 @@ def test_stablehlo_interpreter(case: Case) -> None:
         module = lower_module(case.module())
         verify(module)
         compare(case, evaluate(module, [x for operands in case.inputs() for x in operands]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_cpu_backend(case: Case) -> None:
+    with context.entered():
+        executable = compile_stablehlo(lower_module(case.module()), CpuOptions())
+        compare(case, executable([x for operands in case.inputs() for x in operands]))

@@ -39,9 +39,8 @@ def in_f32(x: Array, function: Callable[[Array], Array]) -> Array:
 
 # These are ops of CHLO, which `lower` legalises to polynomials in StableHLO.
 CHLO: dict[OpDef, str] = {
-    rows.asin: "asin", rows.acos: "acos", rows.atan: "atan", rows.sinh: "sinh", rows.cosh: "cosh",
-    rows.asinh: "asinh", rows.acosh: "acosh", rows.atanh: "atanh", rows.erf: "erf",
-    special.lgamma: "lgamma", special.digamma: "digamma", special.erf_inv: "erf_inv",
+    rows.asin: "asin", rows.acos: "acos", rows.atan: "atan", rows.asinh: "asinh", rows.acosh: "acosh",
+    rows.atanh: "atanh", rows.erf: "erf", special.lgamma: "lgamma", special.digamma: "digamma", special.erf_inv: "erf_inv",
 }  # fmt: skip
 
 
@@ -51,6 +50,32 @@ def chlo(row: OpDef, x: Array) -> Array:
         return Array(ir.Operation.create(f"chlo.{CHLO[row]}", [x.value.type], [x.value]).results[0])
 
     return in_f32(x, call)
+
+
+@lowers(rows.cosh)
+def cosh(x: Array) -> Array:
+    """(e**|x| + e**-|x|) / 2 from e**(|x|/2), so that no rounding of x is blown up and only the result overflows."""
+
+    def compute(x: Array) -> Array:
+        root = elementwise("exponential", elementwise("abs", x) * 0.5)
+        return root * 0.5 * root + 0.5 / (root * root)
+
+    return in_f32(x, compute)
+
+
+@lowers(rows.sinh)
+def sinh(x: Array) -> Array:
+    """Below 1 from expm1, which keeps the digits that e**x - e**-x would cancel."""
+
+    def compute(x: Array) -> Array:
+        size = elementwise("abs", x)
+        root = elementwise("exponential", size * 0.5)
+        large = root * 0.5 * root - 0.5 / (root * root)
+        rise = elementwise("exponential_minus_one", size)
+        small = (rise + rise / (rise + 1)) * 0.5
+        return (size < 1).select(small, large) * elementwise("sign", x)
+
+    return in_f32(x, compute)
 
 
 @lowers(rows.exp2)
