@@ -75,7 +75,9 @@ class Tiling:
         self.depth = schedule.block * math.prod(a.extent for a in nest.sums[1:])
         self.lhs = self._flat(nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
         self.rhs = self._flat(nest.rhs, nest.lane.rhs, [a.rhs for a in nest.sums])
-        self.out = self._flat(nest.out, 1, [])
+        # An epilogue stores what it makes of the sums: the buffer then is only a name, perhaps of another type.
+        out = nest.out if epilogue is None else replace(nest.out, shape=(nest.out.size,))
+        self.out = self._flat(out, 1, [])
         self.packed_lhs, self.packed_rhs = self._packs()
         self.partial = self._partial()
         self.finished: Panel | None = None
