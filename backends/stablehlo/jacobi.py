@@ -1,9 +1,8 @@
 """Symmetric eigenvalues and singular values by Jacobi rotations, as StableHLO loops.
 
 Rows are paired as in a round-robin tournament: the rows of the upper half play those of the lower half, all pairs at
-once, then all rows but the first move one seat on; after n - 1 rounds everyone has met everyone and sits where it began.
-One round is a few operations on whole halves, so that a sweep costs O(n³). Arrays are [batch, rows, columns] of f32 or
-f64.
+once, then all rows but the first move one seat on; after n - 1 rounds all have met and sit where they began. One round
+is a few operations on whole halves, so that a sweep costs O(n³). Arrays are [batch, rows, columns] of f32 or f64.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ Halves = tuple[Array, Array]
 
 # Convergence is quadratic: these reach the precision of the type with room to spare.
 _SWEEPS = {"f32": 10, "f64": 14}
+_PRECISION = {"f32": 2.0**-24, "f64": 2.0**-53}
 
 
 def eigh(a: Array) -> tuple[Array, Array]:
@@ -92,8 +92,12 @@ def _sweeps(play: Callable[[Array, list[Array]], list[Array]], start: list[Array
 
 
 def _rotation(first: Array, second: Array, cross: Array) -> Halves:
-    """cos and sin of the angles that make [[first, cross], [cross, second]] diagonal; 1 and 0 where it is already."""
-    done = cross.equals(0)
+    """cos and sin of the angles that make [[first, cross], [cross, second]] diagonal; 1 and 0 where it is already.
+
+    What is diagonal to the precision of the type is left alone: rotations in vain would only add rounding errors.
+    """
+    first_root, second_root = (elementwise("sqrt", elementwise("abs", a)) for a in (first, second))
+    done = elementwise("abs", cross).compare("LE", first_root * second_root * _PRECISION[cross.element])
     tau = (second - first) / done.select(cross.like(1), cross * 2)
     size = elementwise("abs", tau)
     # For large tau its square may overflow: then tan is 1/(2 tau).
@@ -105,8 +109,9 @@ def _rotation(first: Array, second: Array, cross: Array) -> Halves:
 
 
 def _rotate(top: Array, bottom: Array, cosine: Array, sine: Array, dim: int) -> Halves:
-    c, s = (a.spread(top.shape, (0, dim)) for a in (cosine, sine))
-    return top * c - bottom * s, top * s + bottom * c
+    """(c·x - s·y, s·x + c·y), written so that rounding does not stretch the vectors little by little."""
+    s, t = (a.spread(top.shape, (0, dim)) for a in (sine, sine / (cosine + 1)))
+    return top - s * (bottom + t * top), bottom + s * (top - t * bottom)
 
 
 def _halves(a: Array, dim: int) -> Halves:
