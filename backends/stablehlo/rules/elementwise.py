@@ -40,7 +40,8 @@ def in_f32(x: Array, function: Callable[[Array], Array]) -> Array:
 # These are ops of CHLO, which `lower` legalises to polynomials in StableHLO.
 CHLO: dict[OpDef, str] = {
     rows.asin: "asin", rows.acos: "acos", rows.atan: "atan", rows.asinh: "asinh", rows.acosh: "acosh",
-    rows.atanh: "atanh", rows.erf: "erf", special.lgamma: "lgamma", special.digamma: "digamma", special.erf_inv: "erf_inv",
+    rows.atanh: "atanh", rows.erf: "erf",
+    special.lgamma: "lgamma", special.digamma: "digamma", special.erf_inv: "erf_inv",
 }  # fmt: skip
 
 
