@@ -16,6 +16,7 @@ from thalweg.dialects.ops import control, elementwise, shape
 from thalweg.dialects.types import TensorType, int32
 from thalweg.passes.base import Pass
 from thalweg.passes.gradients import activate, backward
+from thalweg.passes.gradients.counted import count_known_loops
 from thalweg.passes.gradients.sums import Expansion, Sums, Walk, inner_operations
 from thalweg.passes.inline import Inline
 from thalweg.passes.rewriting import (
@@ -82,7 +83,9 @@ def _innermost_first(block: ir.Block) -> Iterator[ir.Operation]:
 def _expand(vjp: ir.Operation) -> None:
     """Expand all pullbacks of a `vjp`, then open its region."""
     expansion = Expansion()
-    for use in reversed(list(vjp.results[-1].uses)):
+    pullbacks = reversed(list(vjp.results[-1].uses))
+    count_known_loops(vjp)
+    for use in pullbacks:
         pullback = use.owner.operation
         if pullback.name != "tw.pullback":
             raise _misplaced(pullback, f"{pullback.name} cannot take the handle of a vjp: only tw.pullback can.")

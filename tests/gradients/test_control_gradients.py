@@ -12,6 +12,7 @@ from ir_programs import evaluate, program
 from thalweg.dialects.build import build_with_regions
 from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import control, shape
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops.contraction import dot_general
@@ -125,6 +126,37 @@ def test_scan_over_no_rows_and_one_row() -> None:
         check(f, [X, ROWS[:length]], orders=2)
 
 
+@pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops are differentiated as loops even where their number of iterations is known."""
+    import thalweg.passes.gradients.counted as counted_loops
+
+    monkeypatch.setattr(counted_loops, "MOST_BYTES", -1)
+
+
+@pytest.mark.parametrize(
+    ("start", "bound", "step", "test", "times"),
+    [(0, 5, 1, ew.less, 5), (0, 5, 2, ew.less_equal, 3), (9, 0, -4, ew.greater, 3), (3, 3, -1, ew.greater_equal, 1),
+     (4, 2, 1, ew.less, 0)],
+)
+def test_a_loop_that_counts_by_constants_is_differentiated_as_a_scan(
+    start: int, bound: int, step: int, test: OpDef, times: int
+) -> None:
+    def f(x: V) -> list[V]:
+        return while_(
+            [array(start, int32), x],
+            lambda i, _: [test(i, array(bound, int32))],
+            lambda i, h: [ew.add(i, array(step, int32)), ew.sin(ew.mul(h, x))],
+        )[1:]
+
+    check(f, [X], orders=2)
+    one = TensorType((3,), float64)
+    module = program([one, one], lambda x, g: pulled(f, [x], [g], [0]))
+    evaluate(module, [X, X], "inline,differentiate")
+    assert f"length = {times} :" in str(module) and "tw.while" not in str(module)
+
+
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("times", [0, 1, 7, 300])
 def test_while_differentiates_through_any_number_of_iterations(times: int) -> None:
     def f(x: V, w: V) -> list[V]:
@@ -133,6 +165,7 @@ def test_while_differentiates_through_any_number_of_iterations(times: int) -> No
     check(f, [X, W], orders=1, tolerance=1e-4)
 
 
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("times", [0, 3, 70])
 def test_while_with_few_slots_replays_from_checkpoints(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import thalweg.passes.gradients.loop as loop
@@ -250,6 +283,7 @@ def test_gradient_of_a_gradient_written_as_nested_vjps() -> None:
     np.testing.assert_allclose(evaluate(module, [X])[0], 12 * X**3)
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_several_pullbacks_of_one_vjp_one_of_them_in_a_loop() -> None:
     def loops(x: V, w: V) -> list[V]:
         (h,) = scan([x], [w], lambda c, row: [ew.sin(ew.mul(c, row))])
