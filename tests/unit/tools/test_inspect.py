@@ -1,0 +1,111 @@
+"""`thalweg inspect`: the dialect, programs, pages, costs, memory, differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+Thalweg = Callable[..., Any]
+
+
+class Page(HTMLParser):
+    """Collects panes and, for each pane, which lines of the source its lines are tied to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.titles: list[str] = []
+        self.ties: list[set[str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert "src" not in given and "href" not in given, "the page must load nothing"
+        if tag not in ("meta", "input"):
+            self.open.append(tag)
+        if tag == "section":
+            self.ties.append(set())
+        if "data-at" in given:
+            self.ties[-1].add(str(given["data-at"]).rpartition("/")[2])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+
+
+def test_ops_as_a_list_and_one_by_one(thalweg: Thalweg) -> None:
+    assert "dot_general" in thalweg("inspect", "ops").stdout
+    one = thalweg("inspect", "ops", "dot_general", "tw.exp").stdout
+    assert "tw.dot_general(lhs, rhs)" in one
+    assert "lhs_contract: ints" in one
+    assert "tw.exp(x)" in one
+    unknown = thalweg("inspect", "ops", "dot_genral")
+    assert (unknown.exit_code, unknown.stderr) == (
+        1, "error: unknown op 'dot_genral'; did you mean 'dot_general'?\n",
+    )
+
+
+def test_passes(thalweg: Thalweg) -> None:
+    assert "differentiate" in thalweg("inspect", "passes").stdout
+
+
+def test_a_program_in_compact_form(thalweg: Thalweg) -> None:
+    text = thalweg("inspect", "model.py:step").stdout
+    assert text.startswith("func main(%arg0: f32[4,3]) -> f32[]:")
+    assert "tanh" in text
+    assert "# model.py:23" in text
+    assert "linalg.generic" in thalweg("inspect", "tw.mlir", "--stage", "linalg").stdout
+    assert "no compact form of 'asm'" in thalweg("inspect", "tw.mlir", "--stage", "asm").stderr
+
+
+def test_the_page_ties_every_stage_to_the_source(thalweg: Thalweg, folder: Path) -> None:
+    result = thalweg("inspect", "model.py:step", "--html", "stages.html")
+    assert result.exit_code == 0, result.stderr
+    page = Page((folder / "stages.html").read_text())
+    assert page.titles == ["model.py", "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm"]
+    assert page.open == []
+    for title, ties in zip(page.titles[:5], page.ties, strict=False):
+        assert "model.py:23" in ties, title
+
+
+def test_the_page_of_a_module_without_source(thalweg: Thalweg, folder: Path) -> None:
+    assert thalweg("inspect", "stablehlo.mlir", "--html", "page.html").exit_code == 0
+    assert Page((folder / "page.html").read_text()).titles[-5:] == ["stablehlo", "linalg", "kernels", "llvm", "asm"]
+
+
+def test_cost(thalweg: Thalweg) -> None:
+    text = thalweg("inspect", "model.py:f", "--shapes", "f32[8,16],f32[16,4]", "--cost").stdout
+    first = text.splitlines()[2].split()
+    assert (first[0], first[-2]) == ("1,024", "dot_general"), "the most expensive first: 2 x 8 x 16 x 4"
+    assert text.rstrip().splitlines()[-1].split()[-1] == "total"
+    assert "costs are counted on tw ops" in thalweg("inspect", "stablehlo.mlir", "--cost").stderr
+
+
+def test_memory(thalweg: Thalweg) -> None:
+    text = thalweg("inspect", "model.py:step", "--memory").stdout
+    assert "argument 0" in text
+    assert "result 0" in text
+    assert "arena: " in text
+
+
+def test_differences(thalweg: Thalweg, folder: Path) -> None:
+    renamed = (folder / "tw.mlir").read_text().replace("%0", "%a").replace("%1", "%b")
+    (folder / "renamed.mlir").write_text(renamed)
+    (folder / "changed.mlir").write_text(renamed.replace("tw.neg", "tw.abs"))
+    same = thalweg("inspect", "diff", "tw.mlir", "renamed.mlir")
+    assert (same.exit_code, same.stdout) == (0, "equal but for names\n")
+    differs = thalweg("inspect", "diff", "tw.mlir", "changed.mlir")
+    assert differs.exit_code == 1
+    assert differs.stdout == "-   %1 = neg %0 : f32[3]\n+   %1 = abs %0 : f32[3]\n"
+    assert "tanh" in thalweg("inspect", "diff", "tw.mlir", "changed.mlir", "--all").stdout
+
+
+def test_wrong_usage(thalweg: Thalweg) -> None:
+    assert thalweg("inspect").exit_code == 2
+    assert thalweg("inspect", "diff", "tw.mlir").exit_code == 2
+    assert thalweg("inspect", "tw.mlir", "tw.mlir").exit_code == 2
