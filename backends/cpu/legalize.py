@@ -31,6 +31,9 @@ def legalize(module: ir.Module) -> ir.Operation:
     copy = module.operation.clone()
     for operation in _found(copy, "stablehlo.concatenate"):
         _split_concatenation(operation)
+    for name in ("stablehlo.dot_general", "stablehlo.dot", "stablehlo.convolution"):
+        for operation in _found(copy, name):
+            _widen_unsigned(operation)
     for operation in _found(copy, "stablehlo.select_and_scatter"):
         _keep_select_and_scatter(operation)
     try:
@@ -94,3 +97,14 @@ def _keep_select_and_scatter(operation: ir.Operation) -> None:
             break
     pairs = np.array(padding, np.int64).reshape(-1, 2)
     operation.attributes["padding"] = ir.DenseIntElementsAttr.get(pairs)
+
+
+def _widen_unsigned(operation: ir.Operation) -> None:
+    """Convert unsigned operands of a product to the type of its result: StableHLO's lowering would widen them as signed."""
+    element = ir.RankedTensorType(operation.results[0].type).element_type
+    for position, operand in enumerate(operation.operands):
+        kind = ir.RankedTensorType(operand.type)
+        if str(kind.element_type).startswith("ui") and kind.element_type != element:
+            with ir.InsertionPoint(operation), operation.location:
+                wide = ir.RankedTensorType.get(list(kind.shape), element)
+                operation.operands[position] = ir.Operation.create("stablehlo.convert", [wide], [operand]).results[0]

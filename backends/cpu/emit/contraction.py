@@ -105,8 +105,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     if 0 in (lhs.size, rhs.size):  # nothing to add up
         tiles = loop_rows(fused, root.shape, lambda place: finishing.store(place, fused.get(initial, place)))
         return finish(name, w, fused, stores, finishing.names, tiles)
-    out = finishing.names[stores.index(root)] if root in stores else finishing.names[0]
-    spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), out)
+    spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), finishing.names[0])
     plain = stores == [root] and root.element != "i1" and _is_zero(initial)
     code = generate(spec, target, None if plain else finishing.element, options.worker_count(), None, w)
     scratch = ("%scratch", code.scratch) if code.scratch else None

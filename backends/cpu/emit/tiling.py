@@ -75,9 +75,7 @@ class Tiling:
         self.depth = schedule.block * math.prod(a.extent for a in nest.sums[1:])
         self.lhs = self._flat(nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
         self.rhs = self._flat(nest.rhs, nest.lane.rhs, [a.rhs for a in nest.sums])
-        # An epilogue stores what it makes of the sums: the buffer then is only a name, perhaps of another type.
-        out = nest.out if epilogue is None else replace(nest.out, shape=(nest.out.size,))
-        self.out = self._flat(out, 1, [])
+        self.out = self._flat(nest.out, 1, []) if epilogue is None else None
         self.packed_lhs, self.packed_rhs = self._packs()
         self.partial = self._partial()
         self.finished: Panel | None = None
@@ -131,9 +129,11 @@ class Tiling:
             rhs = self._view((self.depth + schedule.lanes) * schedule.width, schedule.width)
         return lhs, rhs
 
-    def _partial(self) -> Source:
+    def _partial(self) -> Source | None:
         """Where sums wait between passes: in the result itself, if they go there as they are."""
-        if self.passes == 1 or (self.epilogue is None and self.nest.out.dtype == self.dtype):
+        if self.passes == 1:
+            return None
+        if self.out is not None and self.nest.out.dtype == self.dtype:
             return replace(self.out, scratch=True)
         return self._view(self.nest.out.size, 0).source(1)
 
@@ -268,14 +268,14 @@ class Tiling:
         tile = Tile(lhs, rhs, rows, columns, schedule.lanes, self.dtype, nest.logical)
         finish = Finish(w, nest, tile, spot.batch, spot.corner, row, column)
         start = [zero(w, schedule.lanes, self.dtype)] * (len(rows) * len(tile.widths))
-        if self.passes > 1:
+        if self.partial is not None:
             start = finish.reload(self.partial, self.first, start)
         run = accumulate_dot if schedule.dot else accumulate
         sums = run(w, tile, spot.extents, start)
-        if self.epilogue is None and (self.passes == 1 or self.partial.name == self.out.name):
-            finish.store(sums, self.out)
-        elif self.passes == 1:
+        if self.partial is None:
             self._deliver(finish, sums)
+        elif self.out is not None and self.partial.name == self.out.name:
+            finish.store(sums, self.partial)
         else:
             with w.branch(self.last):
                 self._deliver(finish, sums)
@@ -284,6 +284,7 @@ class Tiling:
 
     def _deliver(self, finish: Finish, sums: list[str]) -> None:
         if self.epilogue is None:
+            assert self.out is not None
             finish.store(sums, self.out)
         else:
             assert self.finished is not None
