@@ -28,7 +28,7 @@ class DType:
     kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool
 
     @cached_property
-    def numpy(self) -> np.dtype:  # type: ignore[type-arg]
+    def numpy(self) -> np.dtype:
         """The NumPy dtype that holds it (bfloat16 through ml_dtypes)."""
         return np.dtype(getattr(ml_dtypes, self.name)) if self.name == "bfloat16" else np.dtype(self.name)
 

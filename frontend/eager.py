@@ -57,6 +57,11 @@ class Plan:
         return plan
 
     @property
+    def is_single(self) -> bool:
+        """The value is one result of the program."""
+        return self._single
+
+    @property
     def results(self) -> list[int] | None:
         """Which result of the program each leaf is; None if a leaf is none."""
         return list(self._leaves) if all(type(leaf) is int for leaf in self._leaves) else None
@@ -75,14 +80,33 @@ class Plan:
         return self
 
 
-class _Compiled:
-    """A program with the plan for its results."""
+class Compiled:
+    """An executable with the plan for its results."""
 
-    __slots__ = ("executable", "plan")
+    __slots__ = ("_direct", "_executable", "_one", "_tensor", "plan")
 
-    def __init__(self, executable: Executable, plan: Plan) -> None:
-        self.executable = executable
+    def __init__(self, executable: Executable, plan: Plan, results: int) -> None:
+        self._executable = executable
+        self._direct = executable.direct
+        self._one = results == 1
+        self._tensor = self._one and plan.is_single
         self.plan = plan
+
+    def run(self, arrays: Sequence[Array]) -> Any:
+        """The function's value for the inputs' arrays."""
+        result = self.try_directly(arrays)
+        return self.plan.rebuild(self._executable(arrays)) if result is NotImplemented else result
+
+    def try_directly(self, arrays: Sequence[Array]) -> Any:
+        """The same if the arrays are exactly those of the program, NotImplemented otherwise."""
+        if self._direct is None:
+            return NotImplemented
+        result = self._direct(*arrays)
+        if result is NotImplemented:
+            return result
+        if self._tensor:
+            return EagerTensor(result)
+        return self.plan.rebuild((result,) if self._one else result)
 
 
 def scalar_array(value: bool | int | float) -> Array:
@@ -118,7 +142,7 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
         compiled = programs.get(complete)
         if compiled is None:
             compiled = programs[complete] = _compile(function, data, args, kwargs)
-        result: R = compiled.plan.rebuild(compiled.executable(arrays))
+        result: R = compiled.run(arrays)
         return result
 
     return call
@@ -181,14 +205,14 @@ def _option_key(value: Any) -> Any:
 
 def _compile(
     function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> _Compiled:
+) -> Compiled:
     trace = Trace(function.__name__, label=f"{function.__name__}()")
     with trace.recording():
         given = [_placeholder(trace, v) if i in data else v for i, v in enumerate(args)]
         named = {k: _placeholder(trace, v) if k in data else v for k, v in kwargs.items()}
         plan = Plan(function(*given, **named))
         program = trace.finish(plan.outputs)
-    return _Compiled(compiler().compile(program), plan.release())
+    return Compiled(compiler().compile(program), plan.release(), len(program.outputs))
 
 
 def _placeholder(trace: Trace, value: Any) -> Any:
@@ -226,8 +250,8 @@ def _run(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tu
             given = [trace.argument(array_type(a)) for a in arrays]
             plan = Plan(trace.emit(row, given, attrs))
             program = trace.finish(plan.outputs)
-        compiled = programs[key] = _Compiled(compiler().compile(program), plan.release())
-    result: tuple[Tensor, ...] = compiled.plan.rebuild(compiled.executable(arrays))
+        compiled = programs[key] = Compiled(compiler().compile(program), plan.release(), len(program.outputs))
+    result: tuple[Tensor, ...] = compiled.run(arrays)
     return result
 
 

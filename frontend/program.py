@@ -45,6 +45,12 @@ class Executable(Protocol):
         """Run on C-contiguous arrays of exactly the inputs' types; variables change in place. The results are new."""
         ...
 
+    @property
+    def direct(self) -> Callable[..., Any] | None:
+        """The quick way in, if there is one: takes the arrays as arguments and gives one array, or a tuple of them
+        unless there is exactly one, or NotImplemented for a call that must go the ordinary way."""
+        ...
+
 
 class Compiler(Protocol):
     """Turns programs into executables."""

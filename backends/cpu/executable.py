@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.backends.cpu.dispatch import Direct, available
 from thalweg.backends.cpu.jit import Code, host_cpu
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.threads import provide_pool
@@ -157,6 +158,20 @@ class Executable:
                 f"argument {slot} is modified in place and must be a writable, C-contiguous array. Pass a copy of it."
             )
         return np.ascontiguousarray(array)
+
+    def direct(self, bound: Sequence[Array]) -> Direct | None:
+        """The quick way into this program with its last arguments bound, None where there is none (`dispatch.py`).
+
+        The arrays must be exact, writable where they are updated, and stay where they are; fresh results come back in
+        order.
+        """
+        free = len(self.inputs) - len(bound)
+        if not available() or any(argument < free for argument in self._written):
+            return None
+        frame = _Frame(self._slots, self.arena_bytes)
+        results = [(self.outputs[k], len(self.inputs) + place) for place, (k, _, _) in enumerate(self._fresh)]
+        arena = frame.table[self._slots] or 0
+        return Direct(self.address(ENTRY), self.inputs[:free], [*bound], results, arena, owner=(self, frame))
 
     # Files.
 

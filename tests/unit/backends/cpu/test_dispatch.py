@@ -1,0 +1,129 @@
+"""The native entry: what it takes, what it leaves to the ordinary way, reference counts, threads."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thalweg.backends.cpu.backend import compile_stablehlo
+from thalweg.backends.cpu.dispatch import available
+from thalweg.backends.cpu.executable import Executable
+from thalweg.dialects import context
+from thalweg.dialects.mlir import ir
+
+PROGRAM = """
+func.func @main(%x: tensor<2x3xf32>, %y: tensor<2x3xf32>, %v: tensor<3xf32> {tw.alias = 2 : i64})
+    -> (tensor<2x3xf32>, tensor<f32>, tensor<3xf32>) {
+  %zero = stablehlo.constant dense<0.0> : tensor<f32>
+  %sum = stablehlo.add %x, %y : tensor<2x3xf32>
+  %all = stablehlo.reduce(%sum init: %zero) applies stablehlo.add across dimensions = [0, 1]
+      : (tensor<2x3xf32>, tensor<f32>) -> tensor<f32>
+  %rows = stablehlo.reduce(%x init: %zero) applies stablehlo.add across dimensions = [0]
+      : (tensor<2x3xf32>, tensor<f32>) -> tensor<3xf32>
+  %new = stablehlo.add %v, %rows : tensor<3xf32>
+  return %sum, %all, %new : tensor<2x3xf32>, tensor<f32>, tensor<3xf32>
+}"""
+
+pytestmark = pytest.mark.skipif(not available(), reason="this interpreter lays objects out in another way")
+
+
+def _program() -> Executable:
+    with context.entered():
+        return compile_stablehlo(ir.Module.parse(PROGRAM))
+
+
+def _arrays() -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+
+
+def test_results_are_fresh_and_the_bound_array_changes_in_place() -> None:
+    variable = np.zeros(3, np.float32)
+    direct = _program().direct([variable])
+    assert direct is not None
+    x, y = _arrays()
+    first, total = direct.call(x, y)
+    second, _ = direct.call(x, y)
+    np.testing.assert_array_equal(first, x + y)
+    assert total == (x + y).sum() and total.shape == ()
+    assert not np.shares_memory(first, second) and first.flags.owndata
+    np.testing.assert_array_equal(variable, 2 * x.sum(0))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x.astype(np.float64),
+        lambda x: x.tolist(),
+        lambda x: x[:, :2],
+        lambda x: x[:1],
+        lambda x: np.asfortranarray(x),
+        lambda x: x.reshape(3, 2),
+        lambda x: x.reshape(6),
+        lambda x: x.view(np.int32),
+        lambda x: x.astype(">f4"),
+        lambda x: np.ma.masked_array(x),
+        lambda x: np.frombuffer(b"?" + x.tobytes(), np.uint8)[1:].view(np.float32).reshape(2, 3),
+        lambda x: None,
+    ],
+    ids=["f64", "list", "narrow", "short", "fortran", "shape", "rank", "i32", "bytes", "subclass", "unaligned", "none"],
+)
+def test_anything_else_is_left_to_the_ordinary_way_and_changes_nothing(spoil: Any) -> None:
+    variable = np.zeros(3, np.float32)
+    direct = _program().direct([variable])
+    assert direct is not None
+    x, y = _arrays()
+    assert direct.call(spoil(x), y) is NotImplemented
+    assert direct.call(y, spoil(x)) is NotImplemented
+    assert direct.call(x) is NotImplemented
+    assert direct.call(x, y, y) is NotImplemented
+    assert not variable.any()
+
+
+def test_reference_counts_stay() -> None:
+    direct = _program().direct([np.zeros(3, np.float32)])
+    assert direct is not None
+    x, y = _arrays()
+    watched: list[Any] = [x, y, np.dtype(np.float32), NotImplemented]
+    gc.collect()
+    before = [sys.getrefcount(o) for o in watched]
+    for _ in range(20_000):
+        direct.call(x, y)
+        direct.call(x, None)
+    gc.collect()
+    assert [abs(sys.getrefcount(o) - n) < 50 for o, n in zip(watched, before, strict=True)] == [True] * 4
+
+
+@pytest.mark.timeout(60)
+def test_calls_from_several_threads_lose_no_update() -> None:
+    variable = np.zeros(3, np.float32)
+    direct = _program().direct([variable])
+    assert direct is not None
+    x, y = _arrays()
+    done = []
+
+    def work() -> None:
+        count = 0
+        while count < 2000:
+            count += direct.call(x, y) is not NotImplemented
+        done.append(count)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(variable, sum(done) * x.sum(0))
+
+
+def test_while_entered_the_quick_way_is_closed() -> None:
+    direct = _program().direct([np.zeros(3, np.float32)])
+    assert direct is not None
+    assert direct.enter() and not direct.enter()
+    assert direct.call(*_arrays()) is NotImplemented
+    direct.leave()
+    assert direct.call(*_arrays()) is not NotImplemented
