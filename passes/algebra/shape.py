@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops import shape
-from thalweg.passes.algebra.laws import attribute, law, made_by
+from thalweg.passes.algebra.laws import attribute, has_one_use, law, made_by
+from thalweg.passes.rewriting import constant_number
 
 V: TypeAlias = ir.Value
 Ints = Sequence[int]
@@ -142,6 +145,60 @@ def _(*xs: V, axis: int) -> V | None:
     if len(kept) == len(xs) or not kept:
         return None
     return shape.concatenate(*kept, axis=axis)
+
+
+@law("concatenate(concatenate(x, y), z) = concatenate(x, y, z)", shape.concatenate)
+def _(*xs: V, axis: int) -> V | None:
+    pieces: list[V] = []
+    for x in xs:
+        inner = made_by(x, shape.concatenate)
+        nested = inner is not None and attribute(inner, shape.concatenate, "axis") == axis and has_one_use(x)
+        pieces += inner.operands if inner is not None and nested else [x]
+    return None if len(pieces) == len(xs) else shape.concatenate(*pieces, axis=axis)
+
+
+@law("neighbours, each in zeros, added = both in zeros", ew.add)
+def _(x: V, y: V) -> V | None:
+    """What the slices of one tensor give back as its cotangent."""
+    if (both := _together(x, y)) is not None:
+        return both
+    for total, part in ((x, y), (y, x)):  # the neighbour may be one of two that are no neighbours
+        inner = made_by(total, ew.add)
+        if inner is None or made_by(part, shape.pad) is None or not has_one_use(total):
+            continue
+        for near, far in (list(inner.operands), list(inner.operands)[::-1]):
+            if (both := _together(near, part)) is not None:
+                return ew.add(both, far)
+    return None
+
+
+def _together(x: V, y: V) -> V | None:
+    both = _beside(x, y)
+    return _beside(y, x) if both is None else both
+
+
+def _beside(left: V, right: V) -> V | None:
+    """pad(l) + pad(r) as pad(l beside r), where r begins where l ends along one dimension and all else is equal."""
+    pads = made_by(left, shape.pad), made_by(right, shape.pad)
+    if pads[0] is None or pads[1] is None or not (has_one_use(left) and has_one_use(right)):
+        return None
+    first, second = (attributes_of(shape.pad, p) for p in (pads[0], pads[1]))
+    if any(constant_number(p.operands[1]) != 0 for p in (pads[0], pads[1])):
+        return None
+    if any(first["interior"]) or any(second["interior"]):
+        return None
+    low = list(zip(first["low"], second["low"], strict=True))
+    high = list(zip(first["high"], second["high"], strict=True))
+    moved = [d for d in range(len(low)) if low[d][0] != low[d][1] or high[d][0] != high[d][1]]
+    if len(moved) != 1:
+        return None
+    (axis,) = moved
+    l, r = pads[0].operands[0], pads[1].operands[0]
+    if low[axis][0] + tensor_type_of(l).shape[axis] != low[axis][1]:
+        return None
+    both = shape.concatenate(l, r, axis=axis)
+    ends = [h[1] if d == axis else h[0] for d, h in enumerate(high)]
+    return shape.pad(both, pads[0].operands[1], low=first["low"], high=ends, interior=first["interior"])
 
 
 def _extents(operation: ir.Operation) -> tuple[int, ...]:

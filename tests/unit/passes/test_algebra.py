@@ -68,6 +68,10 @@ def at(x: V, start: int) -> V:
     return indexing.dynamic_update_slice(filled(x, 0), array([1.0, 2.0], float32), array(start, int32))
 
 
+def in_zeros(x: V, before: int, after: int) -> V:
+    return shape.pad(x, array(0, float32), low=(0, before), high=(0, after), interior=(0, 0))
+
+
 def scattered(x: V, rows: V) -> V:
     return indexing.scatter(
         filled(x, 0), array([[2], [0]], int32), rows, mode="add", update_window_dims=(1,), inserted_window_dims=(0,),
@@ -145,6 +149,10 @@ CASES = [
          lambda x: shape.pad(x, array(1, float32), low=(0, 0), high=(0, 0), interior=(0, 0)), ""),
     Case("concatenation of one = x", (X,), lambda x: shape.concatenate(x, axis=0), ""),
     Case("empty pieces of a concatenation go", (X, f32(0, 3)), lambda x, e: shape.concatenate(x, e, axis=0), ""),
+    Case("concatenate(concatenate(x, y), z) = concatenate(x, y, z)", (X, Y),
+         lambda x, y: shape.concatenate(shape.concatenate(x, y, axis=1), x, axis=1), "concatenate"),
+    Case("neighbours, each in zeros, added = both in zeros", (X, f32(2, 1)),
+         lambda x, y: ew.add(ew.add(in_zeros(x, 4, 0), in_zeros(y, 0, 6)), in_zeros(x, 1, 3)), "concatenate"),
     Case("reduced over no axes = x", (X,), lambda x: reduce.reduce_max(x, axes=()), ""),
     Case("reduced over extents of 1 = a reshape", (f32(1, 3),), lambda x: reduce.reduce_sum(x, axes=(0,)), "reshape"),
     Case("reduce(reduce(x)) = reduce(x)", (f32(2, 3, 4),),
@@ -179,7 +187,7 @@ def test_law(case: Case) -> None:
     module = program(case.types, case.body)
     arrays = _inputs(case.types)
     before = run(module, arrays)
-    run_passes(module, "algebraic,algebraic,algebraic,constant-fold,dce")
+    run_passes(module, ",".join(["algebraic", "dce"] * 4) + ",constant-fold,dce")
     for wanted, found in zip(before, run(module, arrays), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert " ".join(_heavy_ops(module)) == case.left, str(module)
