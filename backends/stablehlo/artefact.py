@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from thalweg.backends.stablehlo.bytecode import without_attributes
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import VerificationError
 from thalweg.dialects.mlir import ir, stablehlo
@@ -57,6 +58,8 @@ def deserialize(data: bytes) -> ir.Module:
     Raises:
         VerificationError: the data is damaged, or from a StableHLO version that this build cannot read.
     """
+    if b"sdy" in data:
+        data = without_attributes(data, "sdy")
     what = f"the portable artefact could not be read (this build reads StableHLO up to {current_version()})"
     with context.entered() as home, _explained(home, what):
         return stablehlo.deserialize_portable_artifact(home, data)
