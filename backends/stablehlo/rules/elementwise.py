@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from thalweg.backends.stablehlo.expressions import Array, create, elementwise, tensor
 from thalweg.backends.stablehlo.table import direct, expands, lowers
 from thalweg.dialects.mlir import ir
@@ -149,24 +147,8 @@ def clamp(low: Array, x: Array, high: Array) -> Array:
 
 @lowers(rows.convert)
 def convert(x: Array, dtype: DType) -> Array:
-    """StableHLO leaves open what a float outside an integer type becomes, so it is clamped before."""
-    source = dtype_from_mlir(x.element)
-    if not (source.is_floating and dtype.is_integer):
-        return x.convert(dtype.mlir)
-    limits = np.iinfo(dtype.numpy)
-    wide = x.convert("f32") if x.element in HALF else x
-    least, most = _representable(wide, limits.min), _representable(wide, limits.max)
-    inside = elementwise("clamp", wide.like(least), wide.select_not_nan(0.0), wide.like(most)).convert(dtype.mlir)
-    if int(most) == limits.max:
-        return inside
-    return (wide > most).select(inside.like(int(limits.max)), inside)
-
-
-def _representable(x: Array, limit: int) -> float:
-    """The float of x's type nearest to `limit` that is not beyond it."""
-    float_type = np.float64 if x.element == "f64" else np.float32
-    near = float_type(limit)
-    return float(near if abs(int(near)) <= abs(limit) else np.nextafter(near, float_type(0)))
+    """Every implementation of StableHLO saturates, and takes NaN to 0, where a float leaves an integer type."""
+    return x.convert(dtype.mlir)
 
 
 @lowers(rows.bitcast)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from thalweg.backends.stablehlo.expressions import Array, iota, tensor
+from thalweg.backends.stablehlo.expressions import Array, concatenate, iota, tensor
 from thalweg.backends.stablehlo.table import lowers
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import sort as rows
@@ -50,9 +51,33 @@ def _before(pairs: Sequence[tuple[Array, Array]]) -> Array:
     return less | (same & _before(rest))
 
 
+_FEW = 8  # up to here it is faster to look for the largest again and again than to sort
+
+
+def _largest_few(x: Array, k: int) -> list[Array]:
+    """k times the first of the largest elements that are left; NaN is larger than all."""
+    axis, outer = x.rank - 1, list(range(x.rank - 1))
+    places, is_nan = iota(axis, x.shape), x.compare("NE", x)
+    left: Array | None = None
+    values, indices = [], []
+    for _ in range(k):
+        rest = x if left is None else left.select(x, -math.inf)
+        value = rest.reduce("maximum", -math.inf, [axis])
+        hit = x.equals(value.spread(x.shape, outer)) | is_nan
+        hit = hit if left is None else hit & left
+        index = hit.select(places, x.shape[axis]).reduce("minimum", x.shape[axis], [axis])
+        others = places.compare("NE", index.spread(x.shape, outer))
+        left = others if left is None else left & others
+        values.append(value.reshape(*x.shape[:-1], 1))
+        indices.append(index.reshape(*x.shape[:-1], 1))
+    return [parts[0] if k == 1 else concatenate(parts, axis) for parts in (values, indices)]
+
+
 @lowers(rows.top_k)
 def top_k(x: Array, k: int) -> list[Array]:
     axis = x.rank - 1
+    if 0 < k <= _FEW and k < x.shape[-1] and dtype_from_mlir(x.element).is_floating:
+        return _largest_few(x, k)
     both = sort(x, iota(axis, x.shape), axis=axis, keys=1, descending=True, stable=True)
     bounds = [*((0, n) for n in x.shape[:-1]), (0, k)]
     return [a if k == x.shape[-1] else a.slice(*bounds) for a in both]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from thalweg.backends.stablehlo.expressions import Array, constant, elementwise, i64_array, tensor
-from thalweg.backends.stablehlo.pooling import max_pool_gradient
 from thalweg.backends.stablehlo.rules.elementwise import HALF, in_f32
 from thalweg.backends.stablehlo.rules.reduce import start_value
 from thalweg.backends.stablehlo.table import lowers
@@ -37,32 +36,44 @@ def reduce_window(
         return constant(start_value(name, x.element), x.element, shape)
 
     def compute(x: Array) -> Array:
-        attributes = {
-            "window_dimensions": i64_array(window),
-            "window_strides": i64_array(strides),
-            "window_dilations": i64_array(spacing),
-            "padding": array_attribute(np.array([pad_low, pad_high], np.int64).T),
-        }
+        attributes = {**_attributes(window, strides, pad_low, pad_high), "window_dilations": i64_array(spacing)}
         start = constant(start_value(name, x.element), x.element)
         types, operands = [tensor(shape, x.element)], [x.value, start.value]
         operation = ir.Operation.create("stablehlo.reduce_window", types, operands, attributes, regions=1)
-        scalar = tensor((), x.element)
-        block = operation.regions[0].blocks.append(scalar, scalar)
-        with ir.InsertionPoint(block):
-            combined = elementwise(op, *map(Array, block.arguments))
-            ir.Operation.create("stablehlo.return", [], [combined.value])
+        _fill(operation.regions[0], x.element, lambda a, b: elementwise(op, a, b))
         return Array(operation.results[0])
 
     return in_f32(x, compute) if name == "sum" else compute(x)
 
 
 @lowers(rows.max_pool_grad)
-def max_pool_grad(
-    x: Array, cotangent: Array, window: Sequence[int], strides: Sequence[int], pad_low: Sequence[int],
-    pad_high: Sequence[int],
-) -> Array:  # fmt: skip
-    if 0 in cotangent.shape or 0 in x.shape:
+def max_pool_grad(x: Array, cotangent: Array, **attrs: Sequence[int]) -> Array:
+    if 0 in (*x.shape, *cotangent.shape):
         return constant(0, x.element, x.shape)
-    pooled = reduce_window(rows.reduce_window_max, x, window, strides, pad_low, pad_high, ())
-    wide = cotangent.convert("f32" if x.element in HALF else x.element)
-    return max_pool_gradient(x, pooled, wide, window, strides, pad_low).convert(x.element)
+    wide = "f32" if x.element in HALF else x.element
+    operands = [x.convert(wide).value, cotangent.convert(wide).value, constant(0, wide).value]
+    types, attributes = [tensor(x.shape, wide)], _attributes(**attrs)
+    operation = ir.Operation.create("stablehlo.select_and_scatter", types, operands, attributes, regions=2)
+    select, scatter = operation.regions
+    _fill(select, wide, lambda best, other: best >= other)
+    _fill(scatter, wide, lambda sum_, other: sum_ + other)
+    return Array(operation.results[0]).convert(x.element)
+
+
+def _attributes(
+    window: Sequence[int], strides: Sequence[int], pad_low: Sequence[int], pad_high: Sequence[int]
+) -> dict[str, ir.Attribute]:
+    return {
+        "window_dimensions": i64_array(window),
+        "window_strides": i64_array(strides),
+        "padding": array_attribute(np.array([pad_low, pad_high], np.int64).T),
+    }
+
+
+def _fill(region: ir.Region, element: str, combine: Callable[[Array, Array], Array]) -> None:
+    """Make the region one of two scalars."""
+    scalar = tensor((), element)
+    block = region.blocks.append(scalar, scalar)
+    with ir.InsertionPoint(block):
+        result = combine(*map(Array, block.arguments))
+        ir.Operation.create("stablehlo.return", [], [result.value])
