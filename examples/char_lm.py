@@ -93,10 +93,11 @@ def sample(predict, text, length, time, rng):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["transformer", "lstm"], default="transformer")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--time", type=int, default=64, help="characters that the model sees at once")
-    parser.add_argument("--features", type=int, default=96)
+    parser.add_argument("--features", type=int, help="96 for the transformer, 128 for the LSTM")
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--characters", type=int, default=1_000_000, help="size of the text")
     parser.add_argument("--order", type=int, default=5, help="of the n-gram model to compare with")
@@ -106,12 +107,13 @@ def main(argv=None):
 
     text = tw.data.text(characters=args.characters)
     characters, rng = len(text.alphabet), np.random.default_rng(args.seed)
+    features = args.features or {"transformer": 96, "lstm": 128}[args.model]
     if args.model == "transformer":
-        model = Transformer(characters, args.features, args.layers, 4, args.time, rng)
+        model = Transformer(characters, features, args.layers, 4, args.time, rng)
     else:
-        model = Recurrent(characters, args.features, rng)
+        model = Recurrent(characters, features, rng)
     weights = model.trainable
-    opt = tw.optim.AdamW(tw.optim.warmup(20, tw.optim.cosine(3e-3, args.steps)), decay=0.01)
+    opt = tw.optim.AdamW(tw.optim.warmup(20, tw.optim.cosine(args.rate, args.steps)), decay=0.01)
 
     @tw.function
     def step(inputs, targets):
