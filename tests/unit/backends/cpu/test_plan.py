@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import itertools
+
+from cpu_programs import compiled, kernels_of, main, step_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from thalweg.backends.cpu.plan import ALIGNMENT, first_fit
+
+REQUESTS = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(1, 10), st.integers(0, 500)).map(lambda r: (r[0], r[0] + r[1], r[2])),
+    max_size=30,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(REQUESTS)
+def test_buffers_alive_together_never_overlap(requests: list[tuple[int, int, int]]) -> None:
+    offsets = first_fit(requests)
+    for (a, x), (b, y) in itertools.combinations(zip(requests, offsets, strict=True), 2):
+        if a[0] < b[1] and b[0] < a[1]:
+            assert x + a[2] <= y or y + b[2] <= x
+    assert all(offset % ALIGNMENT == 0 for offset in offsets)
+
+
+def test_dead_buffers_are_used_again() -> None:
+    assert first_fit([(0, 2, 64), (1, 3, 64), (2, 4, 64)]) == [0, 64, 0]
+
+
+CHAIN = main(
+    ["64x64xf32", "64x64xf32"],
+    ["64x64xf32"],
+    """
+  %2 = stablehlo.dot_general %0, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
+  %3 = stablehlo.dot_general %2, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
+  %4 = stablehlo.dot_general %3, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
+  %5 = stablehlo.dot_general %4, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
+  return %5 : tensor<64x64xf32>""",
+)
+
+
+def test_a_chain_needs_two_temporaries() -> None:
+    matrix = 64 * 64 * 4
+    assert 2 * matrix <= compiled(CHAIN).arena_bytes < 3 * matrix + 65536  # the rest is packing scratch
+
+
+UPDATE = """func.func @main(%w: tensor<8xf32> {tw.alias = 0 : i64}, %x: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>) {
+  %new = stablehlo.subtract %w, %x : tensor<8xf32>
+  %old = stablehlo.multiply %w, %x : tensor<8xf32>
+  %more = stablehlo.sine %old : tensor<8xf32>
+  return %new, %more : tensor<8xf32>, tensor<8xf32>
+}"""
+
+
+def test_updates_in_place_need_no_copy() -> None:
+    assert "memref.copy" not in step_of(UPDATE)
+
+
+def test_swapped_variables_are_copied() -> None:
+    text = """func.func @main(%a: tensor<8xf32> {tw.alias = 0 : i64}, %b: tensor<8xf32> {tw.alias = 1 : i64})
+        -> (tensor<8xf32>, tensor<8xf32>) { return %b, %a : tensor<8xf32>, tensor<8xf32> }"""
+    assert kernels_of(text) == []
+    assert step_of(text).count("memref.copy") == 3
