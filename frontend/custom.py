@@ -16,7 +16,7 @@ from thalweg.frontend.array.manipulation import broadcast_to
 from thalweg.frontend.eager import Plan
 from thalweg.frontend.tensor import Tensor, as_tensor
 from thalweg.frontend.trace import Trace, current
-from thalweg.frontend.tree import flatten
+from thalweg.frontend.tree import Structure, flatten, flatten_as
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -74,23 +74,20 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _custom_cotangents(name: str, inputs: Sequence[Tensor], structure: Any, found: Any) -> list[Tensor]:
+def _custom_cotangents(name: str, inputs: Sequence[Tensor], structure: Structure, found: Any) -> list[Tensor]:
     """What a custom backward function returned, as one tensor per input."""
-    per_argument = found if isinstance(found, tuple | list) and len(structure.children) != 1 else (found,)
-    if isinstance(found, tuple) and len(structure.children) == 1 and len(found) == 1:
-        per_argument = found
-    if len(per_argument) != len(structure.children):
+    count = len(structure.children)
+    if count == 1 and not (isinstance(found, tuple) and len(found) == 1):
+        found = (found,)
+    given = len(found) if isinstance(found, tuple | list) else 1
+    if given != count:
         raise TypeInferenceError(
-            f"{user_frame()} the gradient of {name}() returns {len(per_argument)} cotangents for "
-            f"{len(structure.children)} arguments."
+            f"{user_frame()} the gradient of {name}() returns {given} cotangents for {count} arguments."
         )
-    flat: list[Any] = []
-    for child, cotangent in zip(structure.children, per_argument, strict=True):
-        flat += [None] * child.count if cotangent is None else flatten(cotangent)[0]
-    if len(flat) != len(inputs):
-        raise TypeInferenceError(
-            f"{user_frame()} the gradient of {name}() returns {len(flat)} cotangents for {len(inputs)} tensors."
-        )
+    try:
+        flat = flatten_as(structure, tuple(found))
+    except ValueError as error:
+        raise TypeInferenceError(f"{user_frame()} the gradient of {name}(): {error}.") from None
     return [
         zeros_like(x) if c is None else broadcast_to(cast(operand(c), x.dtype), x.shape)
         for x, c in zip(inputs, flat, strict=True)

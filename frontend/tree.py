@@ -136,6 +136,36 @@ def leaves_of(value: Any) -> list[Any]:
     return flatten(value)[0]
 
 
+def flatten_as(structure: Structure, value: Any) -> list[Any]:
+    """The leaves of `value`, which has the given structure, except that None may stand for any part of it: it becomes
+    one None per leaf.
+
+    Raises:
+        ValueError: the structures differ otherwise.
+    """
+    if value is None:
+        return [None] * structure.count
+    if structure.is_leaf:
+        return [value]
+    leaves: list[Any] = []
+    parts = _parts(value)
+    if type(value) is not structure.kind or len(parts) != len(structure.children):
+        raise ValueError(f"expected the structure {structure}, got {flatten(value)[1]}")
+    for child, part in zip(structure.children, parts, strict=True):
+        leaves += flatten_as(child, part)
+    return leaves
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, tuple | list):
+        return list(value)
+    if _is_dataclass_node(value):
+        return [getattr(value, f.name) for f in dataclasses.fields(value) if not f.metadata.get("static")]
+    return []
+
+
 def map_structure(function: Callable[..., Any], value: Any, *others: Any) -> Any:
     """`function` applied to corresponding leaves; the result has the structure of `value`.
 

@@ -6,7 +6,7 @@ w = tw.Variable(tw.ones((2,)), name="w")
 @tw.function
 def step(x):
     def loss():
-        tw.cond(tw.sum(x) > 0, lambda: w.assign(x) and None, lambda: None)
+        tw.cond(tw.sum(x) > 0, lambda: w.assign(x), lambda: w)
         return tw.sum(w)
 
     return tw.grad(loss, wrt=w)()

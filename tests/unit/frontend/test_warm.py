@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = '''
+PROGRAM = """
 import sys, numpy as np, thalweg as tw
 tw.config.warm_start = True
 SCALE = {scale}
@@ -28,7 +28,7 @@ def f(x, *, twice=False):
 x = np.ones(3, np.float32)
 result = f(x)
 print(np.asarray(result["out"]).tolist(), np.asarray(result["pair"][1][0]).tolist(), np.asarray(w.value).tolist())
-'''
+"""
 
 
 def _run(folder: Path, text: str) -> list[str]:
