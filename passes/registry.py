@@ -18,6 +18,7 @@ PASSES = MappingProxyType(
         "cse": "cse:Cse",
         "dce": "dce:Dce",
         "slim-regions": "slim_regions:SlimRegions",
+        "hoist-sums": "hoist_sums:HoistSums",
         "simplify": "simplify:Simplify",
         "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
         "lower-scan": "lower_scan:LowerScan",

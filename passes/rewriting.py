@@ -75,6 +75,12 @@ def definition(value: ir.Value) -> ir.Operation | None:
     return None if isinstance(owner, ir.Block) else owner.operation
 
 
+def has_one_use(value: ir.Value) -> bool:
+    """True if exactly one operand of one op is this value."""
+    uses = iter(value.uses)
+    return next(uses, None) is not None and next(uses, None) is None
+
+
 def captures(*blocks: ir.Block) -> list[ir.Value]:
     """The values from outside that blocks use, each once, in order of first use."""
     local: set[ir.Value] = set()

@@ -9,20 +9,22 @@ from thalweg.passes.base import Pass
 from thalweg.passes.constant_fold import Fold
 from thalweg.passes.cse import Merge
 from thalweg.passes.dce import Dce
+from thalweg.passes.hoist_sums import HoistSums
 from thalweg.passes.peephole import rewrite
 from thalweg.passes.slim_regions import SlimRegions
 
 
 @dataclass(frozen=True)
 class Simplify(Pass):
-    """Fold constants, apply algebra, merge and drop, again and again until nothing changes.
+    """Fold constants, apply algebra, merge, slim, hoist and drop, again and again until nothing changes.
 
     Before:
         %a = "tw.mul"(%x, %one)  %b = "tw.exp"(%a)  %c = "tw.exp"(%x)  %d = "tw.add"(%b, %c)
     After:
         %b = "tw.exp"(%x)  %d = "tw.add"(%b, %b)
 
-    One walk does all three for each op; a bound on the number of walks keeps the time linear.
+    One walk folds, applies laws and merges for each op; then come `slim-regions`, `hoist-sums` and `dce`. A bound on
+    the number of walks keeps the time linear.
     """
 
     name: ClassVar[str] = "simplify"
@@ -33,6 +35,7 @@ class Simplify(Pass):
         for _ in range(self.max_iterations):
             again = rewrite(module, lambda: [Fold(), Apply(), Merge()])
             again |= SlimRegions().run(module)
+            again |= HoistSums().run(module)
             again |= Dce().run(module)
             if not again:
                 break

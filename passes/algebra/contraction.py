@@ -10,7 +10,8 @@ from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import shape
 from thalweg.dialects.ops.contraction import dot_general, free_dimensions
-from thalweg.passes.algebra.laws import attribute, has_one_use, law, made_by
+from thalweg.passes.algebra.laws import attribute, law, made_by
+from thalweg.passes.rewriting import has_one_use
 
 V: TypeAlias = ir.Value
 Ints = Sequence[int]

@@ -10,8 +10,8 @@ from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops import indexing
-from thalweg.passes.algebra.laws import has_one_use, law, made_by
-from thalweg.passes.rewriting import constant_number
+from thalweg.passes.algebra.laws import law, made_by
+from thalweg.passes.rewriting import constant_number, has_one_use
 
 V: TypeAlias = ir.Value
 

@@ -79,8 +79,3 @@ def attribute(operation: ir.Operation, row: OpDef, name: str) -> Any:
 
 def is_integer(value: V) -> bool:
     return not tensor_type_of(value).dtype.is_floating
-
-
-def has_one_use(value: V) -> bool:
-    uses = iter(value.uses)
-    return next(uses, None) is not None and next(uses, None) is None

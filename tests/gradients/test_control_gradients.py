@@ -9,6 +9,7 @@ import pytest
 from gradient_checks import check, pulled, vjp
 from ir_programs import evaluate, program
 
+from thalweg.dialects.attributes import array_type
 from thalweg.dialects.build import build_with_regions
 from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
@@ -116,6 +117,33 @@ def test_scan_stacks_only_what_its_derivative_needs() -> None:
     evaluate(module, [X, ROWS, X])
     forward = next(line for line in str(module).splitlines() if "tw.scan" in line)
     assert forward.strip().startswith("%0:2 = "), f"the final carry and tanh(h), nothing else: {forward}"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_gradient_of_a_scans_weights_is_one_contraction(reverse: bool) -> None:
+    batch, size = 2, 5
+
+    def f(x: V, w: V, b: V, rows: V) -> list[V]:
+        def body(h: V, row: V) -> list[V]:
+            z = dot_general(ew.add(h, row), w, lhs_contract=(1,), rhs_contract=(0,))
+            a = ew.tanh(ew.add(z, shape.broadcast(b, shape=(batch, size), dims=(1,))))
+            return [ew.mul(a, dot_general(h, w, lhs_contract=(1,), rhs_contract=(0,))), a]
+
+        return scan([x], [rows], body, reverse)
+
+    arrays = [RNG.uniform(-1, 1, s) for s in ((batch, size), (size, size), (size,), (4, batch, size))]
+    check(f, arrays, orders=2)
+    types = [array_type(a) for a in arrays]
+
+    def main(x: V, w: V, b: V, rows: V, g: V, gs: V) -> list[V]:
+        return pulled(f, [x, w, b, rows], [g, gs], [1, 2])
+
+    module = program([*types, types[0], types[3]], main)
+    evaluate(module, [*arrays, arrays[0], arrays[3]])
+    last = str(module).rpartition('"tw.scan"')[2]
+    outside = last[last.index("reverse = ") :]
+    assert outside.count('"tw.dot_general"') == 2 and outside.count('"tw.reduce_sum"') == 1, str(module)
+    assert "lhs_contract = array<i64: 0, 1>" in outside
 
 
 def test_scan_over_no_rows_and_one_row() -> None:
