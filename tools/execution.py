@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
-from thalweg.backends.reference import interpreter
+from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.reference import cut, interpreter
 from thalweg.backends.reference.bisect import Culprit, bisect
+from thalweg.backends.reference.bisect_passes import WrongPass, first_wrong_pass
 from thalweg.backends.reference.compare import Difference, compare
 from thalweg.backends.reference.probe import replayer
 from thalweg.backends.reference.shadow import Execute
@@ -15,8 +18,11 @@ from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.compiler import driver, optimized
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
+from thalweg.passes.pipeline import Pipeline
 from thalweg.tools.loading import Array, Subject
-from thalweg.tools.stages import executable, stablehlo_of
+from thalweg.tools.stages import executable
+
+PASSES = "optimize,to-stablehlo"  # all that a program goes through before it is lowered op by op
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,35 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """A compiled program with what it runs on."""
+
+    native: Executable
+    inputs: Sequence[Array]  # constants included
+    variables: Mapping[str, Array]
+    names: Sequence[str]  # of the variables that are the program's trailing arguments
+
+    def __call__(self) -> Results:
+        """Run once, from the variables' first values."""
+        state = self._state()
+        outputs = self.native([*self.inputs, *state.values()])
+        count = len(outputs) - len(self.native.aliases)
+        return Results(tuple(outputs[:count]), {**self.variables, **state})
+
+    def seconds(self, count: int) -> list[float]:
+        """The time of each of `count` calls, one after the other on the same variables."""
+        arguments, taken = [*self.inputs, *self._state().values()], []
+        for _ in range(count):
+            start = perf_counter()
+            self.native(arguments)
+            taken.append(perf_counter() - start)
+        return taken
+
+    def _state(self) -> dict[str, Array]:
+        return {name: self.variables[name].copy() for name in self.names}
+
+
+@dataclass(frozen=True)
 class Execution:
     """A program with what it runs on. Each run starts from these values; none changes them."""
 
@@ -40,29 +75,28 @@ class Execution:
     inputs: Sequence[Array]
     variables: Mapping[str, Array]
 
-    def compiled(self) -> Callable[[], Results]:
-        """Compile now; the function that comes back runs."""
+    @property
+    def bound(self) -> list[Array]:
+        """The inputs of @main: those given, then the program's constants."""
+        return [*self.inputs, *self.subject.constants]
+
+    def compiled(self) -> Compiled:
+        """Compile it."""
         with context.entered():
-            module, names = self._lowered()
-            native = executable(module)
-        bound = [*self.inputs, *self.subject.constants]
-
-        def run() -> Results:
-            state = {name: self.variables[name].copy() for name in names}
-            outputs = native([*bound, *state.values()])
-            count = len(outputs) - len(native.aliases)
-            return Results(tuple(outputs[:count]), {**self.variables, **state})
-
-        return run
+            if self.subject.dialect == "stablehlo":
+                return Compiled(executable(self.subject.module), self.bound, {}, ())
+            module, names = driver().to_stablehlo(self.subject.module)
+            return Compiled(executable(module), self.bound, self.variables, names)
 
     def reference(self) -> Results:
-        """By the interpreter: ours for `tw`, StableHLO's for StableHLO."""
+        """By the interpreter: StableHLO's for StableHLO, ours for `tw`, on the program with nothing but its derivatives
+        expanded, so that the optimising passes are under test as well."""
         with context.entered():
             if self.subject.dialect == "stablehlo":
                 return Results(tuple(evaluate(self.subject.module, self.inputs)), {})
-            state = dict(self.variables)
-            bound = [*self.inputs, *self.subject.constants]
-            return Results(tuple(interpreter.run(self.shadow_module(), bound, state)), state)
+            module, state = cut.clone(self.subject.module), dict(self.variables)
+            Pipeline.parse("expand").run(module)
+            return Results(tuple(interpreter.run(module, self.bound, state)), state)
 
     def check(self, found: Results, tolerance: float | None) -> tuple[str, Difference] | None:
         """The name of the first result that differs from the reference, and how; None if all agree."""
@@ -71,13 +105,16 @@ class Execution:
         difference = compare([ours[n] for n in names], [theirs[n] for n in names], tolerance)
         return (names[difference.number], difference) if difference else None
 
-    def bisect(self, tolerance: float | None) -> Culprit | None:
-        """The first op from which compiled and reference differ."""
+    def bisect(self, tolerance: float | None) -> Culprit | WrongPass | None:
+        """The pass that changed what the program means, or else the first op whose compiled result differs."""
         with context.entered():
             if self.subject.dialect == "stablehlo":
                 return bisect(self.subject.module, self.inputs, _run_native, evaluate, tolerance)
+            wrong = first_wrong_pass(self.subject.module, PASSES, self.bound, self.variables, tolerance)
+            if wrong is not None:
+                return wrong
             pure, names = driver().prepared(self.subject.module)
-            bound = [*self.inputs, *self.subject.constants, *(self.variables[name] for name in names)]
+            bound = [*self.bound, *(self.variables[name] for name in names)]
             return bisect(pure, bound, _run_lowered, interpreter.run, tolerance)
 
     def shadow_module(self) -> ir.Module:
@@ -87,11 +124,6 @@ class Execution:
     def execute(self, module: ir.Module) -> Execute | None:
         """How a shadow run of it works; None for the interpreter of `tw`."""
         return replayer(module, evaluate) if self.subject.dialect == "stablehlo" else None
-
-    def _lowered(self) -> tuple[ir.Module, Sequence[str]]:
-        if self.subject.dialect == "stablehlo":
-            return stablehlo_of(self.subject), ()
-        return driver().to_stablehlo(self.subject.module)
 
 
 def _run_native(module: ir.Module, inputs: Sequence[Array]) -> Sequence[Array]:

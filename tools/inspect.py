@@ -12,6 +12,7 @@ from thalweg.tools.console import err, out, print_lines, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from thalweg.dialects.cost import Cost
     from thalweg.tools.loading import Subject
 
 _HELP = """
@@ -114,19 +115,22 @@ def _cost_table(subject: Subject) -> Table:
         raise LoadError(f"{subject.name} is a StableHLO module: costs are counted on tw ops.")
     found = costs(optimized(subject.module))
     flops, moved = sum(c.total_flops for c in found) or 1, sum(c.total_bytes for c in found) or 1
-    columns = ("flops", "%", "bytes", "% ", "flops/byte", "times", "op", "place")
-    shown = table(f"Cost of {subject.name}, as tw-optimized", *columns, right=columns[:6])
-    for c in sorted(found, key=lambda c: -c.total_flops):
-        if not c.total_flops and not c.total_bytes:
-            continue
-        place = f"{Path(c.where.file).name}:{c.where.line}" if c.where else ""
-        times = f"{c.times}/iteration" if c.per_iteration else str(c.times)
-        shares = f"{100 * c.total_flops / flops:.0f}", f"{100 * c.total_bytes / moved:.0f}"
-        intensity = f"{c.total_flops / c.total_bytes:.2f}" if c.total_bytes else ""
-        shown.add_row(
-            f"{c.total_flops:,}", shares[0], f"{c.total_bytes:,}", shares[1], intensity, times, c.name, place
-        )
-    totals = sum(c.total_flops for c in found), sum(c.total_bytes for c in found)
+    groups: dict[tuple[str, str, bool], list[Cost]] = {}
+    for c in found:
+        if c.flops or c.bytes:
+            place = f"{Path(c.where.file).name}:{c.where.line}" if c.where else ""
+            groups.setdefault((c.name, place, c.per_iteration), []).append(c)
+    rows = [
+        (sum(c.total_flops for c in g), sum(c.total_bytes for c in g), sum(c.times for c in g), *key)
+        for key, g in groups.items()
+    ]
+    columns = ("flops", "%", "bytes", "% ", "flops/byte", "runs", "op", "place")
+    shown = table(f"Cost of {subject.name}, as tw-optimized; ops of one line together", *columns, right=columns[:6])
+    for f, b, runs, name, place, per_iteration in sorted(rows, reverse=True):
+        shares = f"{100 * f / flops:.0f}", f"{100 * b / moved:.0f}"
+        times = f"{runs}/iteration" if per_iteration else str(runs)
+        shown.add_row(f"{f:,}", shares[0], f"{b:,}", shares[1], f"{f / b:.2f}" if b else "", times, name, place)
+    totals = sum(row[0] for row in rows), sum(row[1] for row in rows)
     shown.add_row(f"{totals[0]:,}", "100", f"{totals[1]:,}", "100", "", "", "total", "", style="bold")
     return shown
 
@@ -136,10 +140,13 @@ def _print_memory(subject: Subject) -> None:
     from thalweg.tools import stages
 
     lowered = stages.lowered(subject)
+    arguments = stages.argument_names(subject)
     columns = ("bytes", "where", "offset", "kernels", "made by", "type", "place")
     shown = table(f"Memory of {subject.name}", *columns, right=("bytes", "offset", "kernels"))
     for b in buffers(lowered):
         home = b.kind if b.kind in ("arena", "constant") else f"{b.kind} {b.number}"
+        if b.kind == "argument" and b.number < len(arguments):
+            home = arguments[b.number]
         place = f"{Path(b.where.file).name}:{b.where.line}" if b.where else ""
         offset = f"{b.offset:,}" if b.kind == "arena" else ""
         shown.add_row(f"{b.bytes:,}", home, offset, f"{b.life[0]}-{b.life[1]}", b.made_by, b.type, place)

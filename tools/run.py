@@ -10,8 +10,6 @@ import typer
 from thalweg.tools.console import err, out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from thalweg.backends.reference.bisect import Culprit
     from thalweg.tools.execution import Execution, Results
 
@@ -107,7 +105,7 @@ def run(
     if output:
         save_npz(output, results.named)
     if time:
-        _time(call, time)
+        _time(call.seconds(time))
     if check:
         _check(execution, results, allowed)
 
@@ -133,6 +131,7 @@ def _check(execution: Execution, results: Results, tolerance: float | None) -> N
 
 
 def _bisect(execution: Execution, tolerance: float | None, save_case: str) -> None:
+    from thalweg.backends.reference.bisect import Culprit
     from thalweg.dialects import context
 
     with context.entered():
@@ -141,7 +140,7 @@ def _bisect(execution: Execution, tolerance: float | None, save_case: str) -> No
             out().print("compiled and reference agree on the results", style="green")
             return
         err().print(str(culprit))
-        if save_case:
+        if save_case and isinstance(culprit, Culprit):
             _save_case(culprit, save_case)
     raise typer.Exit(1)
 
@@ -156,13 +155,7 @@ def _save_case(culprit: Culprit, name: str) -> None:
     err().print(f"That op alone is in {module}, its operands in {arrays}.")
 
 
-def _time(call: Callable[[], Results], count: int) -> None:
+def _time(seconds: list[float]) -> None:
     from statistics import median
-    from time import perf_counter
 
-    seconds = []
-    for _ in range(count):
-        start = perf_counter()
-        call()
-        seconds.append(perf_counter() - start)
-    out().print(f"{count} calls: median {median(seconds) * 1e3:.4g} ms, least {min(seconds) * 1e3:.4g} ms")
+    out().print(f"{len(seconds)} calls: median {median(seconds) * 1e3:.4g} ms, least {min(seconds) * 1e3:.4g} ms")

@@ -12,7 +12,9 @@ from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
 from thalweg.tools.loading import LoadError, Subject
 
-__all__ = ["STAGES", "WITH_PLACES", "executable", "lowered", "module_at", "stablehlo_of", "text_at", "texts_at"]
+__all__ = [
+    "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "stablehlo_of", "text_at", "texts_at",
+]
 
 WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
 
@@ -54,6 +56,16 @@ def module_at(subject: Subject, stage: str) -> ir.Operation:
 def stablehlo_of(subject: Subject) -> ir.Module:
     """The program as StableHLO."""
     return subject.module if subject.dialect == "stablehlo" else driver().to_stablehlo(subject.module)[0]
+
+
+def argument_names(subject: Subject) -> list[str]:
+    """What the arguments of the program that is compiled are: inputs, captured constants, variables."""
+    count = len(subject.inputs) - len(subject.constants)
+    names = list(subject.names) or [f"argument {i}" for i in range(count)]
+    names += [f"constant {i}" for i in range(len(subject.constants))]
+    if subject.dialect == "tw":
+        names += [f"variable {name}" for name in driver().to_stablehlo(subject.module)[1]]
+    return names
 
 
 def executable(module: ir.Module) -> Executable:

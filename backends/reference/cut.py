@@ -18,55 +18,56 @@ def top_level(module: ir.Module) -> list[ir.Operation]:
 
 def isolate(module: ir.Module, number: int) -> ir.Module:
     """A program of one op: the `number`-th of @main. What it uses from outside becomes its inputs, in order of use."""
-    clone = _clone(module)
-    block, operations = _main_block(clone), top_level(clone)
+    copy = clone(module)
+    block, operations = _main_block(copy), top_level(copy)
     operation = operations[number]
     old = len(block.arguments)
     for value in _outside(operation):
         value.replace_all_uses_with(block.add_argument(value.type, operation.location))
-    _return(clone, list(operation.results))
+    _return(copy, list(operation.results))
     for other in reversed([o for o in operations[:-1] if o != operation]):
         other.erase()
     for _ in range(old):
         block.erase_argument(0)
-    _set_type(clone)
-    return clone
+    _set_type(copy)
+    return copy
 
 
 def before(module: ir.Module, kept: int) -> ir.Module:
     """The first `kept` ops, returning what later ones (or the return) use of them."""
-    clone = _clone(module)
-    operations = top_level(clone)
+    copy = clone(module)
+    operations = top_level(copy)
     used = {operand for late in operations[kept:] for inner in _itself_and_inner(late) for operand in inner.operands}
     live = [r for early in operations[:kept] for r in early.results if r in used]
-    _return(clone, live)
+    _return(copy, live)
     for late in reversed(operations[kept:-1]):
         late.erase()
-    _set_type(clone)
-    return clone
+    _set_type(copy)
+    return copy
 
 
 def feeding(module: ir.Module, number: int) -> ir.Module:
     """The ops before the `number`-th, returning what it uses."""
-    clone = _clone(module)
-    operations = top_level(clone)
-    _return(clone, _outside(operations[number]))
+    copy = clone(module)
+    operations = top_level(copy)
+    _return(copy, _outside(operations[number]))
     for late in reversed(operations[number:-1]):
         late.erase()
-    _set_type(clone)
-    return clone
+    _set_type(copy)
+    return copy
 
 
 def probed(module: ir.Module) -> ir.Module:
     """The whole program, returning the results of every top-level op before its own."""
-    clone = _clone(module)
-    operations = top_level(clone)
-    _return(clone, [*(r for o in operations[:-1] for r in o.results), *operations[-1].operands])
-    _set_type(clone)
-    return clone
+    copy = clone(module)
+    operations = top_level(copy)
+    _return(copy, [*(r for o in operations[:-1] for r in o.results), *operations[-1].operands])
+    _set_type(copy)
+    return copy
 
 
-def _clone(module: ir.Module) -> ir.Module:
+def clone(module: ir.Module) -> ir.Module:
+    """A copy to change."""
     copy = ir.Module.create(module.operation.location)
     with ir.InsertionPoint(copy.body):
         for view in module.body.operations:

@@ -77,6 +77,14 @@ def test_version_names_what_a_report_needs(thalweg: Thalweg) -> None:
     assert all(name in result.stdout for name in ("thalweg", "llvmlite", "numpy"))
 
 
+def test_help_loads_no_compiler() -> None:
+    """What `thalweg --help` imports decides how fast it answers."""
+    heavy = ("thalweg.compiler", "thalweg.backends.", "thalweg.passes.", "llvmlite")
+    code = f"import sys, thalweg.tools.cli; print([m for m in sys.modules if m.startswith({heavy!r})])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_python_m_thalweg_and_a_reader_that_goes_away() -> None:
     """`thalweg … | head` ends quietly."""
     command = [sys.executable, "-m", "thalweg", "inspect", "ops"]

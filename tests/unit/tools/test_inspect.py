@@ -88,7 +88,7 @@ def test_cost(thalweg: Thalweg) -> None:
 
 def test_memory(thalweg: Thalweg) -> None:
     text = thalweg("inspect", "model.py:step", "--memory").stdout
-    assert "argument 0" in text
+    assert "variable cli_w" in text
     assert "result 0" in text
     assert "arena: " in text
 

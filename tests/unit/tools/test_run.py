@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from thalweg.dialects import context
+from thalweg.dialects.verify import walk
+from thalweg.passes.inline import Inline
 from thalweg.tools import execution
 from thalweg.tools.execution import executable
 
@@ -96,6 +98,18 @@ def test_bisecting_stablehlo(thalweg: Thalweg, folder: Path) -> None:
     result = thalweg("run", "exp.mlir", "--bisect")
     assert result.exit_code == 1
     assert "model.py:3: in jit(f)/neg(): stablehlo.exponential (op 1 of 2)" in result.stderr
+
+
+def test_a_wrong_pass_is_named(thalweg: Thalweg, monkeypatch: pytest.MonkeyPatch) -> None:
+    def negate_nothing(self: Any, module: Any) -> bool:
+        negation = next(o for o in walk(module.body) if o.name == "tw.neg")
+        negation.results[0].replace_all_uses_with(negation.operands[0])
+        return True
+
+    monkeypatch.setattr(Inline, "run", negate_nothing)
+    result = thalweg("run", "tw.mlir", "--bisect")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("pass 'inline' (1 of ")
 
 
 def test_bisect_where_nothing_is_wrong(thalweg: Thalweg) -> None:
