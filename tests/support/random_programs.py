@@ -83,7 +83,7 @@ SIMPLE: dict[str, Callable[[V, V, V], V]] = {
     "rounded": lambda x, y, z: ew.add(x, ew.convert(ew.convert(x, dtype=int32), dtype=float64)),
 }
 SMOOTH = sorted(set(SIMPLE) - {"select", "not select", "rounded"})
-REGIONS = ("call", "cond", "while", "scan", "checkpoint")
+REGIONS = ("call", "cond", "while", "until", "scan", "checkpoint")
 
 
 def steps(names: list[str], most: int) -> st.SearchStrategy[Step]:
@@ -118,16 +118,8 @@ def _region(step: Step, x: V, y: V, z: V) -> V:
         return build_with_regions(control.cond, [pred], {}, [[], []], branches)[0]
     if step.name == "checkpoint":
         return build_with_regions(control.checkpoint, [], {}, [[]], [lambda: [cook(step.inside, x, y)]])[0]
-    if step.name == "while":
-        count = TensorType((), int32)
-        types = [[count, tensor, tensor]] * 2
-        return build_with_regions(
-            control.while_, [array(0, int32), x, y], {}, types,
-            [
-                lambda i, a, b: [ew.less(i, array(3, int32))],
-                lambda i, a, b: [ew.add(i, array(1, int32)), _shrunk(cook(step.inside, a, b, z)), b],
-            ],
-        )[1]
+    if step.name in ("while", "until"):
+        return _loop(step, x, y, z)
     row = tensor_type_of(x).with_shape(SHAPE[1:])
 
     def body_of_scan(a: V, r: V) -> list[V]:
@@ -138,6 +130,22 @@ def _region(step: Step, x: V, y: V, z: V) -> V:
         control.scan, [x, y], {"carried": 1, "length": 2}, [[tensor, row]], [body_of_scan]
     )
     return ew.add(final, stacked)
+
+
+def _loop(step: Step, x: V, y: V, z: V) -> V:
+    """A loop that runs three times; of `until` no pass can know that, because the data might end it."""
+
+    def goes_on(i: V, a: V, b: V) -> list[V]:
+        counts = ew.less(i, array(3, int32))
+        if step.name == "while":
+            return [counts]
+        return [ew.and_(counts, ew.less(reduce.reduce_sum(a, axes=(0, 1)), array(1e6, float64)))]
+
+    def body(i: V, a: V, b: V) -> list[V]:
+        return [ew.add(i, array(1, int32)), _shrunk(cook(step.inside, a, b, z)), b]
+
+    types = [[TensorType((), int32), type_of(x), type_of(y)]] * 2
+    return build_with_regions(control.while_, [array(0, int32), x, y], {}, types, [goes_on, body])[1]
 
 
 def inputs(seed: int, count: int = 2) -> list[np.ndarray]:
