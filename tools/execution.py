@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
+from thalweg.backends.cpu.capture import capture
 from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.cpu.profile import KernelTime, profile
 from thalweg.backends.reference import cut, interpreter
 from thalweg.backends.reference.bisect import Culprit, bisect
 from thalweg.backends.reference.bisect_passes import WrongPass, first_wrong_pass
@@ -87,6 +90,24 @@ class Execution:
                 return Compiled(executable(self.subject.module), self.bound, {}, ())
             module, names = driver().to_stablehlo(self.subject.module)
             return Compiled(executable(module), self.bound, self.variables, names)
+
+    def _lowered(self) -> tuple[ir.Module, list[Array]]:
+        """As StableHLO, and all that it takes, variables included."""
+        if self.subject.dialect == "stablehlo":
+            return self.subject.module, self.bound
+        module, names = driver().to_stablehlo(self.subject.module)
+        return module, [*self.bound, *(self.variables[name] for name in names)]
+
+    def profile(self) -> list[KernelTime]:
+        """Where its time goes, kernel by kernel."""
+        with context.entered():
+            return profile(*self._lowered(), driver().cpu_options())
+
+    def dump_kernels(self, folder: Path) -> list[str]:
+        """Write each kernel with what it read and wrote; their names."""
+        with context.entered():
+            module, arrays = self._lowered()
+            return capture(module, arrays, folder, driver().cpu_options())
 
     def reference(self) -> Results:
         """By the interpreter: StableHLO's for StableHLO, ours for `tw`, on the program with nothing but its derivatives

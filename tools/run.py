@@ -36,6 +36,11 @@ random (`--seed`). The names of variables in the file set their values.
     thalweg run model.py:step --find-nan            # op, line and operands of the first NaN
     thalweg run model.py:step --trace-values        # range, NaN and inf of every value
     thalweg run model.py:step --save-values all.npz # every value of every op
+
+**And in the compiled code?**
+
+    thalweg run model.py:step --profile             # time by kernel
+    thalweg run model.py:step --dump-kernels DIR    # each kernel with its data, as a test of its own
 """
 
 
@@ -77,6 +82,12 @@ def run(
     save_values: str = typer.Option(
         "", "--save-values", metavar="NPZ", help="Write every value of every op.", rich_help_panel=_INSIDE
     ),
+    profile: bool = typer.Option(
+        False, "--profile", help="Where the time goes, kernel by kernel.", rich_help_panel=_INSIDE
+    ),
+    dump_kernels: str = typer.Option(
+        "", "--dump-kernels", metavar="DIR", help="Write every kernel with its data, as tests.", rich_help_panel=_INSIDE
+    ),
 ) -> None:
     """Load, bind, and do what was asked."""
     from thalweg.dialects import context
@@ -95,6 +106,9 @@ def run(
         from thalweg.tools.inside import report
 
         report(execution, find_nan, trace_values, save_values)
+        return
+    if profile or dump_kernels:
+        _kernels(execution, profile, dump_kernels)
         return
     if find_culprit:
         _bisect(execution, allowed, save_case)
@@ -120,6 +134,16 @@ def _tell(results: Results) -> None:
         out().print(f"{name}: {Summary.of(array)}")
         if array.size <= 64:
             out().print(np.array2string(array, prefix="  ", precision=6))
+
+
+def _kernels(execution: Execution, profile: bool, folder: str) -> None:
+    """Times of the kernels, and each of them on its own."""
+    if profile:
+        for row in execution.profile():
+            out().print(str(row), highlight=False)
+    if folder:
+        names = execution.dump_kernels(Path(folder))
+        out().print(f"{len(names)} kernels are in {folder}; pytest {folder} runs each of them alone")
 
 
 def _check(execution: Execution, results: Results, tolerance: float | None) -> None:
