@@ -13,7 +13,8 @@ from thalweg.dialects.mlir import ir
 from thalweg.tools.loading import LoadError, Subject
 
 __all__ = [
-    "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "stablehlo_of", "text_at", "texts_at",
+    "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "stablehlo_of", "text_at",
+    "texts_at",
 ]
 
 WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
