@@ -51,7 +51,7 @@ def nodes(module: ir.Module | ir.Operation) -> Iterator[Node]:
 def to_json(module: ir.Module | ir.Operation, label: str = "program") -> str:
     """JSON for Model Explorer and other viewers."""
     graph = {"id": "main", "nodes": [_json_node(n) for n in nodes(module)]}
-    return json.dumps({"graphCollections": [{"label": label, "graphs": [graph]}]}, indent=1)
+    return json.dumps({"label": label, "graphs": [graph]}, indent=1)
 
 
 def to_dot(module: ir.Module | ir.Operation, label: str = "program") -> str:

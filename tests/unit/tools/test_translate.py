@@ -59,7 +59,7 @@ def test_an_artefact_comes_back(thalweg: Thalweg, folder: Path) -> None:
 def test_graphs(thalweg: Thalweg) -> None:
     assert thalweg("translate", "tw.mlir", "--to", "dot").stdout.startswith('digraph "tw" {')
     nodes = json.loads(thalweg("translate", "tw.mlir", "--to", "json", "--of", "stablehlo").stdout)
-    labels = [n["label"] for n in nodes["graphCollections"][0]["graphs"][0]["nodes"]]
+    labels = [n["label"] for n in nodes["graphs"][0]["nodes"]]
     assert "stablehlo.tanh" in labels
     result = thalweg("translate", "tw.mlir", "--to", "json", "--of", "asm")
     assert result.exit_code == 1
