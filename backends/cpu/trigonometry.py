@@ -29,12 +29,14 @@ _COS64 = (
 )
 # pi / 2 in parts of 33, 33 and 53 bits: n times the first two is exact for n < 2^20.
 _HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
+_HALF_PI_LOW = 6.123233995736766036e-17  # pi / 2 less the nearest f64
 _MAGIC = 6755399441055744.0  # adding it to an f64 rounds to an integer, left in the low bits
 _FAST = float(2**20)  # where the quick reduction is exact enough
 
 # For large arguments 2 / pi is needed to many bits. An f64 is an integer of 53 bits times a power of two; what the leading bits of 2 / pi contribute to a
 # large multiple of 4 quadrants does not matter, so that products with short pieces of 2 / pi can be reduced one by one.
 _PIECE_BITS = 26
+_SCALE = 2**192  # the pieces are kept times this, and the argument divided by it: the last ones would be subnormal
 
 
 def _two_over_pi() -> Fraction:
@@ -56,28 +58,30 @@ def _two_over_pi() -> Fraction:
 
 @cache
 def _pieces(bits: int) -> tuple[float, ...]:
-    """2 / pi as a sum of floats of `_PIECE_BITS` bits each, down to 2^-bits."""
+    """2 / pi, times `_SCALE`, as a sum of floats of `_PIECE_BITS` bits each, down to 2^-bits."""
     rest = _two_over_pi()
     found: list[float] = []
     for k in range(1, -(-bits // _PIECE_BITS) + 1):
         unit = Fraction(1, 1 << (_PIECE_BITS * k))
         digits = rest // unit
         rest -= digits * unit
-        found.append(float(digits * unit))
+        found.append(float(digits * unit * _SCALE))
     return tuple(found)
 
 
-def _quadrants(x: Register) -> tuple[Register, Register]:
-    """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r = x - n pi/2 (f64), for |x| up to `_FAST`."""
+def _quadrants(x: Register) -> tuple[Register, Register, Register]:
+    """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r + low = x - n pi/2 (f64), for |x| up to `_FAST`."""
     shifted = x * (2 / math.pi) + _MAGIC
     n = shifted - _MAGIC
-    r = x
-    for part in _HALF_PI:
-        r = r - n * part
-    return shifted.bits() & 3, r
+    first, second, third = _HALF_PI
+    r = x - n * first
+    head = r - n * second
+    low = (r - head) - n * second - n * third
+    total = head + low
+    return shifted.bits() & 3, total, low - (total - head)
 
 
-def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register]:
+def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register, Register]:
     """`_quadrants` of any finite f64, with 2 / pi to `bits` bits: a loop over its pieces, each product taken modulo 4."""
     w = x.w
     assert isinstance(w, ScopedWriter)
@@ -85,6 +89,7 @@ def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register]:
     table = ", ".join(f"{piece:.17e}" for piece in pieces)
     kind = f"vector<{len(pieces)}xf64>"
     constants = w.hoisted(f"arith.constant dense<[{table}]> : {kind}", "pieces")
+    x = x * float(1 / _SCALE)
     high = (x.bits() & ~((1 << 27) - 1)).bitcast("f64")
     halves = (high, x - high)
     zero = x.constant(0.0)
@@ -94,20 +99,23 @@ def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register]:
         piece = scalar if x.lanes == 1 else w.op(f"vector.broadcast {scalar} : f64 to {x.type}")
         for half in halves:
             product = half * Register(w, piece, "f64", x.lanes)  # exact: 26 or 27 bits times 26
-            product = product - (product * 0.25).math("floor") * 4.0
+            product = product - (product * 0.25).math("roundeven") * 4.0
             total = turns + product
             added = total - turns
             tail = tail + ((turns - (total - added)) + (product - added))
-            turns = total - (total * 0.25).math("floor") * 4.0
+            turns = total - (total * 0.25).math("roundeven") * 4.0
         loop.next = [turns.name, tail.name]
     turns, tail = (Register(w, name, "f64", x.lanes) for name in loop.results)
     shifted = turns + _MAGIC
-    fraction = (turns - (shifted - _MAGIC)) + tail
-    return shifted.bits() & 3, fraction * (math.pi / 2)
+    head = turns - (shifted - _MAGIC)
+    fraction = head + tail
+    rest = tail - (fraction - head)
+    r = fraction * (math.pi / 2)
+    return shifted.bits() & 3, r, fraction * _HALF_PI_LOW + rest * (math.pi / 2)
 
 
-def _reduce(x: Register) -> tuple[Register, Register]:
-    """Quadrant (i64) and remainder (f64) of an f32 or f64; the slow way only where a lane is large."""
+def _reduce(x: Register) -> tuple[Register, Register, Register]:
+    """Quadrant (i64) and remainder (two f64) of an f32 or f64; the slow way only where a lane is large."""
     w = x.w
     assert isinstance(w, ScopedWriter)
     y = x.to_float("f64")
@@ -118,24 +126,29 @@ def _reduce(x: Register) -> tuple[Register, Register]:
         any_large = w.op(f"vector.reduction <or>, {large.name} : {large.type} into i1")
     kinds = ", ".join(register.type for register in quick)
     base = w.fresh("quadrant")
-    with w.scope(f"{base}:2 = scf.if {any_large} -> ({kinds})", fence=True):
+    with w.scope(f"{base}:3 = scf.if {any_large} -> ({kinds})", fence=True):
         exact = _large_quadrants(y, 128 + 128 if x.element == "f32" else 1024 + 192)
         chosen = [large.select(a, b) for a, b in zip(exact, quick, strict=True)]
         w.emit(f"scf.yield {', '.join(register.name for register in chosen)} : {kinds}")
     with w.scope("else", fence=True):
         w.emit(f"scf.yield {', '.join(register.name for register in quick)} : {kinds}")
     w.define(base)
-    return Register(w, f"{base}#0", "i64", x.lanes), Register(w, f"{base}#1", "f64", x.lanes)
+    n, r, low = (Register(w, f"{base}#{k}", e, x.lanes) for k, e in enumerate(("i64", "f64", "f64")))
+    return n, r, low
 
 
 def _sin_cos(x: Register) -> tuple[Register, Register, Register]:
-    """Quadrant in the integers of x's width, and sine and cosine of the remainder in x's type."""
-    n, wide = _reduce(x)
-    r = wide.to_float(x.element)
-    z = r * r
-    sin_terms, cos_terms = (_SIN32, _COS32) if x.element == "f32" else (_SIN64, _COS64)
-    sine = z.polynomial(sin_terms) * z * r + r
-    cosine = z.polynomial(cos_terms) * (z * z) - z * 0.5 + 1.0
+    """Quadrant, and sine and cosine of the remainder in x's type."""
+    n, wide, low = _reduce(x)
+    if x.element == "f32":
+        r = wide.to_float("f32")
+        z = r * r
+        return n, z.polynomial(_SIN32) * z * r + r, z.polynomial(_COS32) * (z * z) - z * 0.5 + 1.0
+    z = wide * wide
+    sine = wide + (z.polynomial(_SIN64) * z * wide + low)
+    half = z * 0.5
+    near_one = 1.0 - half
+    cosine = near_one + (((1.0 - near_one) - half) + (z.polynomial(_COS64) * (z * z) - wide * low))
     return n, sine, cosine
 
 
