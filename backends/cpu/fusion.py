@@ -5,7 +5,8 @@
    the same row of a row kernel, at the same element of a contraction's result.
 3. What no kernel absorbs floats: it is recomputed wherever it is read, unless that costs more than a store and a load
    (`_must_store`); stored floating values form elementwise kernels, several results of one shape in one kernel.
-4. A kernel stores exactly the values that another kernel, the control flow or the caller reads.
+4. A kernel stores exactly the values that another kernel, the control flow or the caller reads, less those that are
+   cheaper to compute again (rematerialise.py).
 
 A value never joins a kernel with a smaller number than that of a kernel it depends on, so the numbers are an order.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer
 from thalweg.backends.cpu.emit import Group, emitter_for
 from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
@@ -22,16 +24,15 @@ from thalweg.backends.cpu.graph import Graph, Value
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
+from thalweg.backends.cpu.rematerialise import Stores, rematerialise
 from thalweg.dialects.diagnostics import LoweringError
 
-FLOATING = {"map", "reshape", "slice", "scalar", "constant", "empty"}
 GENERIC = {"reduce", "contract", "convolution", "window"}
 
 CHEAP = 8  # cost up to which a value is recomputed at every use
 MAX_COST = 600  # of one kernel's inlined expression: beyond, a value is stored so that kernels stay small
 MAX_STORES = 16  # results of one elementwise kernel
-_COSTS = {"arith.divf": 4, "math.sqrt": 4, "math.rsqrt": 4, "arith.divsi": 8, "arith.divui": 8, "arith.remsi": 8, "arith.remui": 8}
-_CHEAP_MATH = {"math.absf", "math.absi", "math.floor", "math.ceil", "math.trunc", "math.roundeven", "math.copysign", "math.fma"}
+
 
 
 @dataclass
@@ -165,7 +166,7 @@ class _Former:
         if value in self.outputs:
             return True
         return any(
-            self._needs_buffer(user) if user.kind == "reshape" else _reads_buffer(user, value) for user in value.users
+            self._needs_buffer(user) if user.kind == "reshape" else reads_buffer(user, value) for user in value.users
         )
 
     def _store_floating(self, value: Value, latest: int) -> None:
@@ -197,10 +198,18 @@ class _Former:
             else:
                 for value in kernel.group.members:
                     for operand in value.operands:
-                        if operand not in kernel.group.members or _reads_buffer(value, operand):
+                        if operand not in kernel.group.members or reads_buffer(value, operand):
                             self._read(operand)
+        groups = [Stores(k.group.root, k.group.members, k.stored) for k in self.kernels if not k.control]
+        rematerialise(groups, frozenset(self.outputs) | self._read_by_control(), self._read)
         for kernel in self.kernels:
             kernel.group.stores = sorted(kernel.stored, key=lambda v: v.id)
+
+    def _read_by_control(self) -> frozenset[Value]:
+        """Values that control flow reads, from buffers."""
+        roots = [kernel.group.root for kernel in self.kernels if kernel.control]
+        captured = [value for root in roots for region in root.regions for value in region.captures]
+        return frozenset(storage(value) for value in (*captured, *(o for root in roots for o in root.operands)))
 
     def _read(self, value: Value) -> None:
         """`value` is read from a buffer: its kernel stores it."""
@@ -210,7 +219,7 @@ class _Former:
 
     def _include(self, group: Group, value: Value) -> None:
         """Add the floating operands of a member that are not in buffers, transitively."""
-        pending = [operand for operand in value.operands if not _reads_buffer(value, operand)]
+        pending = [operand for operand in value.operands if not reads_buffer(value, operand)]
         while pending:
             operand = pending.pop()
             if operand in group.members or operand in self.home or operand not in self.own:
@@ -248,33 +257,6 @@ class _Former:
             f"{group.root.location}: the CPU backend has no code generator for {group.root.op_name}. "
             "Express it with other ops, or run this part on another backend."
         )
-
-
-def _reads_buffer(user: Value, value: Value) -> bool:
-    """Does `user` read its operand `value` from a buffer, rather than computing its elements where it needs them?"""
-    if user.kind == "scalar":
-        return value.kind != "scalar"
-    if user.kind == "insert":
-        return value is user.operands[0]
-    if user.kind in ("contract", "convolution", "window") and value.splat is not None:
-        assert user.generic is not None
-        return value in user.operands[: user.generic.inputs]
-    return user.kind not in FLOATING and user.kind != "reduce"
-
-
-def own_cost(value: Value) -> int:
-    """A rough count of instructions per element."""
-    if value.kind == "scalar":
-        return 1
-    if value.generic is None:
-        return 0
-    return sum(_op_cost(op.name) for op in value.generic.body.ops)
-
-
-def _op_cost(name: str) -> int:
-    if name.startswith("math.") and name not in _COSTS and name not in _CHEAP_MATH:
-        return 20
-    return 0 if name in ("arith.constant", "linalg.index") else _COSTS.get(name, 1)
 
 
 def _elementwise_use(value: Value, user: Value) -> bool:

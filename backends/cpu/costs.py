@@ -1,0 +1,53 @@
+"""What values cost, and how they are read: shared by the decisions of kernel forming."""
+
+from __future__ import annotations
+
+from thalweg.backends.cpu.graph import Value
+
+FLOATING = {"map", "reshape", "slice", "scalar", "constant", "empty"}  # computed wherever they are needed
+_COSTS = {
+    "arith.divf": 4,
+    "math.sqrt": 4,
+    "math.rsqrt": 4,
+    "arith.divsi": 8,
+    "arith.divui": 8,
+    "arith.remsi": 8,
+    "arith.remui": 8,
+}
+_CHEAP_MATH = {
+    "math.absf",
+    "math.absi",
+    "math.floor",
+    "math.ceil",
+    "math.trunc",
+    "math.roundeven",
+    "math.copysign",
+    "math.fma",
+}
+
+
+def reads_buffer(user: Value, value: Value) -> bool:
+    """Does `user` read its operand `value` from a buffer, rather than computing its elements where it needs them?"""
+    if user.kind == "scalar":
+        return value.kind != "scalar"
+    if user.kind == "insert":
+        return value is user.operands[0]
+    if user.kind in ("contract", "convolution", "window") and value.splat is not None:
+        assert user.generic is not None
+        return value in user.operands[: user.generic.inputs]
+    return user.kind not in FLOATING and user.kind != "reduce"
+
+
+def own_cost(value: Value) -> int:
+    """A rough count of instructions per element."""
+    if value.kind == "scalar":
+        return 1
+    if value.generic is None:
+        return 0
+    return sum(_op_cost(op.name) for op in value.generic.body.ops)
+
+
+def _op_cost(name: str) -> int:
+    if name.startswith("math.") and name not in _COSTS and name not in _CHEAP_MATH:
+        return 20
+    return 0 if name in ("arith.constant", "linalg.index") else _COSTS.get(name, 1)
