@@ -15,19 +15,24 @@ from thalweg.backends.cpu.emit.scalar import Num, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel
+from thalweg.backends.cpu.machine import machine
+from thalweg.backends.cpu.options import CpuOptions
 
-VECTORS = 4  # of columns side by side in a tile
+VECTORS = 4  # of columns side by side in a tile, at least
 UNROLL = 4  # accumulators for each column where a tile has few vectors
 
 
-def column_kernel(group: Group, name: str, space: RowSpace) -> Kernel:
-    """A tile is a strip of columns: `VECTORS` vectors wide, all rows deep."""
-    return _ColumnKernel(group, name, space).kernel()
+def column_kernel(group: Group, name: str, space: RowSpace, options: CpuOptions) -> Kernel:
+    """A tile is a strip of columns, all rows deep: wide strips read memory in long pieces, but every thread needs one."""
+    threads = options.worker_count()
+    widest = 16 if machine(options).registers >= 32 else VECTORS
+    return _ColumnKernel(group, name, space, widest, threads).kernel()
 
 
 class _ColumnKernel:
-    def __init__(self, group: Group, name: str, space: RowSpace) -> None:
+    def __init__(self, group: Group, name: str, space: RowSpace, widest: int, threads: int) -> None:
         self.group, self.name, self.space = group, name, space
+        self.widest, self.threads = widest, threads
         self.w = ScopedWriter()
         operands = [operand for operand in group.root.operands if operand.size > 1]
         self.fused = Fused(self.w, group.members, lanes_for(group.members, [*operands, *group.stores]))
@@ -38,7 +43,9 @@ class _ColumnKernel:
     def kernel(self) -> Kernel:
         w, lanes = self.w, self.fused.lanes
         *outer, columns = self.space.rows
-        width = lanes * min(VECTORS, -(-columns // lanes))
+        vectors = -(-columns // lanes)
+        share = vectors * math.prod(outer) // (2 * self.threads) if self.threads > 1 else vectors
+        width = lanes * min(vectors, self.widest, max(VECTORS, share))
         strips = -(-columns // width)
         full = columns // width
         tiles = strips * math.prod(outer)

@@ -34,7 +34,7 @@ def reduction(group: Group, name: str, options: CpuOptions) -> Kernel:
     if space is None:
         return loop_nest(group, name, options)
     if space.style == "column":
-        return column_kernel(group, name, space)
+        return column_kernel(group, name, space, options)
     return _RowKernel(group, name, space).kernel()
 
 
