@@ -55,7 +55,8 @@ def _words(error: BaseException, ours: bool) -> str:
     if isinstance(error, OSError) and not ours and error.filename:
         return f"{error.filename}: {error.strerror}."
     if ours:
-        return str(error)
+        # MLIR appends the whole operation to some messages; --traceback has it.
+        return " ".join(str(error).partition("\n note:")[0].split("\n"))
     return f"{type(error).__name__}: {error} (--traceback shows where)"
 
 

@@ -35,8 +35,9 @@ def trace(
     """
     traced = _find(load_file(path), name, path)
     label = f"{path}:{name}"
+    arguments = _arguments(traced, label, types, examples)
+    _check_call(traced, arguments, label)
     with user_code(path):
-        arguments = _arguments(traced, label, types, examples)
         program = traced.program(*arguments)
         data = traced.inputs(*arguments)
     given = tuple(data.values())
@@ -110,7 +111,8 @@ def _arguments(
         return tuple(spec(t.shape, t.dtype) for t in types)
     own = getattr(traced, "example_inputs", getattr(traced.fn, "example_inputs", None))
     if own is not None:
-        made = own() if callable(own) else own
+        with user_code(Path(label.rpartition(":")[0])):
+            made = own() if callable(own) else own
         return tuple(made) if isinstance(made, tuple | list) else (made,)
     specs = getattr(traced, "signature", None)
     if isinstance(specs, Sequence) and all(isinstance(s, TensorSpec) and None not in s.shape for s in specs):
@@ -125,3 +127,13 @@ def _arguments(
         f"{label} takes {', '.join(needed)}, and nothing says of which types. Give --shapes "
         f"{','.join('f32[2,3]' for _ in needed)}, or write {label.rpartition(':')[2]}.example_inputs = (…) in the file."
     )
+
+
+def _check_call(traced: Function, arguments: Sequence[Any], label: str) -> None:
+    """Say it with the command line's words if the function cannot be called so."""
+    signature = inspect.signature(traced.fn)
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        hint = " Types and example inputs are for positional arguments." if arguments else ""
+        raise LoadError(f"{label}{signature} cannot be called with {len(arguments)} inputs: {error}.{hint}") from None

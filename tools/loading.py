@@ -84,6 +84,9 @@ def load_module(target: str, types: Sequence[TensorType] | None = None, as_writt
         dialect = dialect_of(module)
         if dialect == "stablehlo" and not as_written:
             module = importer.prepare(module, types)
+        elif types is not None and not as_written and types != input_types(module, target):
+            own = ", ".join(map(str, input_types(module, target)))
+            raise LoadError(f"{target}: a tw module has the types that it has ({own}). Leave --shapes out.")
         return Subject(name, dialect, module, () if as_written else input_types(module, target))
 
 
@@ -119,7 +122,13 @@ def input_types(module: ir.Module, source: str) -> tuple[TensorType, ...]:
     }
     if "main" not in functions:
         raise LoadError(f"{source}: no function @main; there is {', '.join('@' + n for n in functions) or 'none'}.")
-    return tuple(tensor_type_of(a) for a in functions["main"].regions[0].blocks[0].arguments)
+    types = []
+    for number, argument in enumerate(functions["main"].regions[0].blocks[0].arguments):
+        try:
+            types.append(tensor_type_of(argument))
+        except TypeError as error:
+            raise LoadError(f"{source}: input {number} of @main: {error}.") from None
+    return tuple(types)
 
 
 def parse_types(text: str) -> tuple[TensorType, ...]:

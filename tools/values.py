@@ -26,8 +26,8 @@ def read_npz(path: str) -> dict[str, Array]:
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             return {name: np.asarray(file[name]) for name in file.files}
-    except (ValueError, EOFError, AttributeError) as error:
-        raise LoadError(f"{path}: not an .npz file of arrays: {error}. Write one with numpy.savez.") from None
+    except (ValueError, EOFError, AttributeError):  # NumPy's words propose to load pickles
+        raise LoadError(f"{path}: not an .npz file of arrays. Write one with numpy.savez.") from None
 
 
 def bind(subject: Subject, given: Mapping[str, Array], seed: int, source: str) -> tuple[list[Array], dict[str, Array]]:

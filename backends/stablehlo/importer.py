@@ -116,6 +116,9 @@ def _visibility(function: ir.Operation) -> str:
 def _refine(module: ir.Module, arguments: Sequence[TensorType] | None) -> None:
     """Give the arguments their types, and carry shapes through the module."""
     main = _name_main(module)
+    count = len(main.regions[0].blocks[0].arguments)
+    if arguments is not None and len(arguments) != count:
+        raise LoweringError(f"main takes {count} arguments, but {len(arguments)} types were given.")
     if arguments is None and "?" in str(main.attributes["function_type"]).split("->")[0]:
         raise LoweringError(
             f"main leaves dimensions of its arguments open: {main.attributes['function_type']}. "

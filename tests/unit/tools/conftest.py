@@ -54,6 +54,11 @@ def nothing():
     return tw.ones((2,))
 
 
+def keyword(*, x):
+    return x
+
+
+keyword.example_inputs = ()
 constant = 3
 """
 

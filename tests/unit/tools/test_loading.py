@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from thalweg.dialects.diagnostics import ThalwegError
 from thalweg.dialects.types import TensorType, bfloat16, bool_, float32, int32
 from thalweg.tools.loading import LoadError, load, parse_types
 
@@ -57,12 +58,15 @@ def test_a_function_with_its_inputs_constants_and_variables(folder: Path) -> Non
         ("modl.py:step", "no such file; did you mean 'model.py'?"),
         ("model.py:constant", "'constant' is a int, not a function"),
         ("model.py:f", "model.py:f takes a, b, and nothing says of which types. Give --shapes f32[2,3],f32[2,3]"),
+        ("model.py:keyword", "model.py:keyword(*, x) cannot be called with 0 inputs: missing a required argument: 'x'"),
+        ("dynamic.mlir", "dynamic.mlir: input 0 of @main: type tensor<?xf32> has a dynamic dimension"),
         ("tw.txt", "no function @main; there is @f"),
         ("binary.mlir", "neither MLIR text nor MLIR bytecode"),
     ],
 )
 def test_what_cannot_be_loaded(folder: Path, target: str, message: str) -> None:
     (folder / "tw.txt").write_text("func.func @f() { return }")
+    (folder / "dynamic.mlir").write_text("func.func @main(%x: tensor<?xf32>) { return }")
     (folder / "binary.mlir").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LoadError) as error:
         load(target)
@@ -78,6 +82,15 @@ def test_the_users_own_exceptions_are_told_with_their_line(folder: Path) -> None
     (folder / "syntax.py").write_text("x = = 1\n")
     with pytest.raises(LoadError, match=r"syntax\.py:1: invalid syntax"):
         load("syntax.py:f")
+
+
+def test_shapes_that_do_not_fit(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"has the types that it has \(f32\[3\]\)"):
+        load("tw.mlir", "f32[4]")
+    with pytest.raises(LoadError, match=r"step\(x\) cannot be called with 2 inputs"):
+        load("model.py:step", "f32[4],f32[4]")
+    with pytest.raises(ThalwegError, match="main takes 1 arguments, but 2 types were given"):
+        load("stablehlo.mlir", "f32[4],f32[4]")
 
 
 def test_a_function_without_arguments_needs_no_shapes(folder: Path) -> None:
