@@ -26,7 +26,7 @@ _OTHERS = {"select", "clamp", "convert", "bitcast", "barrier"}
 ELEMENTWISE = [
     (row, dtype)
     for row in rows()
-    if row.family in ("elementwise", "special") and row.name not in _OTHERS
+    if row.family == "elementwise" and row.name not in _OTHERS
     for dtype in row.dtypes
 ]
 # CHLO's lgamma is exact to 64 ulps of 1, not of its result near its zeros, nor for subnormals.
