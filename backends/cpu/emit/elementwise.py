@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from thalweg.backends.cpu.emit import Group, register
@@ -16,6 +17,7 @@ from thalweg.backends.cpu.options import CpuOptions
 VECTOR_BYTES = 64  # one AVX-512 register; LLVM splits it where registers are narrower
 MAX_LANES = 32
 FLAT_TILE = 64  # vectors in a unit of work
+BLOCK = 16  # rows that a transposing kernel walks together
 
 _BYTES = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "i16": 2, "i8": 1, "i1": 1, "index": 8}
 
@@ -38,7 +40,12 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
         places[fused.phase] = place
         fused.phase += 1
 
-    tiles = _flat_loop(fused, stores[0].size, at) if flat else loop_rows(fused, stores[0].shape, at)
+    if flat:
+        tiles = _flat_loop(fused, stores[0].size, at)
+    elif (across := transposed_dim(group)) is not None:
+        tiles = _loop_blocks(fused, stores[0].shape, across, at)
+    else:
+        tiles = loop_rows(fused, stores[0].shape, at)
     return finish(name, w, fused, stores, results, tiles, inplace=inplace_pairs(fused, stores, places))
 
 
@@ -157,6 +164,50 @@ def loop_rows(fused: Fused, shape: Sequence[int], at: Callable[[Place], None]) -
     with w.for_("%lo", "%hi", 1) as row:
         _row(fused, shape, along, fused.at.delinear(Index(row), outer), at, 0)
     return rows
+
+
+def transposed_dim(group: Group) -> int | None:
+    """The dimension of the results along which a transposed operand lies in memory, None where there is no such operand."""
+    shape = group.stores[0].shape
+    for value in group.members:
+        generic = value.generic
+        if value.kind != "map" or value.shape != shape or generic is None or len(shape) < 2:
+            continue
+        dims = [e.dim for e in generic.result_maps[value.result_index]]
+        for operand, map_ in zip(value.operands, generic.input_maps, strict=False):
+            places = [e.dim for e in map_ if e.dim is not None and generic.extents[e.dim] > 1]
+            if operand.size > 1 and len(places) > 1 and dims[-1] in places[:-1] and places[-1] in dims[:-1]:
+                return dims.index(places[-1])
+    return None
+
+
+def _loop_blocks(fused: Fused, shape: Sequence[int], across: int, at: Callable[[Place], None]) -> int:
+    """Like `loop_rows`, with dimension `across` innermost in blocks: what one vector gathers, the next ones find in the cache.
+
+    The last dimension runs in vectors, `BLOCK` rows of `across` at a time.
+    """
+    w, lanes = fused.w, fused.lanes
+    blocks = -(-shape[across] // BLOCK)
+    outer = [1 if d == len(shape) - 1 else blocks if d == across else extent for d, extent in enumerate(shape)]
+    main = shape[-1] - shape[-1] % lanes
+    with w.for_("%lo", "%hi", 1) as tile:
+        corner = fused.at.delinear(Index(tile), outer)
+        first = w.mul(corner[across].base, BLOCK)
+        last = w.minimum(w.add(first, BLOCK), shape[across])
+
+        def column(index: Index) -> None:
+            with w.for_(first, last, 1) as row:
+                place = list(corner)
+                place[across], place[-1] = Index(row), index
+                at(tuple(place))
+
+        if main:
+            with w.for_(0, main, lanes) as j:
+                column(Index(j, 1 if lanes > 1 else 0))
+        if main < shape[-1]:
+            with w.branch(w.hoisted("arith.constant true")):
+                at_tail(fused, shape[-1] - main, lambda: column(Index(main, 1)))
+    return math.prod(outer)
 
 
 def _row(
