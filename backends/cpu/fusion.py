@@ -253,9 +253,11 @@ class _Former:
             return emitter.emit(group, name, self.options)
         if group.root.kind in GENERIC:
             return loop_nest(group, name, self.options)
+        root = group.root
+        target = str(root.op.attributes["call_target_name"]) if root.op_name == "stablehlo.custom_call" and root.op else ""
         raise LoweringError(
-            f"{group.root.location}: the CPU backend has no code generator for {group.root.op_name}. "
-            "Express it with other ops, or run this part on another backend."
+            f"{root.location}: the CPU backend has no code generator for {root.op_name} {target}".rstrip()
+            + ". Express it with other ops, or run this part on another backend."
         )
 
 
