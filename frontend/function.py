@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, overload
@@ -22,6 +23,9 @@ from thalweg.frontend.signature import Data, Key, Signature, placeholders
 from thalweg.frontend.tensor import EagerTensor
 from thalweg.frontend.trace import Trace, _thread
 from thalweg.frontend.warm import WarmStart
+
+# Traces of one function after which a warning says that something is amiss.
+MANY_TRACES = 32
 
 
 class Specialisation:
@@ -146,6 +150,13 @@ class Function:
             plan = Plan(self._apply(values))
             program = trace.finish(plan.outputs)
         self._count += 1
+        if self._count == MANY_TRACES:
+            warnings.warn(
+                f"{where} {self.name}() has been traced {MANY_TRACES} times, and tracing is slow. Its .explain(…) tells "
+                "what differs between calls. Pad shapes to a few sizes, pass numbers that change as arguments.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         plan.release()
         if warm is not None:
             warm.store(program, plan)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
+
 if TYPE_CHECKING:
     from thalweg.frontend.array.updates import At
     from thalweg.frontend.tensor import Tensor
@@ -135,6 +137,10 @@ class Operators:
 
     def __getitem__(self, key: Any) -> Tensor:
         return functions.getitem(self, key)  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        instead = "w.assign(w.at[key].set(value))" if hasattr(self, "assign") else "x = x.at[key].set(value)"
+        raise TypeError(f"{user_frame()} elements cannot be assigned: a tensor never changes. Write {instead}.")
 
     @property
     def T(self) -> Tensor:

@@ -240,6 +240,19 @@ def signbit(x: ArrayLike, /) -> Tensor:
     return less(bits, 0)
 
 
+@array_function
+def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
+    """The representable number next to x1 in the direction of x2."""
+    a, b = broadcast("nextafter", *promote(x1, x2, to_float=True))
+    integer = as_dtype(_SAME_WIDTH[a.dtype.itemsize])
+    bits = bitcast(a, integer)
+    away = equal(less(a, b), greater(a, 0))  # the bits count up away from zero, on either side of it
+    stepped = bitcast(where(away, add(bits, 1), subtract(bits, 1)), a.dtype)
+    smallest = bitcast(add(multiply(bits, 0), 1), a.dtype)
+    stepped = where(equal(a, 0), where(less(b, 0), negative(smallest), smallest), stepped)
+    return where(equal(a, b), b, where(logical_or(isnan(a), isnan(b)), add(a, b), stepped))
+
+
 def _logical(name: str, row: OpDef, doc: str) -> Callable[[ArrayLike, ArrayLike], Tensor]:
     def call(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
         return apply(row, astype(x1, bool_), astype(x2, bool_))

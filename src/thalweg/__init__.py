@@ -48,6 +48,7 @@ from thalweg.frontend.device import Device, device
 from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
 from thalweg.frontend.function import Function, function
 from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
+from thalweg.frontend.inspection import __array_namespace_info__  # noqa: F401
 from thalweg.frontend.program import Compiler
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.spec import TensorSpec, spec

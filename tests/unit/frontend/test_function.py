@@ -13,7 +13,7 @@ import pytest
 
 from thalweg.dialects.diagnostics import ExecutionError, LeakedTensorError, TracingError
 from thalweg.frontend import array as xp
-from thalweg.frontend.function import Function, function
+from thalweg.frontend.function import MANY_TRACES, Function, function
 from thalweg.frontend.spec import spec
 from thalweg.frontend.tensor import EagerTensor, TracedTensor
 from thalweg.frontend.variable import Variable
@@ -293,6 +293,13 @@ def test_tracing_in_one_thread_does_not_concern_another():
     go_on.set()
     thread.join(30)
     assert seen[0].tolist() == [2]
+
+
+def test_too_many_traces_are_told():
+    f = function(lambda x: x)
+    with pytest.warns(RuntimeWarning, match=rf"test_function.py:\d+:.*traced {MANY_TRACES} times.*explain"):
+        for size in range(MANY_TRACES):
+            f(np.zeros(size, np.float32))
 
 
 @pytest.mark.parametrize(("call", "error"), [

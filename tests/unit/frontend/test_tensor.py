@@ -69,6 +69,12 @@ def test_operators_with_strangers():
     assert (ones((2,)) == "text") is False
 
 
+def test_tensors_never_change():
+    x = ones((2,))
+    with pytest.raises(TypeError, match=r"test_tensor.py:\d+:.*x = x.at\[key\].set\(value\)"):
+        x[0] = 5.0
+
+
 def test_hash_and_keys():
     x, y = ones((2,)), ones((2,))
     assert {x: 1, y: 2}[x] == 1

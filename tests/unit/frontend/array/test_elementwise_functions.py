@@ -235,6 +235,15 @@ def test_two_argument_functions():
     check(xp.hypot, np.hypot, np.array([0, 3e30, np.inf], np.float32), np.array([0, 4e30, 1], np.float32))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nextafter(dtype):
+    a = np.array([0, -0.0, 1, 1, -1, -1, np.inf, np.nan, 5, 1e-45], dtype)
+    b = np.array([1, -1, 2, 0, 0, -2, 0, 1, 5, -1], dtype)
+    expected = np.nextafter(a, b)
+    check(xp.nextafter, lambda a, b: expected, a, b)
+    np.testing.assert_array_equal(np.asarray(xp.nextafter(a, b)), expected)
+
+
 def test_clip():
     x = draw((9,), "float32")
     check(lambda x: xp.clip(x, -1, 1), lambda x: np.clip(x, -1, 1), x)
