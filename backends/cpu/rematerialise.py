@@ -65,9 +65,10 @@ def _drop(
         return
     needed: dict[int, tuple[Stores, set[Value]]] = {}  # what each reading kernel must compute
     leaves: set[Value] = set()
+    stays = set(kernel.stored) - set(dropped)
     for value in dropped:
-        chain, ends = _chain(value, kernel)
-        if any(end in dropped for end in ends) or not all(_at_hand(end, kernel) for end in ends):
+        chain, ends = _chain(value, kernel, stays)
+        if not all(end in stays or _at_hand(end, kernel) for end in ends):
             return
         leaves |= ends
         for reader, _ in readers[value]:
@@ -106,15 +107,18 @@ def _droppable(value: Value, kernel: Stores, readers: dict[Value, list[tuple[Sto
     )
 
 
-def _chain(value: Value, kernel: Stores) -> tuple[set[Value], set[Value]]:
-    """The elementwise members of `kernel` that `value` is computed from, itself included, and what those start from."""
+def _chain(value: Value, kernel: Stores, stays: set[Value]) -> tuple[set[Value], set[Value]]:
+    """The elementwise members of `kernel` that `value` is computed from, itself included, and what those start from.
+
+    Members that stay in buffers are read, not computed.
+    """
     chain: set[Value] = set()
     ends: set[Value] = set()
     pending = [value]
     while pending:
         found = pending.pop()
         inside = found in kernel.members and (found.kind in _RECOMPUTED or found.kind == "scalar")
-        if inside:
+        if inside and found not in stays:
             chain.add(found)
             pending += found.operands
         elif found.kind not in ("constant", "empty") or found.splat is None:
