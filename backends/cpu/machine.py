@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -38,10 +39,22 @@ def machine(options: CpuOptions) -> Machine:
     """The machine that `options` generate code for."""
     if not options.cpu and not options.features:
         return _host()
-    features = {f[1:] for f in options.features.split(",") if f.startswith("+")}
-    if not features and options.cpu == llvm.get_host_cpu_name():
+    if not options.features and options.cpu == llvm.get_host_cpu_name():
         return _host()
-    return _from_features(features)
+    named = next((list(features) for pattern, features in _PROCESSORS if re.fullmatch(pattern, options.cpu)), [])
+    switches = [feature for feature in options.features.split(",") if feature]
+    removed = {feature[1:] for feature in switches if feature.startswith("-")}
+    return _from_features({*named, *(feature.lstrip("+") for feature in switches)} - removed)
+
+
+_AVX2 = ("avx2", "fma")
+_AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512vl")
+# What LLVM's names of processors imply; of any other name, `features` must say it.
+_PROCESSORS = [
+    (r"x86-64-v4|skylake-avx512|cascadelake|cooperlake|icelake.*|tigerlake|rocketlake|.*rapids.*|znver[456]", _AVX512),
+    (r"x86-64-v3|haswell|broadwell|skylake|znver[123]|alderlake|raptorlake|meteorlake|arrowlake.*|lunarlake", _AVX2),
+    (r"apple-.*|cortex-[ax]\d.*|neoverse-.*|oryon.*|ampere.*|thunderx.*|carmel|a64fx", ("neon",)),
+]
 
 
 @cache
