@@ -84,7 +84,9 @@ def _row(w: ScopedWriter, tile: Tile, offset: Index, masks: list[str | None]) ->
 def _multiply_add(w: ScopedWriter, a: str, b: str, c: str, tile: Tile) -> str:
     kind = lanes_type(tile.dtype, tile.lanes)
     if tile.dtype[0] != "i":
-        return w.op(f"vector.fma {a}, {b}, {c} : {kind}")
+        # One fused multiply-add where the processor has it; `vector.fma` would be a library call elsewhere.
+        product = w.op(f"arith.mulf {a}, {b} fastmath<contract> : {kind}")
+        return w.op(f"arith.addf {c}, {product} fastmath<contract> : {kind}")
     product = w.op(f"arith.{'andi' if tile.logical else 'muli'} {a}, {b} : {kind}")
     return w.op(f"arith.{_sum_op(tile)} {c}, {product} : {kind}")
 
