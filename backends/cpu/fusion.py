@@ -235,7 +235,8 @@ class _Former:
 
     def _add_steps(self, program: Program, kernel: Forming) -> None:
         root = kernel.group.root
-        name = f"{self.prefix}{kernel.number}_{root.op_name.split('.')[-1]}"
+        kind = root.op_name.split(".")[-1] if root.kind in ("opaque", "control") else root.kind
+        name = f"{self.prefix}{kernel.number}_{kind}"
         if kernel.control:
             program.steps.append(self._control(root, name))
         elif any(value.size for value in kernel.group.stores):  # a kernel without elements does nothing

@@ -118,12 +118,18 @@ def _power_of_two(n: Register, like: Register) -> Register:
 
 
 def exp(x: Register) -> Register:
-    """e^x: e^r by a polynomial, times 2^n in two factors, so that subnormal results round once."""
+    """e^x: e^r by a polynomial, times 2^n in two factors, so that subnormal results round once.
+
+    Masked scores are hugely negative: where the result is 0 nothing subnormal is computed, which processors do slowly.
+    """
     f = _format(x)
-    n, r = _reduced(x.clamp(*f.exp_range))
+    low, high = f.exp_range
+    vanishes = x < low
+    y = (x > high).select(x.constant(high), vanishes.select(x.constant(0.0), x))
+    n, r = _reduced(y)
     p = r.polynomial(f.exp) * (r * r) + r + 1.0
     half = n.shift_right(1)
-    return p * _power_of_two(half, x) * _power_of_two(n - half, x)
+    return vanishes.select(x.constant(0.0), p * _power_of_two(half, x) * _power_of_two(n - half, x))
 
 
 def expm1(x: Register) -> Register:
