@@ -101,9 +101,9 @@ def _page(subject: Subject) -> str:
     panes = [page.pane_of_module(s, stages.module_at(subject, s)) for s in modules[:-1]]
     panes.append(page.pane_of_text(modules[-1], stages.text_at(subject, modules[-1], debug_info=True)))
     sources = page.source_panes(panes)
-    rest = [s for s in stages.STAGES if s not in stages.WITH_PLACES]
-    texts = stages.texts_at(subject, rest)
-    return page.render(subject.name, [*sources, *panes, *(page.pane_of_text(s, texts[s]) for s in rest)])
+    panes.append(page.pane_of_kernels("kernels", stages.lowered(subject)))
+    panes += [page.pane_of_text(s, text) for s, text in stages.texts_at(subject, ("llvm", "asm")).items()]
+    return page.render(subject.name, [*sources, *panes])
 
 
 def _cost_table(subject: Subject) -> Table:
