@@ -294,10 +294,14 @@ def sort(arrays: Sequence[Array], dim: int, direction: str) -> list[Array]:
 
 
 def clone_block(source: ir.Block, target: ir.Block) -> None:
-    """Copy the ops of `source` to the end of `target`, whose arguments take the place of the other's."""
+    """Copy a function's block to the end of a region's, whose arguments take the place of the function's."""
     known = dict(zip(source.arguments, target.arguments, strict=True))
     with ir.InsertionPoint(target):
         for view in source.operations:
+            if view.operation.name == "func.return":
+                operands = [known.get(operand, operand) for operand in view.operation.operands]
+                ir.Operation.create("stablehlo.return", [], operands)
+                continue
             copy = view.operation.clone().operation
             for position, operand in enumerate(copy.operands):
                 if operand in known:
