@@ -116,7 +116,7 @@ def _declare_at_top(block: ir.Block) -> tuple[Values, bool]:
     found: dict[str, ir.Operation] = {}
     changed = False
     for outer in operations(block):
-        for operation in inside(outer):
+        for operation in list(inside(outer)):
             if operation.name != "tw.variable_handle":
                 continue
             name = ir.StringAttr(operation.attributes["name"]).value

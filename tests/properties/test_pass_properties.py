@@ -8,7 +8,7 @@ from gradient_checks import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ir_programs import program
-from random_programs import SHAPE, SMOOTH, Step, cook, inputs, recipes
+from random_programs import SHAPE, SMOOTH, STATEFUL, Step, cook, inputs, recipes
 
 from thalweg.backends.reference import run
 from thalweg.dialects import context
@@ -31,6 +31,37 @@ def test_passes_keep_the_meaning(pipeline: str, recipe: tuple[Step, ...], seed: 
     wanted = run(module, arrays)
     run_passes(module, pipeline)
     np.testing.assert_allclose(run(module, arrays), wanted, rtol=1e-9, atol=1e-9)
+
+
+def _touches_state(recipe: tuple[Step, ...]) -> bool:
+    return any(s.name in STATEFUL or _touches_state(s.inside) for s in recipe)
+
+
+@pytest.mark.parametrize("pipeline", ["hoist-state", "optimize", "hoist-state,dce,cse", "optimize,lower-scan"])
+@RELAXED
+@given(recipe=recipes([*STATEFUL, "add", "sin", "mul"]), seed=st.integers(0, 99))
+def test_passes_keep_what_happens_to_variables(pipeline: str, recipe: tuple[Step, ...], seed: int) -> None:
+    module = program([TYPE, TYPE], lambda x, y: cook(recipe, x, y))
+    *arrays, initial = inputs(seed, 3)
+    before, after = {"v": initial}, {"v": initial}
+    wanted = run(module, arrays, before)
+    run_passes(module, pipeline)
+    np.testing.assert_allclose(run(module, arrays, after), wanted, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(after["v"], before["v"], rtol=1e-9, atol=1e-9)
+
+
+@RELAXED
+@given(recipe=recipes([*STATEFUL, "add", "sin", "mul"]).filter(_touches_state), seed=st.integers(0, 99))
+def test_variables_become_arguments_and_results(recipe: tuple[Step, ...], seed: int) -> None:
+    module = program([TYPE, TYPE], lambda x, y: cook(recipe, x, y))
+    *arrays, initial = inputs(seed, 3)
+    variables = {"v": initial}
+    wanted = run(module, arrays, variables)
+    run_passes(module, "inline,hoist-state,functionalize")
+    found = run(module, [*arrays, initial])
+    assigned = "tw.alias = 1" in str(module)
+    np.testing.assert_allclose(found, [*wanted, variables["v"]] if assigned else wanted, rtol=1e-9, atol=1e-9)
+    assert assigned or np.array_equal(variables["v"], initial)
 
 
 @RELAXED

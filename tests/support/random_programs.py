@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from thalweg.dialects.build import build_with_regions
 from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.ops import control, indexing, reduce, shape
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.ops import control, indexing, reduce, shape, state
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops.contraction import dot_general
 from thalweg.dialects.types import TensorType, float64, int32
@@ -82,6 +83,25 @@ SIMPLE: dict[str, Callable[[V, V, V], V]] = {
     "barrier": lambda x, y, z: ew.barrier(x),
     "rounded": lambda x, y, z: ew.add(x, ew.convert(ew.convert(x, dtype=int32), dtype=float64)),
 }
+
+
+def _handle() -> V:
+    """The one variable of random programs; declared again at each use, as different functions would."""
+    return state.variable_handle(name="v", shape=SHAPE, dtype=float64)
+
+
+def _assigned(write: OpDef, x: V, y: V) -> V:
+    write(_handle(), ew.tanh(x))
+    return y
+
+
+STATEFUL: dict[str, Callable[[V, V, V], V]] = {
+    "read": lambda x, y, z: ew.add(state.read(_handle()), x),
+    "assign": lambda x, y, z: _assigned(state.assign, x, y),
+    "assign_add": lambda x, y, z: _assigned(state.assign_add, x, y),
+    "assign_sub": lambda x, y, z: _assigned(state.assign_sub, x, y),
+}
+OPS = {**SIMPLE, **STATEFUL}
 SMOOTH = sorted(set(SIMPLE) - {"select", "not select", "rounded"})
 REGIONS = ("call", "cond", "while", "until", "scan", "checkpoint")
 
@@ -103,7 +123,7 @@ def cook(recipe: tuple[Step, ...], *inputs: V) -> V:
     values = list(inputs)
     for step in recipe:
         x, y, z = (values[p % len(values)] for p in step.picks)
-        values.append(SIMPLE[step.name](x, y, z) if step.name in SIMPLE else _region(step, x, y, z))
+        values.append(OPS[step.name](x, y, z) if step.name in OPS else _region(step, x, y, z))
     return values[-1]
 
 
