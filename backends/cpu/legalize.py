@@ -13,8 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
+from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
+from thalweg.dialects.ops.reduce import identity_element
+from thalweg.dialects.types import dtype_from_mlir
 
 PIPELINE = (
     "builtin.module(inline,symbol-dce,func.func(chlo-legalize-to-stablehlo),stablehlo-legalize-to-linalg,"
@@ -36,6 +39,8 @@ def legalize(module: ir.Module) -> ir.Operation:
             _widen_unsigned(operation)
     for operation in _found(copy, "stablehlo.select_and_scatter"):
         _keep_select_and_scatter(operation)
+    for operation in _found(copy, "stablehlo.reduce_window"):
+        _keep_running_reduction(operation)
     try:
         PassManager.parse(PIPELINE).run(copy)
     except ir.MLIRError as error:
@@ -97,6 +102,62 @@ def _keep_select_and_scatter(operation: ir.Operation) -> None:
             break
     pairs = np.array(padding, np.int64).reshape(-1, 2)
     operation.attributes["padding"] = ir.DenseIntElementsAttr.get(pairs)
+
+
+# The ops that a running reduction may combine by: for floats, signed and unsigned integers; and their neutral elements.
+_COMBINERS = {
+    "stablehlo.add": ("arith.addf", "arith.addi", "arith.addi", "sum"),
+    "stablehlo.multiply": ("arith.mulf", "arith.muli", "arith.muli", "prod"),
+    "stablehlo.maximum": ("arith.maximumf", "arith.maxsi", "arith.maxui", "max"),
+    "stablehlo.minimum": ("arith.minimumf", "arith.minsi", "arith.minui", "min"),
+}
+
+
+def _keep_running_reduction(operation: ir.Operation) -> None:
+    """Windows that reach from one end of an axis to each element become `tw.cumulative`, which takes one pass."""
+    direction = _running_axis(operation)
+    if direction is None:
+        return
+    (x, initial), (axis, reverse) = operation.operands, direction
+    dtype = dtype_from_mlir(str(ir.RankedTensorType(x.type).element_type))
+    *_, combine, _end = (view.operation for view in operation.regions[0].blocks[0].operations)
+    constant = initial.owner
+    if combine.name not in _COMBINERS or isinstance(constant, ir.Block) or constant.name != "stablehlo.constant":
+        return
+    *names, reduction = _COMBINERS[combine.name]
+    neutral = array_value(constant.attributes["value"])
+    if dtype.kind == "b" or set(combine.operands) != set(operation.regions[0].blocks[0].arguments):
+        return
+    if neutral != identity_element(reduction, dtype):
+        return
+    attributes = {
+        "axis": ir.IntegerAttr.get(ir.IntegerType.get_signless(64), axis),
+        "reverse": ir.BoolAttr.get(reverse),
+        "combine": ir.StringAttr.get(names["fiu".index(dtype.kind)]),
+    }
+    with ir.InsertionPoint(operation), operation.location:
+        made = ir.Operation.create("tw.cumulative", [x.type], [x, initial], attributes)
+    operation.results[0].replace_all_uses_with(made.results[0])
+    operation.erase()
+
+
+def _running_axis(operation: ir.Operation) -> tuple[int, bool] | None:
+    """(axis, from the end) of a reduction whose windows reach from one end of an axis; None for other windows."""
+    if len(operation.results) != 1 or len(list(operation.regions[0].blocks[0].operations)) != 2:
+        return None
+    shape = list(ir.RankedTensorType(operation.operands[0].type).shape)
+    zeros, ones = [0] * (2 * len(shape)), [1] * len(shape)
+    window = integers(operation, "window_dimensions", ones)
+    axes = [d for d, size in enumerate(window) if size != 1]
+    steps = ("window_strides", "base_dilations", "window_dilations")
+    if len(axes) != 1 or any(integers(operation, name, ones) != ones for name in steps):
+        return None
+    (axis,) = axes
+    padding = integers(operation, "padding", zeros)
+    reach = padding[2 * axis : 2 * axis + 2]
+    if window[axis] != shape[axis] or sum(padding) != shape[axis] - 1 or sorted(reach) != [0, shape[axis] - 1]:
+        return None
+    return axis, reach[0] == 0
 
 
 def _widen_unsigned(operation: ir.Operation) -> None:

@@ -17,10 +17,6 @@ REDUCTIONS = {
     rows.reduce_sum: ("sum", "add"), rows.reduce_prod: ("prod", "multiply"), rows.reduce_max: ("max", "maximum"),
     rows.reduce_min: ("min", "minimum"), rows.reduce_and: ("and", "and"), rows.reduce_or: ("or", "or"),
 }  # fmt: skip
-RUNNING = {
-    rows.cumsum: ("sum", "add"), rows.cumprod: ("prod", "multiply"), rows.cummax: ("max", "maximum"),
-    rows.cummin: ("min", "minimum"),
-}  # fmt: skip
 
 
 def start_value(name: str, element: str) -> Number:
@@ -63,24 +59,3 @@ def argmax(row: OpDef, x: Array, axis: int, dtype: DType) -> Array:
         hit = hit | x.compare("NE", x)
     index = hlo.iota(axis, x.shape, dtype.mlir)
     return reduce_by(hit.select(index, x.shape[axis]), "min", "minimum", (axis,))
-
-
-@lowers(*RUNNING)
-def running(row: OpDef, x: Array, axis: int, reverse: bool) -> Array:
-    """log2(n) rounds: after the one with step k every element combines the 2k elements that end with it."""
-    name, op = RUNNING[row]
-
-    def compute(x: Array) -> Array:
-        extent, step = x.shape[axis], 1
-        start = hlo.constant(start_value(name, x.element), x.element)
-        while step < extent:
-            bounds = [(0, n) for n in x.shape]
-            bounds[axis] = (step, extent) if reverse else (0, extent - step)
-            gap = [step if d == axis else 0 for d in range(x.rank)]
-            none = [0] * x.rank
-            shifted = x.slice(*bounds).pad(start, none if reverse else gap, gap if reverse else none)
-            x = hlo.elementwise(op, x, shifted)
-            step *= 2
-        return x
-
-    return in_f32(x, compute) if name in ("sum", "prod") else compute(x)

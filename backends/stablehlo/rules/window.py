@@ -1,4 +1,4 @@
-"""Sliding windows."""
+"""Sliding windows, and running reductions: windows that reach from one end of an axis to each element."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from thalweg.backends.stablehlo.table import lowers
 from thalweg.dialects.attributes import array_attribute
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.ops import reduce
 from thalweg.dialects.ops import window as rows
 from thalweg.dialects.ops.checks import windows
 
@@ -22,28 +23,51 @@ WINDOWS = {
 }  # fmt: skip
 
 
+RUNNING = {
+    reduce.cumsum: ("sum", "add"), reduce.cumprod: ("prod", "multiply"), reduce.cummax: ("max", "maximum"),
+    reduce.cummin: ("min", "minimum"),
+}  # fmt: skip
+
+
 @lowers(*WINDOWS)
 def reduce_window(
     row: OpDef, x: Array, window: Sequence[int], strides: Sequence[int], pad_low: Sequence[int],
     pad_high: Sequence[int], dilations: Sequence[int],
 ) -> Array:  # fmt: skip
-    name, op = WINDOWS[row]
-    spacing = dilations or (1,) * x.rank
-    geometry = zip(x.shape, pad_low, pad_high, window, strides, spacing, strict=True)
-    shape = [windows(n + low + high, w, s, d) for n, low, high, w, s, d in geometry]
+    return _reduce(x, *WINDOWS[row], dilations or (1,) * x.rank, window, strides, pad_low, pad_high)
 
+
+@lowers(*RUNNING)
+def running(row: OpDef, x: Array, axis: int, reverse: bool) -> Array:
+    """In the form that backends know to do in one pass."""
+    gap, ones = x.shape[axis] - 1, [1] * x.rank
+    if gap < 1:
+        return x
+    window = [gap + 1 if d == axis else 1 for d in range(x.rank)]
+    padding, none = [gap if d == axis else 0 for d in range(x.rank)], [0] * x.rank
+    low, high = (none, padding) if reverse else (padding, none)
+    return _reduce(x, *RUNNING[row], ones, window, ones, low, high)
+
+
+def _reduce(
+    x: Array, name: str, op: str, dilations: Sequence[int], window: Sequence[int], strides: Sequence[int],
+    pad_low: Sequence[int], pad_high: Sequence[int],
+) -> Array:  # fmt: skip
+    """The reduction `name`, which combines by the StableHLO op `op`, of every window; sums and products in f32."""
+    geometry = zip(x.shape, pad_low, pad_high, window, strides, dilations, strict=True)
+    shape = [windows(n + low + high, w, s, d) for n, low, high, w, s, d in geometry]
     if 0 in x.shape:  # windows of nothing but padding
         return constant(start_value(name, x.element), x.element, shape)
 
     def compute(x: Array) -> Array:
-        attributes = {**_attributes(window, strides, pad_low, pad_high), "window_dilations": i64_array(spacing)}
+        attributes = {**_attributes(window, strides, pad_low, pad_high), "window_dilations": i64_array(dilations)}
         start = constant(start_value(name, x.element), x.element)
         types, operands = [tensor(shape, x.element)], [x.value, start.value]
         operation = ir.Operation.create("stablehlo.reduce_window", types, operands, attributes, regions=1)
         _fill(operation.regions[0], x.element, lambda a, b: elementwise(op, a, b))
         return Array(operation.results[0])
 
-    return in_f32(x, compute) if name == "sum" else compute(x)
+    return in_f32(x, compute) if name in ("sum", "prod") else compute(x)
 
 
 @lowers(rows.max_pool_grad)
