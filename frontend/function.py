@@ -152,7 +152,7 @@ class Function:
         self._count += 1
         if self._count == MANY_TRACES:
             warnings.warn(
-                f"{where} {self.name}() has been traced {MANY_TRACES} times, and tracing is slow. Its .explain(…) tells "
+                f"{where} {self.name}() has been traced {MANY_TRACES} times, which is slow. Its .explain(…) tells "
                 "what differs between calls. Pad shapes to a few sizes, pass numbers that change as arguments.",
                 RuntimeWarning,
                 stacklevel=2,

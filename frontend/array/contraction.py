@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thalweg.dialects.ops import contraction as rows
-from thalweg.frontend.array.conversion import fail, promote, raw
+from thalweg.frontend.array.conversion import fail, promote
 from thalweg.frontend.array.creation import eye
 from thalweg.frontend.array.elementwise import multiply
 from thalweg.frontend.array.manipulation import permute_dims, reshape
@@ -23,7 +23,7 @@ def einsum(subscripts: str, /, *operands: ArrayLike) -> Tensor:
     Raises:
         TypeInferenceError: the subscripts do not fit the operands.
     """
-    tensors = [raw(t) for t in promote(*operands)]
+    tensors = promote(*operands)
     inputs, output = _parse(subscripts, tensors)
     terms = [_diagonal(t, names) for t, names in zip(tensors, inputs, strict=True)]
     while len(terms) > 1:

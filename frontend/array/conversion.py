@@ -79,13 +79,13 @@ def common_dtype(values: Sequence[Operand]) -> DType:
     return promote_weak(dtype, kinds)
 
 
-def promote(*values: ArrayLike, to_float: bool = False) -> list[Tensor]:
+def promote(*values: ArrayLike, to_float: bool = False, keep_weak: bool = False) -> list[Tensor]:
     """The operands in the one dtype that promotion gives; with `to_float`, integers and bools become float32.
 
-    All operands weak give weak results: Python numbers computed with stay Python numbers, held in 64 bits.
+    With `keep_weak`, operands that are all weak stay so: Python numbers computed with remain Python numbers.
     """
     operands = [operand(v) for v in values]
-    if all(is_weak(v) for v in operands) and any(isinstance(v, TracedTensor) for v in operands):
+    if keep_weak and all(is_weak(v) for v in operands) and any(isinstance(v, TracedTensor) for v in operands):
         return _promote_weak(operands, to_float)
     dtype = common_dtype(operands)
     if to_float and not dtype.is_floating:

@@ -29,7 +29,7 @@ from thalweg.frontend.tensor import ArrayLike, Scalar, Tensor, as_tensor
 
 def apply(row: OpDef, *values: ArrayLike, to_float: bool = False) -> Tensor:
     """An elementwise row on operands that are promoted and broadcast first; weak operands give a weak result."""
-    tensors = promote(*values, to_float=to_float)
+    tensors = promote(*values, to_float=to_float, keep_weak=True)
     weak = is_weak(tensors[0])
     if weak:
         tensors = [raw(t) for t in tensors]
@@ -132,9 +132,7 @@ def _unless(
 
     def call(x: ArrayLike, /) -> Tensor:
         value = operand(x)
-        if isinstance(value, Scalar) or is_weak(value) or value.dtype.kind in kinds:
-            return apply(row, value)
-        return of_others(value)
+        return apply(row, value) if common_kind(value) in kinds else of_others(as_tensor(value))
 
     return _named(name, doc, call)
 
@@ -305,7 +303,7 @@ def remainder(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
 
 
 def _numbers(name: str, *values: ArrayLike) -> list[Tensor]:
-    tensors = [raw(t) for t in promote(*values)]
+    tensors = promote(*values)
     if tensors[0].dtype.kind == "b":
         raise fail(name, f"is not defined for bool: got {' and '.join(str(t.type) for t in tensors)}.")
     return tensors
@@ -366,7 +364,7 @@ def clip(x: ArrayLike, /, min: ArrayLike = None, max: ArrayLike = None) -> Tenso
 @array_function
 def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     """x1 where the condition is true, x2 elsewhere; all three broadcast."""
-    a, b = (raw(t) for t in promote(x1, x2))
+    a, b = promote(x1, x2)
     pred, a, b = broadcast("where", astype(condition, bool_), a, b)
     return emit(rows.select, pred, a, b)
 
@@ -384,4 +382,4 @@ def _truncate(x: Tensor) -> Tensor:
 @array_function
 def trunc(x: ArrayLike, /) -> Tensor:
     """The integral value next to x towards zero, in x's dtype."""
-    return _truncate(raw(as_tensor(x)))
+    return _truncate(promote(x)[0])

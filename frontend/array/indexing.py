@@ -20,7 +20,7 @@ from thalweg.dialects.location import user_frame
 from thalweg.dialects.ops import indexing as rows
 from thalweg.dialects.ops import shape as shape_rows
 from thalweg.dialects.types import int32, int64
-from thalweg.frontend.array.conversion import broadcast, fail, normalize_axis, raw
+from thalweg.frontend.array.conversion import broadcast, fail, normalize_axis, promote
 from thalweg.frontend.array.elementwise import add, astype, less, multiply, where
 from thalweg.frontend.array.manipulation import broadcast_to, permute_dims, reshape
 from thalweg.frontend.eager import array_function, emit
@@ -192,7 +192,7 @@ def wrapped(indices: Tensor, extent: int) -> Tensor:
             raise IndexError(f"{user_frame()} index {outside.flat[0]} is out of range for an extent of {extent}")
         kind = np.int32 if extent < 2**31 else np.int64
         return EagerTensor(np.asarray(np.where(data < 0, data + extent, data), kind))
-    indices = raw(indices)
+    (indices,) = promote(indices)
     if indices.dtype.itemsize < 4:
         indices = astype(indices, int32)
     return indices if indices.dtype.kind == "u" else where(less(indices, 0), add(indices, extent), indices)

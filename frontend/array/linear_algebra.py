@@ -14,7 +14,6 @@ from thalweg.frontend.array.conversion import (
     fail,
     normalize_axis,
     promote,
-    raw,
 )
 from thalweg.frontend.array.elementwise import abs, astype, multiply, pow, sqrt, square
 from thalweg.frontend.array.indexing import take
@@ -32,7 +31,7 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     Raises:
         TypeInferenceError: the inner dimensions differ.
     """
-    lhs, rhs = (raw(t) for t in promote(x1, x2))
+    lhs, rhs = promote(x1, x2)
     if not lhs.ndim or not rhs.ndim:
         raise fail("matmul", f"needs at least one dimension: {lhs.type} and {rhs.type}. Use * for scalars.")
     inner = 0 if rhs.ndim == 1 else rhs.ndim - 2
@@ -95,7 +94,7 @@ def matrix_transpose_2d(x: ArrayLike, /) -> Tensor:
 @array_function
 def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: int | Sequence[Sequence[int]] = 2) -> Tensor:
     """Products summed over pairs of axes: the last `axes` of x1 with the first of x2, or two lists of axes."""
-    lhs, rhs = (raw(t) for t in promote(x1, x2))
+    lhs, rhs = promote(x1, x2)
     if isinstance(axes, int):
         left, right = list(range(lhs.ndim - axes, lhs.ndim)), list(range(axes))
     else:
@@ -111,7 +110,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: int | Sequence[Sequence[
 @array_function
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tensor:
     """Sum of products along `axis`; all other dimensions broadcast."""
-    lhs, rhs = (raw(t) for t in promote(x1, x2))
+    lhs, rhs = promote(x1, x2)
     shape = broadcast_shape("vecdot", lhs, rhs)
     if lhs.shape[axis] != rhs.shape[axis]:
         raise fail("vecdot", f"extents along axis {axis} differ: {lhs.type} and {rhs.type}.")
@@ -124,7 +123,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tensor:
 @array_function
 def outer(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     """All products of two vectors."""
-    lhs, rhs = (raw(t) for t in promote(x1, x2))
+    lhs, rhs = promote(x1, x2)
     if lhs.ndim != 1 or rhs.ndim != 1:
         raise fail("outer", f"takes vectors, got {lhs.type} and {rhs.type}.")
     return multiply(expand_dims(lhs, axis=1), expand_dims(rhs, axis=0))
@@ -153,7 +152,7 @@ def trace(x: ArrayLike, /, *, offset: int = 0) -> Tensor:
 @array_function
 def vector_norm(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False, ord: int | float = 2) -> Tensor:
     """The norm of vectors along `axis`: `ord` 1, 2, any p, inf or -inf."""
-    tensor = raw(promote(x, to_float=True)[0])
+    (tensor,) = promote(x, to_float=True)
     if ord == 2:
         return sqrt(sum(square(tensor), axis=axis, keepdims=keepdims))
     size = abs(tensor)

@@ -17,7 +17,6 @@ from thalweg.frontend.array.conversion import (
     normalize_axis,
     operand,
     promote,
-    raw,
 )
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
@@ -136,7 +135,7 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
 @array_function
 def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Tensor:
     """The arrays one after the other along `axis`; flattened first if None."""
-    tensors = [raw(t) for t in promote(*arrays)]
+    tensors = promote(*arrays)
     if axis is None:
         tensors, axis = [reshape(t, -1) for t in tensors], 0
     place = normalize_axis("concat", axis, tensors[0].ndim)
@@ -149,7 +148,7 @@ concatenate = concat
 @array_function
 def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
     """The arrays, of one shape, along a new dimension."""
-    tensors = [raw(t) for t in promote(*arrays)]
+    tensors = promote(*arrays)
     different = [t for t in tensors if t.shape != tensors[0].shape]
     if different:
         raise fail("stack", f"shapes differ: {tensors[0].type} and {different[0].type}.")

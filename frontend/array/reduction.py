@@ -8,7 +8,7 @@ from typing import Any
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import reduce as rows
 from thalweg.dialects.types import DType, as_dtype, bool_, int32, uint32
-from thalweg.frontend.array.conversion import fail, normalize_axes, normalize_axis, operand, promote, raw
+from thalweg.frontend.array.conversion import fail, normalize_axes, normalize_axis, operand, promote
 from thalweg.frontend.array.creation import ones, zeros
 from thalweg.frontend.array.elementwise import (
     add,
@@ -103,7 +103,6 @@ def count_nonzero(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False)
 def logsumexp(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow."""
     (tensor,) = promote(x, to_float=True)
-    tensor = raw(tensor)
     high = where_finite(max(tensor, axis=axis, keepdims=True))
     shift = stop_gradient(high)
     total = sum(exp(subtract(tensor, shift)), axis=axis, keepdims=keepdims)
@@ -184,7 +183,7 @@ def diff(x: ArrayLike, /, *, axis: int = -1, n: int = 1) -> Tensor:
 @array_function
 def mean(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over `axis`; integers as float32."""
-    tensor = raw(promote(x, to_float=True)[0])
+    (tensor,) = promote(x, to_float=True)
     count = _count(tensor, axis, "mean")
     return multiply(sum(tensor, axis=axis, keepdims=keepdims), 1 / count if count else float("nan"))
 
@@ -199,7 +198,7 @@ def _count(x: Tensor, axis: Axis, name: str) -> int:
 @array_function
 def var(x: ArrayLike, /, *, axis: Axis = None, correction: int | float = 0, keepdims: bool = False) -> Tensor:
     """Variance over `axis`: squared distances from the mean, summed and divided by count - correction."""
-    tensor = raw(promote(x, to_float=True)[0])
+    (tensor,) = promote(x, to_float=True)
     count = _count(tensor, axis, "var") - correction
     centred = subtract(tensor, mean(tensor, axis=axis, keepdims=True))
     total = sum(multiply(centred, centred), axis=axis, keepdims=keepdims)
@@ -216,7 +215,6 @@ def std(x: ArrayLike, /, *, axis: Axis = None, correction: int | float = 0, keep
 def softmax(x: ArrayLike, /, *, axis: Axis = -1) -> Tensor:
     """exp(x) / sum(exp(x)) over `axis`, without overflow."""
     (tensor,) = promote(operand(x), to_float=True)
-    tensor = raw(tensor)
     powers = exp(subtract(tensor, stop_gradient(max(tensor, axis=axis, keepdims=True))))
     return divide(powers, sum(powers, axis=axis, keepdims=True))
 
@@ -224,5 +222,5 @@ def softmax(x: ArrayLike, /, *, axis: Axis = -1) -> Tensor:
 @array_function
 def log_softmax(x: ArrayLike, /, *, axis: Axis = -1) -> Tensor:
     """x - logsumexp(x) over `axis`."""
-    tensor = raw(promote(x, to_float=True)[0])
+    (tensor,) = promote(x, to_float=True)
     return subtract(tensor, logsumexp(tensor, axis=axis, keepdims=True))

@@ -11,7 +11,7 @@ from thalweg.dialects.location import user_frame
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import reduce as rows
 from thalweg.dialects.types import as_dtype, int32
-from thalweg.frontend.array.conversion import fail, normalize_axis, promote, raw
+from thalweg.frontend.array.conversion import fail, normalize_axis, promote
 from thalweg.frontend.array.elementwise import astype, less, less_equal
 from thalweg.frontend.array.manipulation import expand_dims, reshape
 from thalweg.frontend.array.reduction import sum
@@ -48,7 +48,7 @@ def searchsorted(x1: ArrayLike, x2: ArrayLike, /, *, side: str = "left") -> Tens
     """For each element of x2 the place in the ascending vector x1 where it belongs, as int32."""
     if side not in ("left", "right"):
         raise fail("searchsorted", f"side must be 'left' or 'right', got {side!r}.")
-    table, values = (raw(t) for t in promote(x1, x2))
+    table, values = promote(x1, x2)
     if table.ndim != 1:
         raise fail("searchsorted", f"x1 must be a vector, got {table.type}.")
     before = (less if side == "left" else less_equal)(table, expand_dims(values, axis=-1))
