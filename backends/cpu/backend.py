@@ -1,13 +1,13 @@
 """The CPU backend: StableHLO in, native code out.
 
-    legalize   StableHLO -> linalg on tensors         legalize.py
-    read       linalg -> value graph                  read.py
-    form       values -> kernels                      fusion.py, emit/
-    order      in-place updates last                  schedule.py
-    plan       values -> buffers                      plan.py
-    step       kernels -> one function in MLIR        step.py, parallel.py
-    lower      MLIR -> LLVM IR                        jit.py
-    compile    LLVM IR -> object code                 jit.py
+legalize   StableHLO -> linalg on tensors         legalize.py
+read       linalg -> value graph                  read.py
+form       values -> kernels                      fusion.py, emit/
+order      in-place updates last                  schedule.py
+plan       values -> buffers                      plan.py
+step       kernels -> one function in MLIR        step.py, parallel.py
+lower      MLIR -> LLVM IR                        jit.py
+compile    LLVM IR -> object code                 jit.py
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def lower(
     around: Callable[[Runner], Runner] = lambda run: run,
     finish: Callable[[str], str] = lambda step: step,
 ) -> Lowered:
-    """All stages up to LLVM IR; `around` wraps how kernels are launched and `finish` completes the step (profiles do)."""
+    """All stages up to LLVM IR; `around` wraps how kernels are launched and `finish` completes the step (profiles
+    do).
+    """
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
@@ -98,7 +100,9 @@ def main_function(module: ir.Operation) -> ir.Operation:
     Raises:
         LoweringError: there is none.
     """
-    functions = [view.operation for view in module.regions[0].blocks[0].operations if view.operation.name == "func.func"]
+    functions = [
+        view.operation for view in module.regions[0].blocks[0].operations if view.operation.name == "func.func"
+    ]
     for function in functions:
         if ir.StringAttr(function.attributes["sym_name"]).value == "main":
             return function

@@ -1,4 +1,6 @@
-"""Reads scalar bodies: the region of a `linalg.generic`, or a StableHLO region on 0-d tensors (sort, scatter, reduce)."""
+"""Reads scalar bodies: the region of a `linalg.generic`, or a StableHLO region on 0-d tensors (sort, scatter,
+reduce).
+"""
 
 from __future__ import annotations
 
@@ -216,7 +218,9 @@ def constant_text(operation: ir.Operation) -> str:
 
 
 def attributes(operation: ir.Operation) -> str:
-    """The attributes as the generic form prints them, without the braces; default fast-math and overflow flags dropped."""
+    """The attributes as the generic form prints them, without the braces; default fast-math and overflow flags
+    dropped.
+    """
     found = []
     for name in operation.attributes:
         text = str(operation.attributes[name])

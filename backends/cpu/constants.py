@@ -12,7 +12,7 @@ from thalweg.dialects.mlir import ir
 _NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i1": np.bool_}
 
 
-def constant_array(value: Value) -> np.ndarray:  # type: ignore[type-arg]
+def constant_array(value: Value) -> np.ndarray:
     """The elements of a constant, as they lie in memory."""
     attribute = value.attribute
     dtype = np.dtype(_NUMPY.get(value.element) or f"int{value.element[1:]}")
@@ -24,7 +24,7 @@ def constant_array(value: Value) -> np.ndarray:  # type: ignore[type-arg]
     return np.full(value.shape, _number(value.splat, value.element, dtype), dtype)
 
 
-def _number(text: str, element: str, dtype: np.dtype) -> object:  # type: ignore[type-arg]
+def _number(text: str, element: str, dtype: np.dtype) -> object:
     """A number as MLIR prints it, in Python."""
     if text in ("true", "false"):
         return text == "true"

@@ -116,7 +116,8 @@ class Executable:
             One array for each output; for an aliased output, the argument itself.
 
         Raises:
-            ExecutionError: a wrong number of arrays, shape or dtype; an aliased argument that cannot be written in place.
+            ExecutionError: a wrong number of arrays, shape or dtype; an aliased argument that cannot be written in
+            place.
         """
         if len(arrays) != len(self._checks):
             raise ExecutionError(f"the program takes {len(self._checks)} arrays, but was called with {len(arrays)}.")
@@ -149,7 +150,9 @@ class Executable:
             kind = f"{found.dtype.name}[{','.join(map(str, found.shape))}]"
             raise ExecutionError(f"argument {slot} must be {wanted}, but is {kind}. Convert it before the call.")
         if slot in self._written and found is not array and not np.shares_memory(found, array):
-            raise ExecutionError(f"argument {slot} is modified by the program: pass a NumPy array, not {type(array).__name__}.")
+            raise ExecutionError(
+                f"argument {slot} is modified by the program: pass a NumPy array, not {type(array).__name__}."
+            )
         return found
 
     def _contiguous(self, slot: int, array: Array) -> Array:
@@ -205,10 +208,14 @@ class Executable:
             signature = Signature.from_json(header["signature"])
             options = CpuOptions(**header["options"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ExecutionError(f"the header of a compiled CPU program is damaged: {error}. Compile it again.") from error
+            raise ExecutionError(
+                f"the header of a compiled CPU program is damaged: {error}. Compile it again."
+            ) from error
         object_code = data[start + size :]
         if len(object_code) != header["object_bytes"]:
             raise ExecutionError("a compiled CPU program is truncated. Compile it again.")
         if (header["cpu"], header["features"]) != host_cpu():
-            raise ExecutionError(f"a compiled CPU program is for a {header['cpu']}, this is a {host_cpu()[0]}. Compile it again.")
+            raise ExecutionError(
+                f"a compiled CPU program is for a {header['cpu']}, this is a {host_cpu()[0]}. Compile it again."
+            )
         return Executable(signature, object_code, options)

@@ -1,8 +1,8 @@
 """Kernel forming: which values are computed together, and which of them are stored.
 
 1. Heavy values (reductions, contractions, windows, inserts, opaque ops) start kernels, numbered in program order.
-2. A cheap value (map, slice, reshape) belongs to the kernel of its latest heavy input, where that kernel can absorb it: at
-   the same row of a row kernel, at the same element of a contraction's result.
+2. A cheap value (map, slice, reshape) belongs to the kernel of its latest heavy input, where that kernel can absorb
+   it: at the same row of a row kernel, at the same element of a contraction's result.
 3. What no kernel absorbs floats: it is recomputed wherever it is read, unless that costs more than a store and a load
    (`_must_store`); stored floating values form elementwise kernels, several results of one shape in one kernel.
 4. A kernel stores exactly the values that another kernel, the control flow or the caller reads, less those that are
@@ -32,7 +32,6 @@ GENERIC = {"reduce", "contract", "convolution", "window"}
 CHEAP = 8  # cost up to which a value is recomputed at every use
 MAX_COST = 600  # of one kernel's inlined expression: beyond, a value is stored so that kernels stay small
 MAX_STORES = 16  # results of one elementwise kernel
-
 
 
 @dataclass
@@ -224,7 +223,11 @@ class _Former:
             operand = pending.pop()
             if operand in group.members or operand in self.home or operand not in self.own:
                 continue
-            if operand.kind == "reshape" and storage(operand) not in group.members and self._in_buffer(storage(operand)):
+            if (
+                operand.kind == "reshape"
+                and storage(operand) not in group.members
+                and self._in_buffer(storage(operand))
+            ):
                 continue
             if operand.kind in FLOATING and operand.kind not in ("constant", "empty"):
                 group.members.add(operand)
@@ -255,7 +258,9 @@ class _Former:
         if group.root.kind in GENERIC:
             return loop_nest(group, name, self.options)
         root = group.root
-        target = str(root.op.attributes["call_target_name"]) if root.op_name == "stablehlo.custom_call" and root.op else ""
+        target = (
+            str(root.op.attributes["call_target_name"]) if root.op_name == "stablehlo.custom_call" and root.op else ""
+        )
         raise LoweringError(
             f"{root.location}: the CPU backend has no code generator for {root.op_name} {target}".rstrip()
             + ". Express it with other ops, or run this part on another backend."

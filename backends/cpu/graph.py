@@ -5,7 +5,8 @@ A `Value` is one tensor (or scalar) of the program. Its `kind` says how it comes
     arg          an argument of the block (of the function, of a loop's region)
     empty        a tensor whose elements are never read (the target of the first insert of a concatenation)
     constant     known numbers; `attribute` holds the dense attribute, `splat` its text where all elements are equal
-    map          every element from elements of the operands at affine places: elementwise, broadcast, transpose, iota, gather
+    map          every element from elements of the operands at affine places: elementwise, broadcast, transpose,
+                 iota, gather
     reshape      the same elements in row-major order under another shape
     slice        a strided box of the operand (offsets may be scalar values)
     insert       operand 1 written into a strided box of operand 0

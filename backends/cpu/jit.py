@@ -1,6 +1,7 @@
 """MLIR text to native code: LLVM dialect, LLVM IR text, object code, memory.
 
-The MLIR that we use prints LLVM IR of a newer syntax than llvmlite's LLVM reads: `float_literals` rewrites the constants.
+The MLIR that we use prints LLVM IR of a newer syntax than llvmlite's LLVM reads: `float_literals` rewrites the
+constants.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def to_llvm_ir(source: str) -> str:
         raise LoweringError(f"the CPU backend generated code that MLIR rejects: {error}") from error
 
 
-# Float literals. MLIR's LLVM prints f0x… bit patterns, +inf, +qnan, and decimals that are not exact in the type; LLVM 22 wants
-# an exact decimal or 0x… (the bits of the double for float and double, 0xH… for half, 0xR… for bfloat).
+# Float literals. MLIR's LLVM prints f0x… bit patterns, +inf, +qnan, and decimals that are not exact in the type;
+# LLVM 22 wants an exact decimal or 0x… (the bits of the double for float and double, 0xH… for half, 0xR… for bfloat).
 
 _TOKEN = re.compile(
     r"\b(half|bfloat|float|double)\b"
@@ -171,8 +172,8 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
 
 
 def _optimize(module: Any, machine: Any, level: int) -> None:
-    """LLVM's optimiser. The kernels are optimised vector code already: level 1 only simplifies instructions, which makes code
-    generation faster; LLVM's own pipelines, with its vectorisers, run from level 2 on.
+    """LLVM's optimiser. The kernels are optimised vector code already: level 1 only simplifies instructions, which
+    makes code generation faster; LLVM's own pipelines, with its vectorisers, run from level 2 on.
     """
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
     builder = llvm.create_pass_builder(machine, tuning)

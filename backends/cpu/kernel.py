@@ -4,10 +4,11 @@ A kernel is the text of one MLIR function with this signature:
 
     func.func private @name(%operand buffers…, %result buffers…, [%scratch: memref<Nxi8>,] %lo: index, %hi: index)
 
-Buffers are static row-major memrefs; `memref_type(value)` is their type. Two element types are stored differently from how
-they are computed: `i1` as `i8` (one byte, 0 or 1, as NumPy does), everything else as itself. A 0-d tensor is `memref<T>`.
-The work is cut into `tiles` independent units and the function does the units [lo, hi); several threads may call it at the
-same time with disjoint ranges, each with its own scratch. A kernel that cannot be split has one tile.
+Buffers are static row-major memrefs; `memref_type(value)` is their type. Two element types are stored differently
+from how they are computed: `i1` as `i8` (one byte, 0 or 1, as NumPy does), everything else as itself. A 0-d tensor is
+`memref<T>`. The work is cut into `tiles` independent units and the function does the units [lo, hi); several
+threads may call it at the same time with disjoint ranges, each with its own scratch. A kernel that cannot be split
+has one tile.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Where every stored value lives: one arena, the caller's buffers, or constant data; what can share a buffer does.
 
-Positions number the kernels of a program in the order in which they run, nested programs in place. Each stored value has a
-`Slot`; values that are never needed at the same time may be merged into one slot:
+Positions number the kernels of a program in the order in which they run, nested programs in place. Each stored
+value has a `Slot`; values that are never needed at the same time may be merged into one slot:
 
-- a result and the operand that dies in the kernel that makes it, where the kernel allows it (`Kernel.inplace`, `updates`);
+- a result and the operand that dies in the kernel that makes it, where the kernel allows it (`Kernel.inplace`,
+  `updates`);
 - a value carried by a loop, its initial value and its next value, where no copy is needed for correctness;
 - a result of the function and the variable it is the new value of.
 
@@ -32,7 +33,9 @@ def nbytes(value: Value) -> int:
 
 @dataclass(frozen=True)
 class Location:
-    """Bytes `offset`… of a buffer of the step: kind is 'argument', 'result' (both with a number), 'arena' or 'constant'."""
+    """Bytes `offset`… of a buffer of the step: kind is 'argument', 'result' (both with a number), 'arena' or
+    'constant'.
+    """
 
     kind: str
     number: int = 0

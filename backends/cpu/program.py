@@ -82,7 +82,9 @@ def share_kernels(program: Program, known: dict[str, Kernel] | None = None) -> N
 
 
 def storage(value: Value) -> Value:
-    """The value whose buffer holds `value`: a reshape that is not computed inside a kernel shares its operand's buffer."""
+    """The value whose buffer holds `value`: a reshape that is not computed inside a kernel shares its operand's
+    buffer.
+    """
     while value.kind == "reshape":
         value = value.operands[0]
     return value

@@ -143,7 +143,7 @@ class _Reader:
         self.env[operation.results[0]] = self._reshaped(source, ())
 
     def _from_elements(self, operation: ir.Operation) -> None:
-        element, shape = element_and_shape(operation.results[0])
+        _, shape = element_and_shape(operation.results[0])
         if math.prod(shape) != 1:
             raise LoweringError(f"{operation.location}: tensor.from_elements with several elements is not supported.")
         self.env[operation.results[0]] = self._reshaped(self._get(operation.operands[0]), shape)
@@ -151,12 +151,18 @@ class _Reader:
     def _box(
         self, operation: ir.Operation, first: int
     ) -> tuple[tuple[int | Value, ...], tuple[int, ...], tuple[int, ...]]:
-        """Offsets, sizes and strides of an extract_slice or insert_slice whose dynamic offsets start at operand `first`."""
+        """Offsets, sizes and strides of an extract_slice or insert_slice whose dynamic offsets start at operand
+        `first`.
+        """
         dynamic = iter([self._get(operand) for operand in list(operation.operands)[first:]])
-        static = [list(ir.DenseI64ArrayAttr(operation.attributes[f"static_{n}"])) for n in ("offsets", "sizes", "strides")]
+        static = [
+            list(ir.DenseI64ArrayAttr(operation.attributes[f"static_{n}"])) for n in ("offsets", "sizes", "strides")
+        ]
         offsets = tuple(_static(next(dynamic)) if entry == DYNAMIC else entry for entry in static[0])
         if DYNAMIC in static[1] or DYNAMIC in static[2]:
-            raise LoweringError(f"{operation.location}: {operation.name} with dynamic sizes or strides is not supported.")
+            raise LoweringError(
+                f"{operation.location}: {operation.name} with dynamic sizes or strides is not supported."
+            )
         return offsets, tuple(static[1]), tuple(static[2])
 
     def _sliced(
@@ -178,7 +184,9 @@ class _Reader:
         sizes: tuple[int, ...],
         strides: tuple[int, ...],
     ) -> Value:
-        value = self._add("insert", target.element, target.shape, [target, self._reshaped(source, sizes), *_values(offsets)])
+        value = self._add(
+            "insert", target.element, target.shape, [target, self._reshaped(source, sizes), *_values(offsets)]
+        )
         value.offsets, value.sizes, value.strides = offsets, sizes, strides
         return value
 
@@ -189,7 +197,7 @@ class _Reader:
     def _pad(self, operation: ir.Operation) -> None:
         """`tensor.pad` is an insert into a tensor filled with the padding value."""
         source = self._get(operation.operands[0])
-        element, shape = element_and_shape(operation.results[0])
+        _, shape = element_and_shape(operation.results[0])
         fill = self._get(list(operation.regions[0].blocks[0].operations)[-1].operation.operands[0])
         low = tuple(ir.DenseI64ArrayAttr(operation.attributes["static_low"]))
         target = self._broadcast(fill, shape)
@@ -297,7 +305,9 @@ def _extents(loops: int, maps: Sequence[Map], operands: Sequence[Value]) -> tupl
 def _without_reduction(
     body: Body, maps: list[Map], operands: list[Value], inputs: int
 ) -> tuple[Body, list[Map], list[Value], int]:
-    """A generic whose reduced extents are all 1, or that has none: where it reads its initial values, they are inputs."""
+    """A generic whose reduced extents are all 1, or that has none: where it reads its initial values, they are
+    inputs.
+    """
     outs = range(inputs, len(operands))
     used = {index for op in body.ops for index in op.operands} | set(body.yields)
     if not any(out in used for out in outs):

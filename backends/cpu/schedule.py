@@ -1,7 +1,7 @@
 """The order of steps: a kernel that overwrites a variable runs after the last kernel that reads its old value.
 
-    before: w' = w - g      h = d @ w'…old w is needed: a copy
-    after:  h = d @ w       w' = w - g, in place
+before: w' = w - g      h = d @ w'…old w is needed: a copy
+after:  h = d @ w       w' = w - g, in place
 """
 
 from __future__ import annotations

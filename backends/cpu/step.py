@@ -2,7 +2,8 @@
 
     func.func @step(%a0: memref<64xi8>, …arguments, %r1: memref<4xi8>, …results, %arena: memref<1024xi8>, %pool: …)
 
-Results that are new values of arguments have no parameter of their own. Buffers are bytes here; each kernel sees typed views.
+Results that are new values of arguments have no parameter of their own. Buffers are bytes here; each kernel sees
+typed views.
 """
 
 from __future__ import annotations
@@ -115,8 +116,7 @@ class StepWriter:
                 self._copy(self.plan.location(target), self.plan.location(result), nbytes(target))
         values = (*kernel.operands, *kernel.results)
         buffers = [
-            self.view(self.plan.location(value), kind)
-            for value, kind in zip(values, kernel.buffer_types, strict=True)
+            self.view(self.plan.location(value), kind) for value, kind in zip(values, kernel.buffer_types, strict=True)
         ]
         if kernel.scratch:
             buffers.append(self.view(self.plan.scratch(kernel), f"memref<{kernel.scratch}xi8>"))
@@ -184,4 +184,3 @@ class StepWriter:
             f"dense<{constant_bytes(value)}> {{alignment = 64 : i64}}\n"
             for value, number in self.plan.constants.items()
         )
-

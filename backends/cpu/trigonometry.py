@@ -33,8 +33,9 @@ _HALF_PI_LOW = 6.123233995736766036e-17  # pi / 2 less the nearest f64
 _MAGIC = 6755399441055744.0  # adding it to an f64 rounds to an integer, left in the low bits
 _FAST = float(2**20)  # where the quick reduction is exact enough
 
-# For large arguments 2 / pi is needed to many bits. An f64 is an integer of 53 bits times a power of two; what the leading bits of 2 / pi contribute to a
-# large multiple of 4 quadrants does not matter, so that products with short pieces of 2 / pi can be reduced one by one.
+# For large arguments 2 / pi is needed to many bits. An f64 is an integer of 53 bits times a power of two; what the
+# leading bits of 2 / pi contribute to a large multiple of 4 quadrants does not matter, so that products with short
+# pieces of 2 / pi can be reduced one by one.
 _PIECE_BITS = 26
 _SCALE = 2**192  # the pieces are kept times this, and the argument divided by it: the last ones would be subnormal
 
@@ -70,7 +71,9 @@ def _pieces(bits: int) -> tuple[float, ...]:
 
 
 def _quadrants(x: Register) -> tuple[Register, Register, Register]:
-    """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r + low = x - n pi/2 (f64), for |x| up to `_FAST`."""
+    """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r + low = x - n pi/2 (f64), for |x| up to
+    `_FAST`.
+    """
     shifted = x * (2 / math.pi) + _MAGIC
     n = shifted - _MAGIC
     first, second, third = _HALF_PI
@@ -82,7 +85,9 @@ def _quadrants(x: Register) -> tuple[Register, Register, Register]:
 
 
 def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register, Register]:
-    """`_quadrants` of any finite f64, with 2 / pi to `bits` bits: a loop over its pieces, each product taken modulo 4."""
+    """`_quadrants` of any finite f64, with 2 / pi to `bits` bits: a loop over its pieces, each product taken modulo
+    4.
+    """
     w = x.w
     assert isinstance(w, ScopedWriter)
     pieces = _pieces(bits)

@@ -18,7 +18,8 @@ INFINITY, NAN = math.inf, math.nan
 
 
 def call(w: Writer, name: str, operands: Sequence[str], element: str, lanes: int) -> str | None:
-    """The SSA name of an op (`math.exp`) on operands of type `element` x lanes; None where LLVM has code for it (floor, sqrt…).
+    """The SSA name of an op (`math.exp`) on operands of type `element` x lanes; None where LLVM has code for it
+    (floor, sqrt…).
 
     Raises:
         LoweringError: neither LLVM nor this module has code for the op.
@@ -26,7 +27,9 @@ def call(w: Writer, name: str, operands: Sequence[str], element: str, lanes: int
     function = _FUNCTIONS.get(name) or (_FLOAT32_ONLY.get(name) if element == "f32" else None)
     if function is None or element not in ("f32", "f64"):
         if name not in _LLVM_HAS:
-            raise LoweringError(f"the CPU backend has no code for {name} on {element}. Express it with other functions.")
+            raise LoweringError(
+                f"the CPU backend has no code for {name} on {element}. Express it with other functions."
+            )
         return None
     return function(*(Register(w, operand, element, lanes) for operand in operands)).name
 

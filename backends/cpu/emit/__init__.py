@@ -1,8 +1,8 @@
 """Code generators: a group of values becomes the text of one kernel.
 
-Every kind of value that starts a kernel has one emitter, registered under the kind ("reduce", "contract", "convolution",
-"window", "map", "insert") or, for opaque ops, under the op's name ("stablehlo.sort"). Kernel forming (fusion.py) asks the
-registry what the emitter can absorb, builds a `Group` accordingly, and calls `emit`.
+Every kind of value that starts a kernel has one emitter, registered under the kind ("reduce", "contract",
+"convolution", "window", "map", "insert") or, for opaque ops, under the op's name ("stablehlo.sort"). Kernel forming
+(fusion.py) asks the registry what the emitter can absorb, builds a `Group` accordingly, and calls `emit`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ UNROLL = 4  # accumulators for each column where a tile has few vectors
 
 
 def column_kernel(group: Group, name: str, space: RowSpace, options: CpuOptions) -> Kernel:
-    """A tile is a strip of columns, all rows deep: wide strips read memory in long pieces, but every thread needs one."""
+    """A tile is a strip of columns, all rows deep: wide strips read memory in long pieces, but every thread needs
+    one.
+    """
     threads = options.worker_count()
     widest = 16 if machine(options).registers >= 32 else VECTORS
     return _ColumnKernel(group, name, space, widest, threads).kernel()
@@ -131,9 +133,7 @@ class _ColumnKernel:
         loop_dim = outer[0] if outer else last
         extent = generic.extents[loop_dim]
         main = extent if outer else extent - extent % unroll
-        with w.reduction(
-            0, main, 1 if outer else unroll, [n.name for n in carried], [n.type for n in carried]
-        ) as loop:
+        with w.reduction(0, main, 1 if outer else unroll, [n.name for n in carried], [n.type for n in carried]) as loop:
             inside = [Num(name, n.element, n.lanes) for name, n in zip(loop.carried, carried, strict=True)]
             if outer:
                 deeper = _at(dims, loop_dim, Index(loop.index))
@@ -172,4 +172,3 @@ class _ColumnKernel:
 
 def _at(dims: list[list[Index]], dim: int, index: Index) -> list[list[Index]]:
     return [[index if d == dim else other for d, other in enumerate(each)] for each in dims]
-

@@ -76,7 +76,9 @@ class Combiner:
 
 
 def combiner_of(value: Value) -> Combiner | None:
-    """The combiner of a reduction with one result, or None where its body is not of the form op(running, f(elements))."""
+    """The combiner of a reduction with one result, or None where its body is not of the form op(running,
+    f(elements)).
+    """
     generic = value.generic
     assert generic is not None
     body = generic.body

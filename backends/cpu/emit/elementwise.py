@@ -1,4 +1,6 @@
-"""Elementwise kernels: maps of any depth, with broadcasts, transposes, slices and gathers inside, and several results."""
+"""Elementwise kernels: maps of any depth, with broadcasts, transposes, slices and gathers inside, and several
+results.
+"""
 
 from __future__ import annotations
 
@@ -112,10 +114,13 @@ def is_flat(group: Group) -> bool:
         if any(_positional(op) for op in generic.body.ops):
             return False
         identity = tuple(range(len(generic.extents)))
-        return all(
-            operand.size == 1 or (operand.size == size and tuple(e.dim for e in map_) == identity)
-            for operand, map_ in zip(value.operands, generic.maps, strict=False)
-        ) and tuple(e.dim for e in generic.result_maps[0]) == identity
+        return (
+            all(
+                operand.size == 1 or (operand.size == size and tuple(e.dim for e in map_) == identity)
+                for operand, map_ in zip(value.operands, generic.maps, strict=False)
+            )
+            and tuple(e.dim for e in generic.result_maps[0]) == identity
+        )
 
     return all(flat(value) for value in group.members if value.size == size or value.size == 1) and all(
         value.size in (1, size) for value in group.members
@@ -167,7 +172,9 @@ def loop_rows(fused: Fused, shape: Sequence[int], at: Callable[[Place], None]) -
 
 
 def transposed_dim(group: Group) -> int | None:
-    """The dimension of the results along which a transposed operand lies in memory, None where there is no such operand."""
+    """The dimension of the results along which a transposed operand lies in memory, None where there is no such
+    operand.
+    """
     shape = group.stores[0].shape
     for value in group.members:
         generic = value.generic
@@ -182,7 +189,8 @@ def transposed_dim(group: Group) -> int | None:
 
 
 def _loop_blocks(fused: Fused, shape: Sequence[int], across: int, at: Callable[[Place], None]) -> int:
-    """Like `loop_rows`, with dimension `across` innermost in blocks: what one vector gathers, the next ones find in the cache.
+    """Like `loop_rows`, with dimension `across` innermost in blocks: what one vector gathers, the next ones find in
+    the cache.
 
     The last dimension runs in vectors, `BLOCK` rows of `across` at a time.
     """

@@ -1,7 +1,7 @@
 """Arithmetic on registers with Python's operators, for code that is written as formulas.
 
-    y = x * 2.0 + 1.0        two ops that may become one fused multiply-add
-    y = (x > 0.0).select(x, -x)
+y = x * 2.0 + 1.0        two ops that may become one fused multiply-add
+y = (x > 0.0).select(x, -x)
 """
 
 from __future__ import annotations

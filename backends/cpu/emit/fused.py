@@ -1,7 +1,7 @@
 """Demand-driven code for a group of values: ask for a value at a place, get the number.
 
-Index maps are composed on the way down to the buffers, so that broadcasts, transposes, slices and reshapes inside a kernel
-cost nothing by themselves. What was asked before in the same scope is remembered.
+Index maps are composed on the way down to the buffers, so that broadcasts, transposes, slices and reshapes inside a
+kernel cost nothing by themselves. What was asked before in the same scope is remembered.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Fused:
     # Asking.
 
     def define(self, value: Value, place: Sequence[Index], number: Num) -> None:
-        """From here to the end of the scope, `value` at `place` is `number` (an accumulator, the result of a reduction)."""
+        """From here to the end of the scope, `value` at `place` is `number` (an accumulator, the result of a
+        reduction).
+        """
         self.w.remember((value.id, tuple(place)), number)
 
     def get(self, value: Value, place: Sequence[Index]) -> Num:
@@ -166,7 +168,12 @@ class Fused:
         return tuple(self.at.affine(expression, dims) for expression in value.generic.maps[index])
 
     def _op(
-        self, op: ScalarOp, operands: list[Num | Index], dims: Sequence[Index], env: dict[int, Num | Index], value: Value
+        self,
+        op: ScalarOp,
+        operands: list[Num | Index],
+        dims: Sequence[Index],
+        env: dict[int, Num | Index],
+        value: Value,
     ) -> None:
         """Evaluate one op of a body into `env`; affine index arithmetic stays symbolic."""
         if op.name == "linalg.index":

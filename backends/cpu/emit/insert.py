@@ -1,4 +1,6 @@
-"""Inserts: a value is written into a strided box of another, in the other's own buffer where that is no longer needed."""
+"""Inserts: a value is written into a strided box of another, in the other's own buffer where that is no longer
+needed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from thalweg.backends.cpu.options import CpuOptions
 
 @register("insert")
 def insert(group: Group, name: str, options: CpuOptions) -> Kernel:
-    """One loop over the box: dynamic_update_slice, pad (an insert into a filled tensor), concatenate (several inserts)."""
+    """One loop over the box: dynamic_update_slice, pad (an insert into a filled tensor), concatenate (several
+    inserts).
+    """
     root = group.root
     target, source = root.operands[0], root.operands[1]
     w = ScopedWriter()

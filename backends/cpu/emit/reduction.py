@@ -1,7 +1,7 @@
 """Row and column kernels: reductions with the elementwise work before, between and after them.
 
-A row kernel walks rows; within a row, each pass over memory runs all reductions that are ready (softmax: maximum, then sum of
-exponentials), and a last pass stores. A column kernel carries vectors of columns down the rows.
+A row kernel walks rows; within a row, each pass over memory runs all reductions that are ready (softmax: maximum,
+then sum of exponentials), and a last pass stores. A column kernel carries vectors of columns down the rows.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class _RowKernel:
         return finish(self.name, self.w, self.fused, self.group.stores, results, rows, inplace=inplace)
 
     def place(self, shape: Sequence[int], inner: Sequence[Index] = ()) -> Place:
-        """The place in a tensor of this row, and of indices for the dimensions that are not rows (0 where not given)."""
+        """The place in a tensor of this row, and of indices for the dimensions that are not rows (0 where not
+        given).
+        """
         positions = self.space.positions(tuple(shape))
         assert positions is not None
         row, rest = iter(self.row), iter(inner)
@@ -292,7 +294,9 @@ class _RowKernel:
                 at_tail(self.fused, extent - main, lambda: at(Index(main, 1)))
 
     def _inplace(self) -> tuple[tuple[int, int], ...]:
-        """Results that may take an operand's buffer: read in earlier passes in the same row, or where it is written next."""
+        """Results that may take an operand's buffer: read in earlier passes in the same row, or where it is written
+        next.
+        """
         pairs = []
         for number, store in enumerate(self.group.stores):
             places = self.places[store]

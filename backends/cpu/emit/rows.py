@@ -1,8 +1,9 @@
 """What a row or column kernel can absorb.
 
 The rows of a kernel are the elements of its reductions' results. A value can be computed in the kernel if its leading
-dimensions are the rows (unit dimensions aside) and it reads what depends on the reductions at its own row only. In a row
-kernel it may have further dimensions, which are walked inside the row; in a column kernel, whose lanes are rows, it may not.
+dimensions are the rows (unit dimensions aside) and it reads what depends on the reductions at its own row only. In
+a row kernel it may have further dimensions, which are walked inside the row; in a column kernel, whose lanes are
+rows, it may not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MAX_WITHOUT_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class RowSpace:
-    """The non-unit extents of the reductions' results, and whether lanes run along a reduced dimension ('row') or not."""
+    """The non-unit extents of the reductions' results, and whether lanes run along a reduced dimension ('row') or
+    not.
+    """
 
     rows: tuple[int, ...]
     style: str  # row, column
@@ -46,7 +49,9 @@ class RowSpace:
         """Can a map, reshape or slice be computed in this kernel?"""
         if self.positions(value.shape) is None:
             return False
-        if not self.is_row(value.shape) and (self.style == "column" or (not self.rows and value.size > MAX_WITHOUT_ROWS)):
+        if not self.is_row(value.shape) and (
+            self.style == "column" or (not self.rows and value.size > MAX_WITHOUT_ROWS)
+        ):
             return False
         if value.kind == "reshape":
             return self.positions(value.operands[0].shape) is not None

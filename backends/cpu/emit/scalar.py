@@ -1,8 +1,8 @@
 """Scalar bodies to arith and math ops, on scalars or on vectors of them.
 
 A `Num` is an SSA value that holds one number or a vector of `lanes` numbers. bf16 and f16 numbers are held in f32
-registers: arithmetic rounds to the narrow type only where a value is stored or converted, so that a fused chain is at least as
-accurate as the unfused one.
+registers: arithmetic rounds to the narrow type only where a value is stored or converted, so that a fused chain is
+at least as accurate as the unfused one.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         wide = Num(w.op(f"{name} {number.name} : {number.type} to {target.type}"), register_type(element), number.lanes)
         return _narrow(w, wide, element)
     if name in ("arith.fptosi", "arith.fptoui"):
-        # Saturating, as XLA converts; called by name, since this MLIR cannot translate its own ops for these intrinsics.
+        # Saturating, as XLA converts; called by name, since this MLIR cannot translate its own ops for these
+        # intrinsics.
         lanes = f"v{number.lanes}" if number.lanes > 1 else ""
         saturating = f"llvm.{name[6:]}.sat.{lanes}{element}.{lanes}{register_type(number.element)}"
         call = f'llvm.call_intrinsic "{saturating}"({number.name}) : ({number.type}) -> {target.type}'
@@ -183,7 +184,8 @@ def _round(w: Writer, number: Num, element: str) -> str:
     kind = lanes_type(element, number.lanes)
     if element == "f16":
         return w.op(f"arith.truncf {number.name} : {number.type} to {kind}")
-    # LLVM calls a library function for f32 -> bf16 where the processor has no such instruction: round to even in integers.
+    # LLVM calls a library function for f32 -> bf16 where the processor has no such instruction: round to even in
+    # integers.
     integers = lanes_type("i32", number.lanes)
 
     def integer(value: int) -> str:
@@ -208,10 +210,13 @@ def select(w: Writer, condition: str, yes: str, no: str, kind: str, lanes: int) 
     return w.op(f"arith.select {condition}, {yes}, {no} : {prefix}{kind}")
 
 
-def store_lanes(w: Writer, vector: str, element: str, lanes: int, where: str, memref: str, mask: str, used: int) -> None:
+def store_lanes(
+    w: Writer, vector: str, element: str, lanes: int, where: str, memref: str, mask: str, used: int
+) -> None:
     """Store the first `used` lanes (0: as `mask` says) of a vector in its memory form.
 
-    One lane is stored as a scalar: LLVM turns a masked store of one lane of narrowed integers into a store of the wide one.
+    One lane is stored as a scalar: LLVM turns a masked store of one lane of narrowed integers into a store of the
+    wide one.
 
     Args:
         where: buffer and indices, '%out[%i]'.

@@ -26,8 +26,8 @@ class _Scope:
 class ScopedWriter(Writer):
     """A `Writer` with loop-invariant placement and common subexpressions, so that no later pass has to do either.
 
-    Expressions given to `op` must be pure or reads of memory that the kernel does not write; `ordered` keeps an op where
-    it is written.
+    Expressions given to `op` must be pure or reads of memory that the kernel does not write; `ordered` keeps an op
+    where it is written.
 
     Example:
         >>> w = ScopedWriter()

@@ -45,7 +45,9 @@ def normal(*shape: int, seed: int = 0) -> Array:
 
 
 def main(arguments: Sequence[str], results: Sequence[str], body: str) -> str:
-    """A function over tensors of the given types ('4x8xf32'); the body names its arguments %0, %1… and returns itself."""
+    """A function over tensors of the given types ('4x8xf32'); the body names its arguments %0, %1… and returns
+    itself.
+    """
     parameters = ", ".join(f"%{k}: tensor<{kind}>" for k, kind in enumerate(arguments))
     outputs = ", ".join(f"tensor<{kind}>" for kind in results)
     return f"func.func @main({parameters}) -> ({outputs}) {{\n{body}\n}}"

@@ -76,8 +76,8 @@ def test_a_transposed_read_is_not_overwritten() -> None:
 
 def test_rows_are_inserted_in_place() -> None:
     body = """
-    %row = stablehlo.dynamic_slice %c0, %i, %zero, sizes = [1, 8] : (tensor<4x8xf32>, tensor<i32>, tensor<i32>) -> tensor<1x8xf32>
-    %twice = stablehlo.add %row, %row : tensor<1x8xf32>
+    %row = stablehlo.dynamic_slice %c0, %i, %zero, sizes = [1, 8] : (tensor<4x8xf32>, tensor<i32>, tensor<i32>) ->
+    tensor<1x8xf32> %twice = stablehlo.add %row, %row : tensor<1x8xf32>
     %r = stablehlo.dynamic_update_slice %c0, %twice, %next, %zero
       : (tensor<4x8xf32>, tensor<1x8xf32>, tensor<i32>, tensor<i32>) -> tensor<4x8xf32>"""
     text = loop(["%0"], body, ["%r"], count=3)

@@ -10,8 +10,11 @@ from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.diagnostics import ExecutionError
 
-ADD = main(["3x5xf32", "3x5xf32"], ["3x5xf32"], "%2 = stablehlo.add %0, %1 : tensor<3x5xf32>\nreturn %2 : tensor<3x5xf32>")
-COUNT = """func.func @main(%n: tensor<4xi32> {tw.alias = 1 : i64}, %x: tensor<4xi32>) -> (tensor<4xi32>, tensor<4xi32>) {
+ADD = main(
+    ["3x5xf32", "3x5xf32"], ["3x5xf32"], "%2 = stablehlo.add %0, %1 : tensor<3x5xf32>\nreturn %2 : tensor<3x5xf32>"
+)
+COUNT = """func.func @main(%n: tensor<4xi32> {tw.alias = 1 : i64}, %x: tensor<4xi32>)
+    -> (tensor<4xi32>, tensor<4xi32>) {
   %new = stablehlo.add %n, %x : tensor<4xi32>
   return %n, %new : tensor<4xi32>, tensor<4xi32>
 }"""

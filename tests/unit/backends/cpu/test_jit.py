@@ -1,4 +1,6 @@
-"""The text that MLIR's newer LLVM prints must be readable by llvmlite's: every construct that we emit, and every literal."""
+"""The text that MLIR's newer LLVM prints must be readable by llvmlite's: every construct that we emit, and every
+literal.
+"""
 
 from __future__ import annotations
 
@@ -96,5 +98,7 @@ def test_rejected_text_says_so() -> None:
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_levels(level: int) -> None:
     options = CpuOptions(opt_level=level)
-    code = Code(compile_llvm("define i64 @f(i64 %x) {\n  %y = mul i64 %x, 3\n  ret i64 %y\n}", options).object_code, options)
+    code = Code(
+        compile_llvm("define i64 @f(i64 %x) {\n  %y = mul i64 %x, 3\n  ret i64 %y\n}", options).object_code, options
+    )
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("f"))(5) == 15

@@ -28,15 +28,17 @@ def test_dead_buffers_are_used_again() -> None:
     assert first_fit([(0, 2, 64), (1, 3, 64), (2, 4, 64)]) == [0, 64, 0]
 
 
+SQUARE = "tensor<64x64xf32>"
+DOT = f"%1, contracting_dims = [1] x [0] : ({SQUARE}, {SQUARE}) -> {SQUARE}"
 CHAIN = main(
     ["64x64xf32", "64x64xf32"],
     ["64x64xf32"],
-    """
-  %2 = stablehlo.dot_general %0, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
-  %3 = stablehlo.dot_general %2, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
-  %4 = stablehlo.dot_general %3, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
-  %5 = stablehlo.dot_general %4, %1, contracting_dims = [1] x [0] : (tensor<64x64xf32>, tensor<64x64xf32>) -> tensor<64x64xf32>
-  return %5 : tensor<64x64xf32>""",
+    f"""
+  %2 = stablehlo.dot_general %0, {DOT}
+  %3 = stablehlo.dot_general %2, {DOT}
+  %4 = stablehlo.dot_general %3, {DOT}
+  %5 = stablehlo.dot_general %4, {DOT}
+  return %5 : {SQUARE}""",
 )
 
 
@@ -45,7 +47,8 @@ def test_a_chain_needs_two_temporaries() -> None:
     assert 2 * matrix <= compiled(CHAIN).arena_bytes < 3 * matrix + 65536  # the rest is packing scratch
 
 
-UPDATE = """func.func @main(%w: tensor<8xf32> {tw.alias = 0 : i64}, %x: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>) {
+UPDATE = """func.func @main(%w: tensor<8xf32> {tw.alias = 0 : i64}, %x: tensor<8xf32>)
+    -> (tensor<8xf32>, tensor<8xf32>) {
   %new = stablehlo.subtract %w, %x : tensor<8xf32>
   %old = stablehlo.multiply %w, %x : tensor<8xf32>
   %more = stablehlo.sine %old : tensor<8xf32>
