@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from thalweg.backends.cpu.emit.control import Index, carry, sum_loops
 from thalweg.backends.cpu.emit.packing import (
@@ -85,10 +86,10 @@ def _multiply_add(w: ScopedWriter, a: str, b: str, c: str, tile: Tile) -> str:
     kind = lanes_type(tile.dtype, tile.lanes)
     if tile.dtype[0] != "i":
         # One fused multiply-add where the processor has it; `vector.fma` would be a library call elsewhere.
-        product = w.op(f"arith.mulf {a}, {b} fastmath<contract> : {kind}")
-        return w.op(f"arith.addf {c}, {product} fastmath<contract> : {kind}")
-    product = w.op(f"arith.{'andi' if tile.logical else 'muli'} {a}, {b} : {kind}")
-    return w.op(f"arith.{_sum_op(tile)} {c}, {product} : {kind}")
+        both = w.op(f"arith.mulf {a}, {b} fastmath<contract> : {kind}")
+        return w.op(f"arith.addf {c}, {both} fastmath<contract> : {kind}")
+    both = w.op(f"arith.{'andi' if tile.logical else 'muli'} {a}, {b} : {kind}")
+    return w.op(f"arith.{_sum_op(tile)} {c}, {both} : {kind}")
 
 
 def _sum_op(tile: Tile) -> str:
@@ -109,12 +110,13 @@ def accumulate_dot(w: ScopedWriter, tile: Tile, extents: list[Index], start: Seq
         left = w.add(w.linear(lhs.base, zip(indices, lhs.sums, strict=True)), row)
         right = w.linear(rhs.base, zip(indices, rhs.sums, strict=True))
         sums = list(sums)
-        for u in range(1 if mask else unroll):
-            a = widened(w, lhs, load_lanes(w, lhs, w.add(left, u * lanes), lanes, mask), tile.dtype, lanes)
-            for c in range(used):
-                offset = w.linear(right, [(c, tile.rhs.lane), (u * lanes, 1)])
-                b = widened(w, rhs, load_lanes(w, rhs, offset, lanes, mask), tile.dtype, lanes)
-                sums[c * unroll + u] = _multiply_add(w, a, b, sums[c * unroll + u], tile)
+        for u, c in product(range(1 if mask else unroll), range(used)):
+            factors = []
+            for source, start, step in ((lhs, left, tile.lhs.lane), (rhs, right, tile.rhs.lane)):
+                offset = w.linear(start, [(c, step), (u * lanes, 1)])
+                vector = load_lanes(w, source, offset, lanes, mask)
+                factors.append(widened(w, source, vector, tile.dtype, lanes))
+            sums[c * unroll + u] = _multiply_add(w, *factors, sums[c * unroll + u], tile)
         return sums
 
     def body(outer: list[Index], sums: list[str]) -> list[str]:

@@ -141,6 +141,8 @@ def test_orientations_and_odd_sizes(spec: str, sizes: tuple[int, int, int]) -> N
         ("k,k->", (5000,), (5000,)),
         ("m,n->mn", (50,), (30,)),
         ("bc,bc->bc", (5, 40), (5, 40)),
+        ("ab,ab->a", (65, 40), (65, 40)),
+        ("bad,cad->cba", (4, 40, 16), (40, 40, 16)),
         (",->", (), ()),
     ],
 )
