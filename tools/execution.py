@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,7 @@ from thalweg.compiler import driver, optimized
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
 from thalweg.passes.pipeline import Pipeline
-from thalweg.tools.loading import Array, Subject
+from thalweg.tools.loading import Array, LoadError, Subject
 from thalweg.tools.stages import executable
 
 PASSES = "optimize,to-stablehlo"  # all that a program goes through before it is lowered op by op
@@ -119,24 +119,23 @@ class Execution:
             Pipeline.parse("expand").run(module)
             return Results(tuple(interpreter.run(module, self.bound, state)), state)
 
-    def check(self, found: Results, tolerance: float | None) -> tuple[str, Difference] | None:
-        """The name of the first result that differs from the reference, and how; None if all agree."""
-        ours, theirs = found.named, self.reference().named
-        names = sorted(theirs)
-        difference = compare([ours[n] for n in names], [theirs[n] for n in names], tolerance)
-        return (names[difference.number], difference) if difference else None
+    def pure(self) -> tuple[ir.Module, list[Array], Callable[[ir.Module, Sequence[Array]], Sequence[Array]]]:
+        """The program with pure ops at its top level, its inputs (variables among them), and its reference runner."""
+        if self.subject.dialect == "stablehlo":
+            return self.subject.module, self.bound, evaluate
+        module, names = driver().prepared(self.subject.module)
+        return module, [*self.bound, *(self.variables[name] for name in names)], interpreter.run
 
     def bisect(self, tolerance: float | None) -> Culprit | WrongPass | None:
         """The pass that changed what the program means, or else the first op whose compiled result differs."""
         with context.entered():
-            if self.subject.dialect == "stablehlo":
-                return bisect(self.subject.module, self.inputs, _run_native, evaluate, tolerance)
-            wrong = first_wrong_pass(self.subject.module, PASSES, self.bound, self.variables, tolerance)
-            if wrong is not None:
-                return wrong
-            pure, names = driver().prepared(self.subject.module)
-            bound = [*self.bound, *(self.variables[name] for name in names)]
-            return bisect(pure, bound, _run_lowered, interpreter.run, tolerance)
+            if self.subject.dialect == "tw":
+                wrong = first_wrong_pass(self.subject.module, PASSES, self.bound, self.variables, tolerance)
+                if wrong is not None:
+                    return wrong
+            native = _run_native if self.subject.dialect == "stablehlo" else _run_lowered
+            module, inputs, reference = self.pure()
+            return bisect(module, inputs, native, reference, tolerance)
 
     def shadow_module(self) -> ir.Module:
         """What a shadow run goes through: `tw-optimized`, which has no vjp left, or the StableHLO."""
@@ -145,6 +144,24 @@ class Execution:
     def execute(self, module: ir.Module) -> Execute | None:
         """How a shadow run of it works; None for the interpreter of `tw`."""
         return replayer(module, evaluate) if self.subject.dialect == "stablehlo" else None
+
+
+def differs(
+    found: Mapping[str, Array], expected: Mapping[str, Array], tolerance: float | None
+) -> tuple[str, Difference] | None:
+    """The name of the first result that is not as expected, and how; None if all are.
+
+    Raises:
+        LoadError: they do not hold results of the same names and types.
+    """
+    names = sorted(expected)
+    if names != sorted(found):
+        raise LoadError(f"the results are {', '.join(sorted(found))}, expected are {', '.join(names) or 'none'}.")
+    try:
+        difference = compare([found[n] for n in names], [expected[n] for n in names], tolerance)
+    except ValueError as error:
+        raise LoadError(f"{error}.") from None
+    return (names[difference.number], difference) if difference else None
 
 
 def _run_native(module: ir.Module, inputs: Sequence[Array]) -> Sequence[Array]:

@@ -30,6 +30,7 @@ random (`--seed`). The names of variables in the file set their values.
     thalweg run model.py:f --check reference        # against the NumPy interpreter
     thalweg run model.py:f --bisect                 # the first op that differs, with your line
     thalweg run model.py:f --bisect --save-case bug # leaves bug.mlir and bug.npz: that op alone
+    thalweg run model.py:f --save-cases cases       # cuts the program into a test per op
 
 **What happens inside?** A shadow run in the interpreter; the compiled program is not touched.
 
@@ -60,7 +61,8 @@ def run(
     output: str = typer.Option("", "--output", "-o", metavar="NPZ", help="Where results and variables go."),
     time: int = typer.Option(0, "--time", metavar="N", help="Call it N times, and print the median and the least."),
     check: str = typer.Option(
-        "", "--check", metavar="reference", help="Compare results with the interpreter's.", rich_help_panel=_CHECKING
+        "", "--check", metavar="reference|NPZ", help="Compare results with the interpreter's, or with a file's.",
+        rich_help_panel=_CHECKING,
     ),
     tolerance: float = typer.Option(
         0.0, "--tolerance", help="Relative; by default what the dtype allows.", rich_help_panel=_CHECKING,
@@ -71,6 +73,10 @@ def run(
     ),
     save_case: str = typer.Option(
         "", "--save-case", metavar="NAME", help="With --bisect: write that op alone as NAME.mlir and NAME.npz.",
+        rich_help_panel=_CHECKING,
+    ),
+    save_cases: str = typer.Option(
+        "", "--save-cases", metavar="FOLDER", help="Write every op alone, with operands and expected results.",
         rich_help_panel=_CHECKING,
     ),
     find_nan: bool = typer.Option(
@@ -95,13 +101,18 @@ def run(
     from thalweg.tools.loading import load
     from thalweg.tools.values import bind, read_npz, save_npz
 
-    if check not in ("", "reference"):
-        raise typer.BadParameter(f"'{check}': the one thing to check against is 'reference'.", param_hint="--check")
+    if check and check != "reference" and not check.endswith(".npz"):
+        raise typer.BadParameter(f"'{check}' is neither 'reference' nor an .npz file.", param_hint="--check")
     given = read_npz(inputs) if inputs else {}
     subject = load(target, shapes, list(given.values()) or None)
     with context.entered():
         execution = Execution(subject, *bind(subject, given, seed, inputs))
     allowed = tolerance or None
+    if save_cases:
+        from thalweg.tools.cases import write_cases
+
+        out().print(f"{write_cases(execution, Path(save_cases))} cases in {save_cases}")
+        return
     if find_nan or trace_values or save_values:
         from thalweg.tools.inside import report
 
@@ -121,7 +132,7 @@ def run(
     if time:
         _time(call.seconds(time))
     if check:
-        _check(execution, results, allowed)
+        _check(execution, results, check, allowed)
 
 
 def _tell(results: Results) -> None:
@@ -146,12 +157,22 @@ def _kernels(execution: Execution, profile: bool, folder: str) -> None:
         out().print(f"{len(names)} kernels are in {folder}; pytest {folder} runs each of them alone")
 
 
-def _check(execution: Execution, results: Results, tolerance: float | None) -> None:
-    differs = execution.check(results, tolerance)
-    if differs:
-        err().print(f"{differs[0]}: {differs[1]}. Find the op with --bisect.")
+def _check(execution: Execution, results: Results, against: str, tolerance: float | None) -> None:
+    from thalweg.tools.execution import differs
+    from thalweg.tools.values import read_npz
+
+    found = results.named
+    if against == "reference":
+        expected = execution.reference().named
+    else:
+        # bfloat16 is saved as float32
+        expected = {n: a.astype(found[n].dtype) if n in found else a for n, a in read_npz(against).items()}
+    different = differs(found, expected, tolerance)
+    if different:
+        err().print(f"{different[0]}: {different[1]}. Find the op with --bisect.")
         raise typer.Exit(1)
-    out().print(f"agrees with the reference ({len(results.named)} arrays)", style="green")
+    name = "the reference" if against == "reference" else against
+    out().print(f"agrees with {name} ({len(found)} arrays)", style="green")
 
 
 def _bisect(execution: Execution, tolerance: float | None, save_case: str) -> None:
@@ -170,13 +191,10 @@ def _bisect(execution: Execution, tolerance: float | None, save_case: str) -> No
 
 
 def _save_case(culprit: Culprit, name: str) -> None:
-    from thalweg.tools.values import save_npz
+    from thalweg.tools.cases import write_case
 
-    module, arrays = Path(f"{name}.mlir"), f"{name}.npz"
-    text = culprit.case.operation.get_asm(enable_debug_info=True)
-    module.write_text(f"// thalweg run {module.name} --inputs {Path(arrays).name} --check reference\n{text}")
-    save_npz(arrays, {f"input_{i}": a for i, a in enumerate(culprit.inputs)})
-    err().print(f"That op alone is in {module}, its operands in {arrays}.")
+    write_case(Path(name), culprit.case, list(culprit.inputs))
+    err().print(f"That op alone is in {name}.mlir, its operands in {name}.npz.")
 
 
 def _time(seconds: list[float]) -> None:

@@ -22,7 +22,7 @@ def isolate(module: ir.Module, number: int) -> ir.Module:
     block, operations = _main_block(copy), top_level(copy)
     operation = operations[number]
     old = len(block.arguments)
-    for value in _outside(operation):
+    for value in outside(operation):
         value.replace_all_uses_with(block.add_argument(value.type, operation.location))
     _return(copy, list(operation.results))
     for other in reversed([o for o in operations[:-1] if o != operation]):
@@ -50,7 +50,7 @@ def feeding(module: ir.Module, number: int) -> ir.Module:
     """The ops before the `number`-th, returning what it uses."""
     copy = clone(module)
     operations = top_level(copy)
-    _return(copy, _outside(operations[number]))
+    _return(copy, outside(operations[number]))
     for late in reversed(operations[number:-1]):
         late.erase()
     _set_type(copy)
@@ -91,7 +91,7 @@ def _itself_and_inner(operation: ir.Operation) -> list[ir.Operation]:
     return [operation, *(inner for r in operation.regions for b in r.blocks for inner in walk(b))]
 
 
-def _outside(operation: ir.Operation) -> list[ir.Value]:
+def outside(operation: ir.Operation) -> list[ir.Value]:
     """What an op and its regions use but do not define, each once."""
     every = _itself_and_inner(operation)
     inside = {r for inner in every for r in inner.results}

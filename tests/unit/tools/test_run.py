@@ -112,6 +112,26 @@ def test_a_wrong_pass_is_named(thalweg: Thalweg, monkeypatch: pytest.MonkeyPatch
     assert result.stderr.startswith("pass 'inline' (1 of ")
 
 
+@pytest.mark.parametrize(("target", "count"), [("model.py:step", 10), ("stablehlo.mlir", 2)])
+def test_a_program_is_cut_into_cases(thalweg: Thalweg, folder: Path, target: str, count: int) -> None:
+    result = thalweg("run", target, "--save-cases", "cases")
+    assert result.exit_code == 0, result.stderr
+    cases = sorted((folder / "cases").glob("*.mlir"))
+    assert len(cases) >= count
+    for case in cases:
+        stem = str(case.with_suffix(""))
+        checked = thalweg("run", str(case), "--inputs", f"{stem}.npz", "--check", f"{stem}.expected.npz")
+        assert checked.exit_code == 0, checked.stderr
+
+
+def test_a_check_against_a_file_that_does_not_fit(thalweg: Thalweg) -> None:
+    np.savez("expected.npz", result_0=np.float32([9, 9, 9]))
+    assert "differ" in thalweg("run", "tw.mlir", "--check", "expected.npz").stderr
+    np.savez("expected.npz", result_7=np.float32([9, 9, 9]))
+    result = thalweg("run", "tw.mlir", "--check", "expected.npz")
+    assert (result.exit_code, result.stderr) == (1, "error: the results are result_0, expected are result_7.\n")
+
+
 def test_bisect_where_nothing_is_wrong(thalweg: Thalweg) -> None:
     result = thalweg("run", "model.py:step", "--bisect")
     assert (result.exit_code, result.stdout) == (0, "compiled and reference agree on the results\n")
