@@ -10,6 +10,7 @@ from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops import reduce, shape
+from thalweg.dialects.types import DType
 from thalweg.passes.algebra.laws import attribute, law, made_by
 from thalweg.passes.rewriting import full_like
 
@@ -50,9 +51,18 @@ def _(x: V, *, axes: Ints) -> V | None:
     if found is None:
         return None
     source, count = found
-    if not tensor_type_of(source).dtype.is_floating and count >= 1 << (8 * tensor_type_of(source).dtype.itemsize - 1):
+    if not _is_exact(count, tensor_type_of(source).dtype):
         return None
     return ew.mul(source, full_like(source, count))
+
+
+_EXACT_FLOATS = {"float64": 1 << 53, "float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
+
+
+def _is_exact(count: int, dtype: DType) -> bool:
+    """True if the dtype has the number itself, not one near it."""
+    limit = _EXACT_FLOATS[dtype.name] if dtype.is_floating else 1 << (8 * dtype.itemsize - 1)
+    return count < limit
 
 
 @law("max(broadcast(x)) = x", reduce.reduce_max, reduce.reduce_min, reduce.reduce_and, reduce.reduce_or)

@@ -15,7 +15,7 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control, indexing, reduce, shape
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.ops.contraction import dot_general
-from thalweg.dialects.types import DType, TensorType, bool_, float32, float64, int8, int32, int64
+from thalweg.dialects.types import DType, TensorType, bool_, float16, float32, float64, int8, int32, int64
 from thalweg.passes.algebra import LAWS
 from thalweg.passes.pipeline import run as run_passes
 from thalweg.passes.rewriting import array, full_like
@@ -217,6 +217,11 @@ UNCHANGED = {
     "division by 3": ((X,), lambda x: ew.div(x, filled(x, 3)), "div"),
     "(x + a) + b of floats": ((X,), lambda x: ew.add(ew.add(x, filled(x, 3)), filled(x, 4)), "add add"),
     "a convert that loses": ((X,), lambda x: ew.convert(ew.convert(x, dtype=int8), dtype=float32), "convert convert"),
+    "a sum of more than the dtype can count": (
+        (TensorType((), float16),),
+        lambda x: reduce.reduce_sum(shape.broadcast(x, shape=(100_000,), dims=()), axes=(0,)),
+        "broadcast reduce_sum",
+    ),
     "a transpose that would reorder what is left": (
         (f32(2, 3, 4), f32(4)),
         lambda x, y: dot_general(shape.transpose(x, permutation=(1, 0, 2)), y, lhs_contract=(2,), rhs_contract=(0,)),
