@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from thalweg.backends.stablehlo.bytecode import without_attributes
+from thalweg.backends.stablehlo.expressions import clone_module
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import VerificationError
 from thalweg.dialects.mlir import ir, stablehlo
@@ -44,12 +45,11 @@ def serialize(module: ir.Module, version: str | None = None) -> bytes:
         True
     """
     target = version or current_version()
-    with _explained(
-        module.context,
-        f"the module could not be written as StableHLO {target} (this build writes {minimum_version()} to "
-        f"{current_version()})",
-    ):
-        return bytes(stablehlo.serialize_portable_artifact(module, target))
+    what = f"the module could not be written as StableHLO {target} "
+    what += f"(this build writes {minimum_version()} to {current_version()})"
+    with module.context, ir.Location.unknown(), _explained(module.context, what):
+        # The bindings would turn the module itself into the versioned dialect.
+        return bytes(stablehlo.serialize_portable_artifact(clone_module(module), target))
 
 
 def deserialize(data: bytes) -> ir.Module:

@@ -293,6 +293,17 @@ def sort(arrays: Sequence[Array], dim: int, direction: str) -> list[Array]:
     return [Array(result) for result in operation.results]
 
 
+def clone_module(module: ir.Module) -> ir.Module:
+    """A copy to rewrite. Call with the module's context entered."""
+    copy = ir.Module.create()
+    for name in module.operation.attributes:
+        copy.operation.attributes[name] = module.operation.attributes[name]
+    with ir.InsertionPoint(copy.body):
+        for view in module.body.operations:
+            view.operation.clone()
+    return copy
+
+
 def clone_block(source: ir.Block, target: ir.Block) -> None:
     """Copy a function's block to the end of a region's, whose arguments take the place of the function's."""
     known = dict(zip(source.arguments, target.arguments, strict=True))

@@ -17,12 +17,16 @@ from pathlib import Path
 from thalweg.backends.stablehlo import artefact
 from thalweg.backends.stablehlo.complex_numbers import has_complex, split_complex
 from thalweg.backends.stablehlo.decompose import decompose
+from thalweg.backends.stablehlo.expressions import clone_module
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import LoweringError, VerificationError
 from thalweg.dialects.mlir import PassManager, ir
 from thalweg.dialects.types import TensorType
 
-_FLATTEN = "func.func(stablehlo-legalize-composite-to-call,stablehlo-legalize-deprecated-ops),inline,symbol-dce"
+_FLATTEN = (
+    "func.func(stablehlo-legalize-composite-to-call,stablehlo-legalize-deprecated-ops{fail-on-unused=false}),"
+    "inline,symbol-dce"
+)
 _FINISH = "inline,symbol-dce,func.func(chlo-legalize-to-stablehlo),canonicalize,cse"
 
 
@@ -73,10 +77,7 @@ def prepare(module: ir.Module, arguments: Sequence[TensorType] | None = None) ->
         LoweringError: several public functions, an unknown custom call, or shapes that stay open.
     """
     with context.entered():
-        copy = ir.Module.create()
-        with ir.InsertionPoint(copy.body):
-            for operation in module.body.operations:
-                operation.operation.clone()
+        copy = clone_module(module)
         main = _name_main(copy)
         _run(copy, _FLATTEN)
         if arguments is not None or _is_open(main):
