@@ -116,7 +116,7 @@ def accumulate_dot(w: ScopedWriter, tile: Tile, extents: list[Index], start: Seq
                 offset = w.linear(start, [(c, step), (u * lanes, 1)])
                 vector = load_lanes(w, source, offset, lanes, mask)
                 factors.append(widened(w, source, vector, tile.dtype, lanes))
-            sums[c * unroll + u] = _multiply_add(w, *factors, sums[c * unroll + u], tile)
+            sums[c * unroll + u] = _multiply_add(w, factors[0], factors[1], sums[c * unroll + u], tile)
         return sums
 
     def body(outer: list[Index], sums: list[str]) -> list[str]:
