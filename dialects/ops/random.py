@@ -1,7 +1,7 @@
 """Random bits from a counter: threefry2x32 with 20 rounds (Salmon et al., 2011), the same on every backend.
 
 The counter of an element is its row-major index, so its bits do not depend on how a size is factored into a shape,
-nor on how many elements follow it.
+nor on how many elements follow it. These are the numbers that JAX draws with `jax_threefry_partitionable`.
 """
 
 from __future__ import annotations

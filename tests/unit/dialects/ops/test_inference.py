@@ -10,7 +10,7 @@ import pytest
 from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import contraction, elementwise, indexing, random, reduce, shape, sort, state, window
-from thalweg.dialects.types import DType, TensorType, VariableType, bool_, float16, float32, int8, int32, uint32
+from thalweg.dialects.types import DType, TensorType, VariableType, bool_, float16, float32, int8, int32, uint8, uint32, uint64
 
 
 def t(*shape: int, dtype: DType = float32) -> TensorType:
@@ -133,6 +133,19 @@ def test_threefry_known_answers(counter: tuple[int, int], key: tuple[int, int], 
     with np.errstate(over="ignore"):
         found = random.threefry2x32(np.array(key, np.uint32), high, low)
     assert tuple(int(w[0]) for w in found) == words
+
+
+def test_random_bits_are_those_of_jax() -> None:
+    """`jax.random.bits` of the key (7, 9) with jax_threefry_partitionable."""
+    assert callable(random.random_bits.reference)
+    key = np.array([7, 9], np.uint32)
+    wanted = {
+        uint32: [1009969109, 2381295782, 871240266],
+        uint64: [8372622364860702843, 5822984159590667675],
+        uint8: [213, 166, 74],
+    }
+    for dtype, numbers in wanted.items():
+        assert random.random_bits.reference(key, shape=(len(numbers),), dtype=dtype).tolist() == numbers
 
 
 def test_random_bits_do_not_depend_on_the_shape() -> None:
