@@ -10,7 +10,19 @@ import pytest
 from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import contraction, elementwise, indexing, random, reduce, shape, sort, state, window
-from thalweg.dialects.types import DType, TensorType, VariableType, bool_, float16, float32, int8, int32, uint8, uint32, uint64
+from thalweg.dialects.types import (
+    DType,
+    TensorType,
+    VariableType,
+    bool_,
+    float16,
+    float32,
+    int8,
+    int32,
+    uint8,
+    uint32,
+    uint64,
+)
 
 
 def t(*shape: int, dtype: DType = float32) -> TensorType:
