@@ -20,17 +20,17 @@ Look inside: a program in compact form with your source lines, its stages on a p
 
 **The dialect and the passes**
 
-    thalweg inspect ops                             # every op, by family
-    thalweg inspect ops dot_general                 # one of them: operands, attributes, what it does
+    thalweg inspect ops                           # every op, by family
+    thalweg inspect ops dot_general               # one of them
     thalweg inspect passes
 
 **A program** (model.mlir, an artefact, - or model.py:function)
 
-    thalweg inspect model.py:f                      # compact form, in colour, lines beside it
+    thalweg inspect model.py:f                    # compact, with your lines
     thalweg inspect model.py:f --stage linalg
-    thalweg inspect model.py:f --html stages.html   # all stages side by side; hover to see what became of a line
-    thalweg inspect model.py:f --cost               # arithmetic and bytes per op
-    thalweg inspect model.py:f --memory             # the arena, and what lives in it when
+    thalweg inspect model.py:f --html stages.html # all stages side by side
+    thalweg inspect model.py:f --cost             # arithmetic and bytes
+    thalweg inspect model.py:f --memory           # the arena's plan
 
 **Two programs**: equal but for names? Exit code 1 if not.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,52 +48,78 @@ def register(app: typer.Typer) -> None:
     app.command(name="opt", help=_HELP, rich_help_panel="Compile")(opt)
 
 
-_PRINTING, _CHECKING = "Printing", "Checking"
+_PRINTING, _CHECKING = "Printing", "Checking"  # panels of the help
 
-
-def opt(
-    source: str = typer.Argument("-", metavar="FILE", help="MLIR text; - is stdin.", show_default=False),
-    pipeline: str = typer.Option("", "--pipeline", "-p", metavar="TEXT", help="Passes, separated by commas."),
-    output: str = typer.Option("-", "--output", "-o", metavar="FILE", help="Where to write; - is stdout."),
-    listing: bool = typer.Option(False, "--list-passes", help="List passes and pipelines, then exit."),
-    compact: bool = typer.Option(
-        False, "--compact", help="For people: short types, source lines, colour.", rich_help_panel=_PRINTING
-    ),
-    debug_info: bool = typer.Option(
-        False, "--mlir-print-debuginfo", help="Print locations.", rich_help_panel=_PRINTING
-    ),
-    print_before: list[str] = typer.Option(
-        [], "--print-before", metavar="PASS", help="Print before a pass, on stderr.", rich_help_panel=_PRINTING
-    ),
-    print_after: list[str] = typer.Option(
-        [], "--print-after", metavar="PASS", help="Print after a pass, on stderr.", rich_help_panel=_PRINTING
-    ),
-    print_before_all: bool = typer.Option(
-        False, "--print-before-all", help="Print before every pass.", rich_help_panel=_PRINTING
-    ),
-    print_after_all: bool = typer.Option(
-        False, "--print-after-all", help="Print after every pass.", rich_help_panel=_PRINTING
-    ),
-    timing: bool = typer.Option(False, "--timing", help="Time each pass, on stderr.", rich_help_panel=_PRINTING),
-    verify_each: bool = typer.Option(
-        True, "--verify-each/--no-verify-each", help="Verify after every pass.", rich_help_panel=_CHECKING
-    ),
-    split_input_file: bool = typer.Option(
-        False, "--split-input-file", help="Split at // ----- and run each part alone.", rich_help_panel=_CHECKING
-    ),
-    verify_diagnostics: bool = typer.Option(
-        False,
+Source = Annotated[str, typer.Argument(metavar="FILE", help="MLIR text; - is stdin.", show_default=False)]
+PipelineText = Annotated[str, typer.Option("--pipeline", "-p", metavar="TEXT", help="Passes, separated by commas.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - is stdout.")]
+Listing = Annotated[bool, typer.Option("--list-passes", help="List passes and pipelines, then exit.")]
+Compact = Annotated[
+    bool, typer.Option("--compact", help="For people: short types, source lines, colour.", rich_help_panel=_PRINTING),
+]
+DebugInfo = Annotated[bool, typer.Option("--mlir-print-debuginfo", help="Print locations.", rich_help_panel=_PRINTING)]
+PrintBefore = Annotated[
+    list[str] | None,
+    typer.Option("--print-before", metavar="PASS", help="Print before a pass, on stderr.", rich_help_panel=_PRINTING),
+]
+PrintAfter = Annotated[
+    list[str] | None,
+    typer.Option("--print-after", metavar="PASS", help="Print after a pass, on stderr.", rich_help_panel=_PRINTING),
+]
+PrintBeforeAll = Annotated[
+    bool, typer.Option("--print-before-all", help="Print before every pass.", rich_help_panel=_PRINTING),
+]
+PrintAfterAll = Annotated[
+    bool, typer.Option("--print-after-all", help="Print after every pass.", rich_help_panel=_PRINTING),
+]
+Timing = Annotated[bool, typer.Option("--timing", help="Time each pass, on stderr.", rich_help_panel=_PRINTING)]
+VerifyEach = Annotated[
+    bool, typer.Option("--verify-each/--no-verify-each", help="Verify after every pass.", rich_help_panel=_CHECKING),
+]
+SplitInputFile = Annotated[
+    bool,
+    typer.Option("--split-input-file", help="Split at // ----- and run each part alone.", rich_help_panel=_CHECKING),
+]
+VerifyDiagnostics = Annotated[
+    bool,
+    typer.Option(
         "--verify-diagnostics",
         help="Check errors against comments like // expected-error@+1 {{part of the message}}.",
         rich_help_panel=_CHECKING,
     ),
-    emit_reproducer: str = typer.Option(
-        "", "--emit-reproducer", metavar="FILE", help="Where a failing pass leaves its input.",
+]
+EmitReproducer = Annotated[
+    str,
+    typer.Option(
+        "--emit-reproducer",
+        metavar="FILE",
+        help="Where a failing pass leaves its input.",
         rich_help_panel=_CHECKING,
     ),
-    run_reproducer: bool = typer.Option(
-        False, "--run-reproducer", help="Take the pipeline from the file's first line.", rich_help_panel=_CHECKING
-    ),
+]
+RunReproducer = Annotated[
+    bool,
+    typer.Option("--run-reproducer", help="Take the pipeline from the file's first line.", rich_help_panel=_CHECKING),
+]
+
+
+def opt(
+    source: Source = "-",
+    pipeline: PipelineText = "",
+    output: Output = "-",
+    listing: Listing = False,
+    compact: Compact = False,
+    debug_info: DebugInfo = False,
+    print_before: PrintBefore = None,
+    print_after: PrintAfter = None,
+    print_before_all: PrintBeforeAll = False,
+    print_after_all: PrintAfterAll = False,
+    timing: Timing = False,
+    verify_each: VerifyEach = True,
+    split_input_file: SplitInputFile = False,
+    verify_diagnostics: VerifyDiagnostics = False,
+    emit_reproducer: EmitReproducer = "",
+    run_reproducer: RunReproducer = False,
 ) -> None:
     """Parse, run, print."""
     if listing:
@@ -108,8 +134,8 @@ def opt(
     text = read_text(source)
     passes = Pipeline.parse(_reproduced(text, source) if run_reproducer else pipeline)
     timer = Timing()
-    before: Which = True if print_before_all else print_before
-    after: Which = True if print_after_all else print_after
+    before: Which = True if print_before_all else print_before or ()
+    after: Which = True if print_after_all else print_after or ()
     printer = PrintIR.of(passes, before, after, debug_info)
     job = _Job(source, passes, verify_each, (printer, timer), Path(emit_reproducer) if emit_reproducer else None)
     with context.entered():

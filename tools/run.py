@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,23 +25,23 @@ random (`--seed`). The names of variables in the file set their values.
     thalweg run model.py:f --inputs in.npz --output out.npz
     thalweg run exported_from_jax.mlir --seed 1 --time 100
 
-**Is it right?** Exit code 1 if not.
+**Is it right?** Exit code 1 if not. Against the NumPy interpreter, results or op by op:
 
-    thalweg run model.py:f --check reference        # against the NumPy interpreter
-    thalweg run model.py:f --bisect                 # the first op that differs, with your line
-    thalweg run model.py:f --bisect --save-case bug # leaves bug.mlir and bug.npz: that op alone
-    thalweg run model.py:f --save-cases cases       # cuts the program into a test per op
+    thalweg run model.py:f --check reference
+    thalweg run model.py:f --bisect               # the first op that differs
+    thalweg run model.py:f --bisect --save-case bug    # that op alone
+    thalweg run model.py:f --save-cases cases     # every op as a test
 
 **What happens inside?** A shadow run in the interpreter; the compiled program is not touched.
 
-    thalweg run model.py:step --find-nan            # op, line and operands of the first NaN
-    thalweg run model.py:step --trace-values        # range, NaN and inf of every value
-    thalweg run model.py:step --save-values all.npz # every value of every op
+    thalweg run model.py:step --find-nan          # who made the first NaN
+    thalweg run model.py:step --trace-values      # range of every value
+    thalweg run model.py:step --save-values all.npz
 
 **And in the compiled code?**
 
-    thalweg run model.py:step --profile             # time by kernel
-    thalweg run model.py:step --dump-kernels DIR    # each kernel with its data, as a test of its own
+    thalweg run model.py:step --profile           # time by kernel
+    thalweg run model.py:step --dump-kernels DIR  # each kernel as a test
 """
 
 
@@ -50,50 +50,93 @@ def register(app: typer.Typer) -> None:
     app.command(name="run", help=_HELP, rich_help_panel="Run")(run)
 
 
-_CHECKING, _INSIDE = "Checking", "Looking inside"
+_CHECKING, _INSIDE = "Checking", "Looking inside"  # panels of the help
+
+Target = Annotated[str, typer.Argument(metavar="PROGRAM", help="model.mlir, an artefact, -, or model.py:function.")]
+Inputs = Annotated[str, typer.Option("--inputs", "-i", metavar="NPZ", help="Inputs, and values of variables.")]
+Shapes = Annotated[str, typer.Option("--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4].")]
+Seed = Annotated[int, typer.Option("--seed", help="Of random inputs.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="NPZ", help="Where results and variables go.")]
+Time = Annotated[int, typer.Option("--time", metavar="N", help="Call it N times, and print the median and the least.")]
+Check = Annotated[
+    str,
+    typer.Option(
+        "--check",
+        metavar="reference|NPZ",
+        help="Compare results with the interpreter's, or with a file's.",
+        rich_help_panel=_CHECKING,
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance",
+        help="Relative; by default what the dtype allows.",
+        rich_help_panel=_CHECKING,
+        show_default=False,
+    ),
+]
+FindCulprit = Annotated[
+    bool, typer.Option("--bisect", help="Find the first op whose compiled result differs.", rich_help_panel=_CHECKING),
+]
+SaveCase = Annotated[
+    str,
+    typer.Option(
+        "--save-case",
+        metavar="NAME",
+        help="With --bisect: write that op alone as NAME.mlir and NAME.npz.",
+        rich_help_panel=_CHECKING,
+    ),
+]
+SaveCases = Annotated[
+    str,
+    typer.Option(
+        "--save-cases",
+        metavar="FOLDER",
+        help="Write every op alone, with operands and expected results.",
+        rich_help_panel=_CHECKING,
+    ),
+]
+FindNan = Annotated[
+    bool, typer.Option("--find-nan", help="The op and line that made the first NaN.", rich_help_panel=_INSIDE),
+]
+TraceValues = Annotated[
+    bool, typer.Option("--trace-values", help="Statistics of every value, op by op.", rich_help_panel=_INSIDE),
+]
+SaveValues = Annotated[
+    str, typer.Option("--save-values", metavar="NPZ", help="Write every value of every op.", rich_help_panel=_INSIDE),
+]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Where the time goes, kernel by kernel.", rich_help_panel=_INSIDE),
+]
+DumpKernels = Annotated[
+    str,
+    typer.Option(
+        "--dump-kernels",
+        metavar="DIR",
+        help="Write every kernel with its data, as tests.",
+        rich_help_panel=_INSIDE,
+    ),
+]
 
 
 def run(
-    target: str = typer.Argument(..., metavar="PROGRAM", help="model.mlir, an artefact, -, or model.py:function."),
-    inputs: str = typer.Option("", "--inputs", "-i", metavar="NPZ", help="Inputs, and values of variables."),
-    shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
-    seed: int = typer.Option(0, "--seed", help="Of random inputs."),
-    output: str = typer.Option("", "--output", "-o", metavar="NPZ", help="Where results and variables go."),
-    time: int = typer.Option(0, "--time", metavar="N", help="Call it N times, and print the median and the least."),
-    check: str = typer.Option(
-        "", "--check", metavar="reference|NPZ", help="Compare results with the interpreter's, or with a file's.",
-        rich_help_panel=_CHECKING,
-    ),
-    tolerance: float = typer.Option(
-        0.0, "--tolerance", help="Relative; by default what the dtype allows.", rich_help_panel=_CHECKING,
-        show_default=False,
-    ),
-    find_culprit: bool = typer.Option(
-        False, "--bisect", help="Find the first op whose compiled result differs.", rich_help_panel=_CHECKING
-    ),
-    save_case: str = typer.Option(
-        "", "--save-case", metavar="NAME", help="With --bisect: write that op alone as NAME.mlir and NAME.npz.",
-        rich_help_panel=_CHECKING,
-    ),
-    save_cases: str = typer.Option(
-        "", "--save-cases", metavar="FOLDER", help="Write every op alone, with operands and expected results.",
-        rich_help_panel=_CHECKING,
-    ),
-    find_nan: bool = typer.Option(
-        False, "--find-nan", help="The op and line that made the first NaN.", rich_help_panel=_INSIDE
-    ),
-    trace_values: bool = typer.Option(
-        False, "--trace-values", help="Statistics of every value, op by op.", rich_help_panel=_INSIDE
-    ),
-    save_values: str = typer.Option(
-        "", "--save-values", metavar="NPZ", help="Write every value of every op.", rich_help_panel=_INSIDE
-    ),
-    profile: bool = typer.Option(
-        False, "--profile", help="Where the time goes, kernel by kernel.", rich_help_panel=_INSIDE
-    ),
-    dump_kernels: str = typer.Option(
-        "", "--dump-kernels", metavar="DIR", help="Write every kernel with its data, as tests.", rich_help_panel=_INSIDE
-    ),
+    target: Target,
+    inputs: Inputs = "",
+    shapes: Shapes = "",
+    seed: Seed = 0,
+    output: Output = "",
+    time: Time = 0,
+    check: Check = "",
+    tolerance: Tolerance = 0.0,
+    find_culprit: FindCulprit = False,
+    save_case: SaveCase = "",
+    save_cases: SaveCases = "",
+    find_nan: FindNan = False,
+    trace_values: TraceValues = False,
+    save_values: SaveValues = "",
+    profile: Profile = False,
+    dump_kernels: DumpKernels = "",
 ) -> None:
     """Load, bind, and do what was asked."""
     from thalweg.dialects import context
