@@ -10,8 +10,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-import numpy as np
-
 from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.ops import control
 from thalweg.frontend.custom import call_in_region
@@ -82,40 +80,30 @@ class Function:
         self._where = _definition(function)
         self._cache: dict[Key, list[Specialisation]] = {}
         self._short: dict[tuple[Any, ...], Specialisation] = {}
-        self._latest: Specialisation | None = None  # of the calls that take the short way
+        self._latest: Specialisation | None = None  # of the calls with nothing but tensors
+        self._latest_arity = -1
         self._count = 0
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _thread.trace is not None:
             return self._inline(args, kwargs)
-        if kwargs or len(args) != self._signature.short_arity:
-            return self._call(args, kwargs)
-        if self._latest is not None:
-            result = self._latest.run_if_exact(args)
+        latest = self._latest
+        if latest is not None and not kwargs and len(args) == self._latest_arity:
+            result = latest.run_if_exact(args)
             if result is not NotImplemented:
                 return result
-        key: list[Any] = []
-        arrays = []
-        for value in args:
-            if type(value) is EagerTensor:
-                array = value.data
-            elif type(value) is np.ndarray and value.flags.c_contiguous:
-                array = value
-            else:
-                return self._call(args, kwargs)
-            arrays.append(array)
-            key.append(array.shape)
-            key.append(array.dtype)
-        found = self._short.get(tuple(key))
-        if found is None or not found.holds():
-            found = self._short[tuple(key)] = self._specialisation(args, kwargs)[0]
-        self._latest = found
-        return found.run(arrays)
-
-    def _call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        found, arrays = self._specialisation(args, kwargs)
-        return found.run(arrays)
+        arrays: list[Array] = []
+        key = self._signature.short_key(args, kwargs, arrays)
+        if key is None:
+            found, arrays = self._specialisation(args, kwargs)
+            return found.run(arrays)
+        known = self._short.get(key)
+        if known is None or not known.holds():
+            known = self._short[key] = self._specialisation(args, kwargs)[0]
+        if not kwargs and len(arrays) == len(args):
+            self._latest, self._latest_arity = known, len(args)
+        return known.run(arrays)
 
     def _inline(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Called while another function is traced: the body becomes a `tw.call` in its program."""

@@ -22,7 +22,7 @@ from thalweg.frontend.custom import function_name
 from thalweg.frontend.eager import scalar_array
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.spec import TensorSpec
-from thalweg.frontend.tensor import EagerTensor, TracedTensor, as_tensor
+from thalweg.frontend.tensor import Array, EagerTensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace
 from thalweg.frontend.tree import LEAF, Structure, flatten
 from thalweg.frontend.variable import Variable
@@ -99,11 +99,36 @@ class Signature:
         self.options = frozenset(
             n for n, p in parameters.items() if p.default is not p.empty and isinstance(p.default, _SCALARS)
         )
-        plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        # Calls with exactly these parameters, all of them tensors, take the short way in Function.__call__.
-        only_plain = all(p.kind in plain and p.default is p.empty for p in parameters.values())
-        self.short_arity = len(parameters) if only_plain and not self.static and specs is None else -1
+        kinds = {p.kind for p in parameters.values()}
+        open_ended = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & kinds
+        self._has_short_keys = not open_ended and not self.static and specs is None
+        self._positional = [n for n, p in parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         self.specs = None if specs is None else list(specs)
+
+    def short_key(self, args: Sequence[Any], kwargs: dict[str, Any], arrays: list[Array]) -> tuple[Any, ...] | None:
+        """A key that is quick to make, for calls with nothing but tensors and options; collects the tensors' arrays.
+        None for all other calls, which go through `analyse`."""
+        if not self._has_short_keys or len(args) > len(self._positional):
+            return None
+        key: list[Any] = []
+        for name, value in zip(self._positional, args, strict=False):
+            kind = type(value)
+            if kind is EagerTensor:
+                array = value.data
+            elif kind is np.ndarray and value.flags.c_contiguous:
+                array = value
+            elif name in self.options and kind in _SCALARS:
+                key += (kind, value)
+                continue
+            else:
+                return None
+            arrays.append(array)
+            key += (array.shape, array.dtype)
+        for name, value in kwargs.items():
+            if name not in self.options or type(value) not in _SCALARS:
+                return None
+            key += (name, type(value), value)
+        return tuple(key)
 
     def bind(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The call's values by parameter, defaults filled in."""
