@@ -7,6 +7,8 @@ depends on the data. One tile is one line.
 Most comparators say `key(x) < key(y)` for some function of one operand (JAX's for floats makes all zeros equal, and all
 NaNs, then compares bit patterns). They are found by their structure; the keys become a column of their own, computed
 once for each element instead of at each comparison.
+
+Where only the first few elements of a line are used (top-k), they are selected and the rest stays unwritten.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.mlir import ir
 
 _RUN = 16  # insertion sort is faster than merging below this
+_SELECT = 256  # at most so many first elements are selected without sorting the rest
 _ALIGN = 64
 
 
@@ -44,14 +47,40 @@ def sort(group: Group, name: str, options: CpuOptions) -> Kernel:
     assert root.op is not None
     dim = ir.IntegerAttr(root.op.attributes["dimension"]).value % max(1, len(root.shape))
     operands = root.operands[: len(root.peers)]
-    return _Sort(root, dim, region_body(root.op), operands).kernel(name, list(group.stores))
+    kept = wanted(root.op, dim)
+    if kept > _SELECT or kept * 4 > root.shape[dim]:
+        kept = root.shape[dim]
+    return _Sort(root, dim, kept, region_body(root.op), operands).kernel(name, list(group.stores))
+
+
+def wanted(operation: ir.Operation, dim: int) -> int:
+    """How many elements of a sort's lines are used: less than all where only slices of their beginnings are (top-k)."""
+    most = 0
+    for result in operation.results:
+        for use in result.uses:
+            taken = _beginning(use.owner.operation, dim)
+            if taken is None:
+                return int(ir.RankedTensorType(result.type).shape[dim])
+            most = max(most, taken)
+    return most
+
+
+def _beginning(user: ir.Operation, dim: int) -> int | None:
+    """The extent along `dim` of a slice that begins at 0; None for other users."""
+    if user.name != "tensor.extract_slice":
+        return None
+    offsets, sizes, strides = (
+        list(ir.DenseI64ArrayAttr(user.attributes[f"static_{name}"])) for name in ("offsets", "sizes", "strides")
+    )
+    plain = offsets[dim] == 0 and strides[dim] == 1 and sizes[dim] > 0
+    return sizes[dim] if plain else None
 
 
 class _Sort:
     """Writes one sort. Columns are scratch buffers: one for each operand, then the keys, where there are any."""
 
-    def __init__(self, root: Value, dim: int, comparator: Body, operands: Sequence[Value]) -> None:
-        self.shape, self.dim = root.shape, dim
+    def __init__(self, root: Value, dim: int, kept: int, comparator: Body, operands: Sequence[Value]) -> None:
+        self.shape, self.dim, self.kept = root.shape, dim, kept
         self.length = root.shape[dim]
         self.operands = tuple(operands)
         self.comparator = comparator
@@ -68,9 +97,11 @@ class _Sort:
         others = [n for d, n in enumerate(self.shape) if d != self.dim]
         with w.for_("%lo", "%hi", 1) as line:
             place = [w.ssa(i) for i in w.delinearize(line, others)]
-            self._read(place)
             columns = self.front
-            if self.length > 1:
+            if self.kept < self.length:
+                self._select(place)
+            else:
+                self._read(place)
                 self._insertion_runs()
                 columns = self._merge_passes()
             self._write(place, results, columns)
@@ -83,8 +114,8 @@ class _Sort:
     # Columns.
 
     def _column_type(self, element: str) -> str:
-        # One element more than the line has: merges may look one past the end.
-        return f"memref<{self.length + 1}x{storage_type(element)}>"
+        # One element more than needed: merges may look one past the end.
+        return f"memref<{self.kept + 1}x{storage_type(element)}>"
 
     def _allocate(self) -> int:
         """Name front and back buffers of all columns; the bytes of scratch they take."""
@@ -92,10 +123,10 @@ class _Sort:
         self.front: list[str] = []
         self.back: list[str] = []
         views: list[tuple[list[str], str, int]] = []
-        for buffers in (self.front, self.back):
+        for buffers in (self.front, self.back) if self.kept == self.length else (self.front,):
             for element in self.elements:
                 views.append((buffers, element, offset))
-                offset += -(-(self.length + 1) * _bytes(element) // _ALIGN) * _ALIGN
+                offset += -(-(self.kept + 1) * _bytes(element) // _ALIGN) * _ALIGN
         for buffers, element, start in views:
             expression = f"memref.view %scratch[{self.w.index(start)}][] : memref<{offset}xi8> to "
             buffers.append(self.w.op(expression + self._column_type(element)))
@@ -132,18 +163,22 @@ class _Sort:
     def _element(self, place: Sequence[str], index: str) -> str:
         return ", ".join([*place[: self.dim], index, *place[self.dim :]])
 
-    def _read(self, place: Sequence[str]) -> None:
+    def _row(self, place: Sequence[str], index: str) -> list[str]:
+        """An element of the line of every operand, and its key where keys have a column."""
         w = self.w
-        with w.for_(0, self.length, 1) as i:
-            for k, operand in enumerate(self.operands):
-                raw = w.ordered(f"memref.load %in{k}[{self._element(place, i)}] : {memref_type(operand)}")
-                self._store(k, self.front[k], i, raw)
-                if self.key is not None and self.key.body.ops and k == self.key.operand:
-                    keys = evaluate(w, self.key.body, [from_storage(w, raw, operand.element, 1)])
-                    self._store(len(self.operands), self.front[-1], i, to_storage(w, keys[0]))
+        at = self._element(place, index)
+        row = [w.ordered(f"memref.load %in{k}[{at}] : {memref_type(v)}") for k, v in enumerate(self.operands)]
+        if self.key is not None and self.key.body.ops:
+            number = from_storage(w, row[self.key.operand], self.operands[self.key.operand].element, 1)
+            row.append(to_storage(w, evaluate(w, self.key.body, [number])[0]))
+        return row
+
+    def _read(self, place: Sequence[str]) -> None:
+        with self.w.for_(0, self.length, 1) as i:
+            self._store_all(self.front, i, self._row(place, i))
 
     def _write(self, place: Sequence[str], results: Sequence[str], columns: Sequence[str]) -> None:
-        with self.w.for_(0, self.length, 1) as i:
+        with self.w.for_(0, self.kept, 1) as i:
             for k, result in enumerate(results):
                 if result:
                     raw = self._load(k, columns[k], i)
@@ -151,29 +186,44 @@ class _Sort:
                     self.w.emit(f"memref.store {raw}, {result}[{self._element(place, i)}] : {kind}")
 
     def _insertion_runs(self) -> None:
-        """Sort runs of `_RUN` elements in place: each element moves down past the greater ones before it."""
+        """Sort runs of `_RUN` elements in place."""
         w = self.w
         with w.for_(0, self.length, _RUN) as start:
             end = w.ssa(w.minimum(w.add(start, _RUN), self.length))
             with w.for_(w.add(start, 1), end, 1) as i:
-                row = self._load_all(self.front, i)
-                hole, before, at = w.fresh("hole"), w.fresh("j"), w.fresh("j")
-                head = f"{hole} = scf.while ({before} = {i}) : (index) -> index"
-                with w.scope(head, [before], tail=f"}} do {{\n^bb0({at}: index):"):
-                    inside = w.op(f"arith.cmpi sgt, {before}, {start} : index")
-                    previous = w.op(f"arith.subi {before}, {w.index(1)} : index")
-                    safe = w.op(f"arith.select {inside}, {previous}, {before} : index")
-                    less = self._less(row, self._load_all(self.front, safe))
-                    more = w.op(f"arith.andi {inside}, {less} : i1")
-                    w.emit(f"scf.condition({more}) {before} : index")
-                below = w.ordered(f"arith.subi {at}, {w.index(1)} : index")
-                self._store_all(self.front, at, self._load_all(self.front, below))
-                w.emit(f"scf.yield {below} : index\n}}")
-                self._store_all(self.front, hole, row)
+                self._insert(self._load_all(self.front, i), i, start)
+
+    def _insert(self, row: Sequence[str], place: str, first: str) -> None:
+        """Put a row where it belongs among the sorted rows first … place - 1: the greater ones move up by one."""
+        w = self.w
+        hole, before, at = w.fresh("hole"), w.fresh("j"), w.fresh("j")
+        head = f"{hole} = scf.while ({before} = {place}) : (index) -> index"
+        with w.scope(head, [before], tail=f"}} do {{\n^bb0({at}: index):"):
+            inside = w.op(f"arith.cmpi sgt, {before}, {first} : index")
+            previous = w.op(f"arith.subi {before}, {w.index(1)} : index")
+            safe = w.op(f"arith.select {inside}, {previous}, {before} : index")
+            less = self._less(row, self._load_all(self.front, safe))
+            more = w.op(f"arith.andi {inside}, {less} : i1")
+            w.emit(f"scf.condition({more}) {before} : index")
+        below = w.ordered(f"arith.subi {at}, {w.index(1)} : index")
+        self._store_all(self.front, at, self._load_all(self.front, below))
+        w.emit(f"scf.yield {below} : index\n}}")
+        self._store_all(self.front, hole, row)
+
+    def _select(self, place: Sequence[str]) -> None:
+        """The first rows only: each element that comes before the last one kept is inserted among them."""
+        w = self.w
+        last = self.kept - 1
+        with w.for_(0, self.length, 1) as i:
+            row = self._row(place, i)
+            less = self._less(row, self._load_all(self.front, w.index(last)))
+            filling = w.op(f"arith.cmpi ult, {i}, {w.index(self.kept)} : index")
+            with w.branch(w.op(f"arith.ori {filling}, {less} : i1")):
+                self._insert(row, w.ssa(w.minimum(i, last)), w.index(0))
 
     def _merge_passes(self) -> list[str]:
         """Merge runs pairwise until one is left; the buffers it is in."""
-        passes = max(0, math.ceil(math.log2(self.length / _RUN)))
+        passes = max(0, (max(self.length, 1) - 1) // _RUN).bit_length()
         if passes == 0:
             return self.front
         w = self.w

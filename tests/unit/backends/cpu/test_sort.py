@@ -99,3 +99,18 @@ def test_nan_where_the_comparator_puts_it() -> None:
     x[::3] = 0
     got = native(sort((40,), 0, ["f32", "i32"], by("LT", "f32")), [x, np.arange(40, dtype=np.int32)])
     assert sorted(got[1].tolist()) == list(range(40)), "nothing is lost"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(5, 1), (40, 3), (1000, 10), (1000, 300), (12, 12)])
+def test_top_k_is_the_beginning_of_a_sort(length: int, kept: int) -> None:
+    """Selected where few are wanted, sorted where many are: with ties, which a stable sort leaves in order."""
+    kind, part, places = tensor((3, length), "i32"), tensor((3, kept), "i32"), np.arange(length, dtype=np.int32)
+    text = sort((3, length), 1, ["i32", "i32"], by("GT", "i32"))
+    text = text.replace(f"-> ({kind}, {kind}) {{", f"-> ({part}, {part}) {{").split("return %0#0")[0] + "".join(
+        f"%r{k} = stablehlo.slice %0#{k} [0:3, 0:{kept}] : ({kind}) -> {part}\n" for k in (0, 1)
+    )
+    keys = RANDOM.integers(0, 20, (3, length)).astype(np.int32)
+    got = native(text + f"return %r0, %r1 : {part}, {part} }}", [keys, np.stack([places] * 3)])
+    order = np.argsort(-keys, axis=1, kind="stable")[:, :kept]
+    np.testing.assert_array_equal(got[1], order)
+    np.testing.assert_array_equal(got[0], np.take_along_axis(keys, order, 1))
