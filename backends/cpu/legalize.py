@@ -10,6 +10,7 @@ written as a chain of `tensor.insert_slice` first: the pass would make one loop 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
@@ -19,8 +20,10 @@ from thalweg.dialects.mlir import PassManager, ir
 from thalweg.dialects.ops.reduce import identity_element
 from thalweg.dialects.types import dtype_from_mlir
 
+# First, since the inliner does not touch functions that hold ops which it does not know.
+INLINE = "builtin.module(inline,symbol-dce)"
 PIPELINE = (
-    "builtin.module(inline,symbol-dce,func.func(chlo-legalize-to-stablehlo),stablehlo-legalize-to-linalg,"
+    "builtin.module(func.func(chlo-legalize-to-stablehlo),stablehlo-legalize-to-linalg,"
     "canonicalize,cse,linalg-generalize-named-ops)"
 )
 
@@ -32,28 +35,26 @@ def legalize(module: ir.Module) -> ir.Operation:
         LoweringError: a pass failed; the message is MLIR's, with the location of the op.
     """
     copy = module.operation.clone()
-    for operation in _found(copy, "stablehlo.concatenate"):
-        _split_concatenation(operation)
-    for name in ("stablehlo.dot_general", "stablehlo.dot", "stablehlo.convolution"):
-        for operation in _found(copy, name):
-            _widen_unsigned(operation)
-    for operation in _found(copy, "stablehlo.select_and_scatter"):
-        _keep_select_and_scatter(operation)
-    for operation in _found(copy, "stablehlo.reduce_window"):
-        _keep_running_reduction(operation)
-    try:
-        PassManager.parse(PIPELINE).run(copy)
-    except ir.MLIRError as error:
-        raise LoweringError(f"StableHLO could not be lowered to linalg: {error}") from error
+    _run(copy, INLINE)
+    for operation in _found(copy):
+        _REWRITES[operation.name](operation)
+    _run(copy, PIPELINE)
     return copy
 
 
-def _found(root: ir.Operation, name: str) -> list[ir.Operation]:
-    """All ops of a name below `root`."""
+def _run(operation: ir.Operation, pipeline: str) -> None:
+    try:
+        PassManager.parse(pipeline).run(operation)
+    except ir.MLIRError as error:
+        raise LoweringError(f"StableHLO could not be lowered to linalg: {error}") from error
+
+
+def _found(root: ir.Operation) -> list[ir.Operation]:
+    """All ops below `root` that are rewritten here."""
     found: list[ir.Operation] = []
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
-        if operation.name == name:
+        if operation.name in _REWRITES:
             found.append(operation.operation)
         return ir.WalkResult.ADVANCE
 
@@ -169,3 +170,13 @@ def _widen_unsigned(operation: ir.Operation) -> None:
             with ir.InsertionPoint(operation), operation.location:
                 wide = ir.RankedTensorType.get(list(kind.shape), element)
                 operation.operands[position] = ir.Operation.create("stablehlo.convert", [wide], [operand]).results[0]
+
+
+_REWRITES: dict[str, Callable[[ir.Operation], None]] = {
+    "stablehlo.concatenate": _split_concatenation,
+    "stablehlo.convolution": _widen_unsigned,
+    "stablehlo.dot": _widen_unsigned,
+    "stablehlo.dot_general": _widen_unsigned,
+    "stablehlo.reduce_window": _keep_running_reduction,
+    "stablehlo.select_and_scatter": _keep_select_and_scatter,
+}
