@@ -3,14 +3,15 @@
     before: %2 = stablehlo.add %0, %1 : tensor<4xf32>
     after:  %2 = linalg.generic {…} ins(%0, %1) outs(%e) { arith.addf … } -> tensor<4xf32>
 
-StableHLO's own pass does most of the work. Left in StableHLO on purpose: control flow, and the ops that have emitters of their
-own (sort, scatter, …). All named linalg ops become `linalg.generic`, so that what follows sees one op. Concatenation is
+StableHLO's own pass does most of the work. Left in StableHLO on purpose: control flow, and the ops that have
+emitters of their own (sort, scatter, …). All named linalg ops become `linalg.generic`, so that what follows sees one op. Concatenation is
 written as a chain of `tensor.insert_slice` first: the pass would make one loop with a branch per element of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
@@ -73,6 +74,8 @@ def _split_concatenation(operation: ir.Operation) -> None:
             sizes = list(ir.RankedTensorType(operand.type).shape)
             offsets = [offset if d == dimension else 0 for d in range(len(sizes))]
             offset += sizes[dimension]
+            if 0 in sizes:
+                continue
             attributes: dict[str, ir.Attribute] = {
                 "static_offsets": ir.DenseI64ArrayAttr.get(offsets),
                 "static_sizes": ir.DenseI64ArrayAttr.get(sizes),
@@ -162,7 +165,9 @@ def _running_axis(operation: ir.Operation) -> tuple[int, bool] | None:
 
 
 def _widen_unsigned(operation: ir.Operation) -> None:
-    """Convert unsigned operands of a product to the type of its result: StableHLO's lowering would widen them as signed."""
+    """Convert unsigned operands of a product to the type of its result: StableHLO's lowering would widen them as
+    signed.
+    """
     element = ir.RankedTensorType(operation.results[0].type).element_type
     for position, operand in enumerate(operation.operands):
         kind = ir.RankedTensorType(operand.type)
