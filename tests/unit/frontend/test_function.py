@@ -94,6 +94,11 @@ def test_one_and_true_are_different_options():
 
 
 @dataclass
+class Level:
+    LEVEL: Any
+
+
+@dataclass
 class Batch:
     images: Any
     labels: Any
@@ -131,6 +136,31 @@ def test_closures_and_globals_that_change_are_traced_again():
     globals()["LEVEL"] = 10.0
     try:
         assert f(x).tolist() == [20, 20]
+    finally:
+        globals()["LEVEL"] = 1.0
+
+
+def test_an_attribute_is_not_the_global_of_that_name():
+    f = function(lambda layer: layer.LEVEL * 2)
+    x = Level(xp.ones((2,)))
+    for level in (1.0, 2.0, 1.0):
+        globals()["LEVEL"] = level
+        f(x)
+    assert f.trace_count == 1
+
+
+def test_globals_of_nested_functions_are_watched():
+    def f(x):
+        def scaled(x):
+            return x * LEVEL
+
+        return scaled(x)
+
+    traced = function(f)
+    assert float(traced(xp.asarray(1.0))) == 1
+    globals()["LEVEL"] = 5.0
+    try:
+        assert float(traced(xp.asarray(1.0))) == 5
     finally:
         globals()["LEVEL"] = 1.0
 
