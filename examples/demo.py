@@ -16,7 +16,7 @@ STAGES = {
     "tw": ("what was traced: your function, with the gradient as one operation", r"tw\.conv_general"),
     "tw-optimized": ("the gradient expanded, everything simplified", r"tw\.conv_general"),
     "stablehlo": ("the portable form; variables are arguments that change in place", r"stablehlo\.convolution"),
-    "linalg": ("loops over indices, on whole tensors", r"linalg\.conv"),
+    "linalg": ("loops over indices, on whole tensors", r'linalg\.\w*conv|linalg\.generic.*"reduction"'),
     "kernels": ("the native functions that were formed, and their order", r"kernel"),
     "llvm": ("LLVM's intermediate representation", r"llvm\.fma|fmul|fadd"),
     "asm": ("machine code", r"vfmadd|fmla|mulps|fmul"),
