@@ -87,10 +87,11 @@ class Tensor(Operators):
 class EagerTensor(Tensor):
     """A tensor whose numbers are here, in a C-contiguous NumPy buffer that nobody writes to."""
 
-    __slots__ = ("__weakref__", "data")
+    __slots__ = ("__weakref__", "borrowed", "data")
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, data: Array, borrowed: bool = False) -> None:
         self.data = data
+        self.borrowed = borrowed  # the buffer is a user's array, good for one operation: to be copied if it is kept
 
     @property
     def type(self) -> TensorType:
@@ -261,10 +262,12 @@ def as_tensor(value: ArrayLike) -> Tensor:
     if isinstance(value, Scalar):
         return from_numpy(_number(value))
     if isinstance(value, np.ndarray | np.generic):
-        return from_numpy(value)
-    if hasattr(value, "as_tensor"):  # a Variable: its value now
-        tensor: Tensor = value.as_tensor()
+        tensor = from_numpy(value)
+        tensor.borrowed = True
         return tensor
+    if hasattr(value, "as_tensor"):  # a Variable: its value now
+        read: Tensor = value.as_tensor()
+        return read
     if isinstance(value, list | tuple):
         return _from_nested(value)
     if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):

@@ -96,7 +96,7 @@ class Trace:
         self.inputs: list[TensorType] = []
         self.captured: list[EagerTensor] = []
         self.frozen: dict[Variable, EagerTensor] | None = None  # variables read from here, and may not be assigned
-        self._seen: dict[int, TracedTensor] = {}
+        self._seen: dict[int, tuple[TracedTensor, Array]] = {}  # by the id of a buffer, which is kept alive here
         self._handles: dict[Variable, ir.Value] = {}
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
         self._locations: dict[Where, ir.Location] = {}
@@ -191,12 +191,14 @@ class Trace:
     def _captured(self, tensor: EagerTensor) -> TracedTensor:
         if self.capture == "constants" and tensor.data.nbytes <= SMALL:
             return self.constant(tensor.data)
-        known = self._seen.get(id(tensor))
+        known = self._seen.get(id(tensor.data))
         if known is None:
             value = self.block.add_argument(context.to_mlir(tensor.type), self.location(self.root.where))
-            known = self._seen[id(tensor)] = TracedTensor(value, tensor.type, self.root, user_frame())
-            self.captured.append(tensor)
-        return known
+            known = TracedTensor(value, tensor.type, self.root, user_frame()), tensor.data
+            self._seen[id(tensor.data)] = known
+            kept = tensor.borrowed and self.capture == "constants"
+            self.captured.append(EagerTensor(tensor.data.copy()) if kept else tensor)
+        return known[0]
 
     # Ops
 

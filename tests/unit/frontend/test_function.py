@@ -201,6 +201,17 @@ def test_big_captured_arrays():
     assert float(f(np.int32(7))) == 7
 
 
+def test_captured_numpy_arrays_are_as_they_were_when_traced():
+    table = np.arange(1000, dtype=np.float32)
+    f = function(lambda i: xp.take(table, i, axis=0) + xp.sum(table) * 0 + xp.asarray(table)[i] * 0)
+    assert float(f(np.int32(7))) == 7
+    table[7] = 100
+    assert float(f(np.int32(7))) == 7
+    shared = xp.asarray(np.arange(1000, dtype=np.float32))
+    program = function(lambda i: shared[i] + shared[i + 1]).program(np.int32(7))
+    assert len(program.constants) == 1 and program.constants[0] is shared.data, "tensors are not copied"
+
+
 def test_nested_functions_become_calls():
     inner = function(lambda x, scale=1.0: {"y": x * scale})
     outer = function(lambda x: inner(x, scale=3.0)["y"] + inner(x)["y"])
