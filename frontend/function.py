@@ -283,8 +283,8 @@ def function(
     again for other structures, shapes, dtypes or static values of its arguments, and when a closure variable, or a
     global that holds a plain value, a tensor or a variable, is bound to another one; `Function.explain` tells which.
     Arrays that it takes from around itself are constants of the program, as they were when it was traced. Side effects
-    of Python (printing, appending to a list) happen while tracing only; state belongs in `tw.Variable`s, whose reads and
-    assignments are part of the program. An exception in it leaves the function usable.
+    of Python (printing, appending to a list) happen while tracing only; state belongs in `tw.Variable`s, whose reads
+    and assignments are part of the program. An exception in it leaves the function usable.
 
     Args:
         fn: takes and returns nested dicts, lists, tuples, dataclasses of arrays. Python numbers among the arguments are

@@ -34,7 +34,7 @@ def test_matmul_promotes():
     ((2, 2, 3), (3, 3, 2), "shapes do not broadcast"),
 ])  # fmt: skip
 def test_matmul_errors(left, right, problem):
-    with pytest.raises(TypeInferenceError, match=rf"test_linear_algebra.py:\d+: .*matmul: .*{problem}"):
+    with pytest.raises(TypeInferenceError, match=rf"test_matrix_products.py:\d+: .*matmul: .*{problem}"):
         xp.matmul(xp.ones(left), xp.ones(right))
 
 
