@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -171,3 +173,23 @@ def test_threads_do_not_change_the_result(spec: tuple[str, str, str]) -> None:
     x, y = (normal(*map(int, s.split("x"))) for s in (lhs, rhs))
     alone, together = compiled(text, 1)([x, y])[0], compiled(text, 2)([x, y])[0]
     np.testing.assert_array_equal(alone, together)
+
+
+@pytest.mark.timeout(60)
+def test_one_program_on_two_threads_from_several_callers_at_once() -> None:
+    executable = compiled(dot("200x300xf32", "250x300xf32", "200x250xf32", "[1] x [1]"), threads=2)
+    pairs = [(normal(200, 300) * k, normal(250, 300)) for k in range(1, 5)]
+    expected = [executable([x, y])[0] for x, y in pairs]
+    wrong: list[int] = []
+
+    def call(k: int) -> None:
+        for _ in range(30):
+            if not np.array_equal(executable(list(pairs[k]))[0], expected[k]):
+                wrong.append(k)
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(len(pairs))]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
