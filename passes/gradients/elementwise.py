@@ -63,7 +63,12 @@ def _(g: V, x: V) -> tuple[V]:
     return (neg(g),)
 
 
-derivative(ew.abs, lambda x, y: ew.sign(x))
+@vjp(ew.abs)
+def _(g: V, x: V) -> tuple[V]:
+    """At 0, that of the right side."""
+    return (select(ew.greater_equal(x, full_like(x, 0)), g, neg(g)),)
+
+
 quotient(ew.sqrt, lambda x, y: add(y, y))
 derivative(ew.rsqrt, lambda x, y: scaled(mul(squared(y), y), -0.5))
 quotient(ew.cbrt, lambda x, y: scaled(squared(y), 3))

@@ -38,7 +38,7 @@ def gradient(body: Callable[..., V], *arrays: object, wrt: Sequence[int] = (0,))
         ("min of equals", ew.min, ([1.0, 2, 3], [2.0, 2, 2]), [[1, 0.5, 0], [0, 0.5, 1]]),
         ("relu at 0", lambda x: ew.max(x, full_like(x, 0)), ([-1.0, 0, 1],), [[0, 0, 1]]),
         ("relu the other way round", lambda x: ew.max(full_like(x, 0), x), ([-1.0, 0, 1],), [[0, 0, 1]]),
-        ("abs at 0", ew.abs, ([-2.0, 0, 2],), [[-1, 0, 1]]),
+        ("abs at 0", ew.abs, ([-2.0, 0, 2],), [[-1, 1, 1]]),
         ("largest of equals", lambda x: reduce.reduce_max(x, axes=(0,)), ([3.0, 1, 3],), [[0.5, 0, 0.5]]),
         ("product with a zero", lambda x: reduce.reduce_prod(x, axes=(0,)), ([2.0, 0, 3],), [[0, 6, 0]]),
         ("product with two zeros", lambda x: reduce.reduce_prod(x, axes=(0,)), ([0.0, 0, 3],), [[0, 0, 0]]),
