@@ -231,7 +231,13 @@ class _Methods:
 
     def _make(self, function: Function, instance: Any, key: tuple[int, int]) -> Function:
         static, signature, name = function._options
-        reference = weakref.ref(instance, lambda _: self.by_instance.pop(key, None))
+        try:
+            reference = weakref.ref(instance, lambda _: self.by_instance.pop(key, None))
+        except TypeError:
+            raise TypeError(
+                f"{user_frame()} {type(instance).__name__}.{function.name} is a tw.function, but instances cannot be "
+                "referred to weakly: add '__weakref__' to the class's __slots__ (dataclass: weakref_slot=True)."
+            ) from None
 
         def method(*args: Any, **kwargs: Any) -> Any:
             return function.fn(reference(), *args, **kwargs)

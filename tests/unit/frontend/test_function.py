@@ -253,6 +253,18 @@ def test_methods_do_not_keep_their_instance():
     assert reference() is None
 
 
+def test_methods_of_classes_with_slots():
+    class Slotted:
+        __slots__ = ()
+
+        @function
+        def double(self, x):
+            return x * 2
+
+    with pytest.raises(TypeError, match=r"test_function.py:\d+:.*Slotted.double.*'__weakref__'"):
+        Slotted().double(xp.ones((1,)))
+
+
 def test_signature_is_a_contract():
     f = function(lambda x, y: x @ y, signature=[spec((None, 3)), spec((3, None))])
     assert f(xp.ones((2, 3)), xp.ones((3, 4))).shape == (2, 4)
