@@ -59,6 +59,8 @@ def _empty(pair: Pair, last: int) -> Pair:
 def _hermitian(pair: Pair, n: int) -> Pair:
     """All n values along the last dimension, from the n//2 + 1 that a real array's transform has."""
     last = pair[0].rank - 1
+    if n - n // 2 == 1:  # one or two values mirror nothing
+        return pair
     re, im = _each(pair, lambda a: a.narrow(last, 1, n - n // 2).reverse(last))
     return concatenate([pair[0], re], last), concatenate([pair[1], -im], last)
 
