@@ -3,9 +3,10 @@
     before: %2 = stablehlo.add %0, %1 : tensor<4xf32>
     after:  %2 = linalg.generic {…} ins(%0, %1) outs(%e) { arith.addf … } -> tensor<4xf32>
 
-StableHLO's own pass does most of the work. Left in StableHLO on purpose: control flow, and the ops that have
-emitters of their own (sort, scatter, …). All named linalg ops become `linalg.generic`, so that what follows sees one op. Concatenation is
-written as a chain of `tensor.insert_slice` first: the pass would make one loop with a branch per element of it.
+StableHLO's own pass does most of the work. Left in StableHLO on purpose: control flow, and the ops that have emitters
+of their own (sort, scatter, …). All named linalg ops become `linalg.generic`, so that what follows sees one op.
+Concatenation is written as a chain of `tensor.insert_slice` first: the pass would make one loop with a branch per
+element of it.
 """
 
 from __future__ import annotations
