@@ -123,7 +123,7 @@ def capture(module: ir.Module, arrays: Sequence[Array], folder: Path, options: C
 
     with module.context, ir.Location.unknown(module.context):
         lowered = lower(module, options, around, lambda step: recorders[0].finished(step))
-    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options)
+    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, _READ)
     program([np.array(a) for a in arrays])
     record = np.zeros(max(recorders[0].size, 1), np.uint8)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(program.address(_READ))(record.ctypes.data)
@@ -156,7 +156,7 @@ def replay(folder: Path) -> None:
     options = CpuOptions(threads=1)
     with context.entered():
         source = text.replace(f"func.func private @{name[1]}(", f"func.func @{name[1]}(")
-        code = Code(compile_llvm(to_llvm_ir(f"module {{\n{source}}}\n"), options).object_code, options)
+        code = Code(compile_llvm(to_llvm_ir(f"module {{\n{source}}}\n"), options).object_code, name[1])
     with np.load(folder / "data.npz") as data:
         count = sum(key.startswith("before") for key in data.files)
         buffers = [np.array(data[f"before{i}"], order="C") for i in range(count)]

@@ -318,7 +318,7 @@ def _new_function() -> Any:
 def _code() -> Code:
     """The native function's code; it lives as long as the process."""
     options = CpuOptions(opt_level=2)
-    return Code(compile_llvm(_IR.format(**_addresses()), options).object_code, options)
+    return Code(compile_llvm(_IR.format(**_addresses()), options).object_code, "tw_call")
 
 
 @cache

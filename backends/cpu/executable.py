@@ -13,7 +13,7 @@ import numpy as np
 from thalweg.backends.cpu.dispatch import Direct, available
 from thalweg.backends.cpu.jit import Code, host_cpu
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.backends.cpu.threads import provide_pool
+from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address
 from thalweg.dialects.diagnostics import ExecutionError
 from thalweg.dialects.types import TensorType, as_dtype
 
@@ -70,13 +70,13 @@ class Executable:
         [array([...], dtype=float32)]
     """
 
-    def __init__(self, signature: Signature, object_code: bytes, options: CpuOptions) -> None:
+    def __init__(self, signature: Signature, object_code: bytes, options: CpuOptions, *exports: str) -> None:
         self.signature = signature
         self.options = options
         self.object_code = object_code
-        if options.worker_count() > 1:
-            provide_pool(options.worker_count())
-        self._code = Code(object_code, options)
+        workers = options.worker_count()
+        imports = {PARALLEL_FOR: parallel_for_address(workers)} if workers > 1 else {}
+        self._code = Code(object_code, ENTRY, *exports, imports=imports)
         self._run: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address(ENTRY))
         self._fresh = [
             (number, t.shape, t.dtype.numpy) for number, t in enumerate(self.outputs) if number not in self.aliases
@@ -99,7 +99,7 @@ class Executable:
         return self.signature.aliases
 
     def address(self, name: str) -> int:
-        """The address of one of the program's functions."""
+        """The address of the program's entry, or of another function given as an export."""
         return self._code.address(name)
 
     @property

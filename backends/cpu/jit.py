@@ -6,11 +6,15 @@ constants.
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import re
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -186,17 +190,38 @@ def _optimize(module: Any, machine: Any, level: int) -> None:
     passes.run(module, builder)
 
 
-class Code:
-    """Object code in executable memory. Keep it alive as long as its addresses are used."""
+@cache
+def _linker() -> Any:
+    """The process's linker. It keeps the sections of a program together, where MCJIT may put them more than 2 GiB
+    apart, out of reach of the code."""
+    linker = llvm.create_lljit_compiler(target_machine(CpuOptions()), use_jit_link=True)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(linker))  # not freed at exit: the pool's threads sleep in its code
+    return linker
 
-    def __init__(self, object_code: bytes, options: CpuOptions) -> None:
+
+_numbers = itertools.count()
+
+
+class Code:
+    """Object code in executable memory. Keep it alive as long as its addresses are used.
+
+    Args:
+        exports: the functions whose addresses will be asked for.
+        imports: addresses by the names of functions that the code calls, beyond those of the process's libraries.
+    """
+
+    def __init__(
+        self, object_code: bytes, *exports: str, imports: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        library = llvm.JITLibraryBuilder().add_object_img(object_code).add_current_process()
+        for name in exports:
+            library.export_symbol(name)
+        for name, address in imports.items():
+            library.import_symbol(name, address)
         with _compiling:
             _initialize()
-            empty = llvm.parse_assembly("")
-            self._engine = llvm.create_mcjit_compiler(empty, target_machine(options))
-            self._engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
-            self._engine.finalize_object()
+            self._library = library.link(_linker(), f"program{next(_numbers)}")
 
     def address(self, name: str) -> int:
-        """The address of a function."""
-        return int(self._engine.get_function_address(name))
+        """The address of an exported function."""
+        return int(self._library[name])

@@ -95,7 +95,7 @@ def profile(
 
     with module.context, ir.Location.unknown(module.context):
         lowered = lower(module, options, around, lambda step: clocks[0].finished(step))
-    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options)
+    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, _READ)
     own = [np.array(a) for a in arrays]
     program(own)
     before, start = _table(program, clocks[0]), time.perf_counter()

@@ -19,8 +19,6 @@ import platform
 import threading
 from functools import cache
 
-import llvmlite.binding as llvm
-
 from thalweg.backends.cpu.jit import Code, compile_llvm
 from thalweg.backends.cpu.options import CpuOptions
 
@@ -55,7 +53,7 @@ class _Pool:
 
     def __init__(self) -> None:
         options = CpuOptions(threads=1)
-        code = Code(compile_llvm(pool_ir(), options).object_code, options)
+        code = Code(compile_llvm(pool_ir(), options).object_code, PARALLEL_FOR, "tw_pool_start")
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))  # not freed at exit either: workers sleep inside
         self.parallel_for = code.address(PARALLEL_FOR)
         self._start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(code.address("tw_pool_start"))
@@ -85,11 +83,6 @@ def parallel_for_address(threads: int) -> int:
     pool = _pool()
     pool.ensure(threads - 1)
     return pool.parallel_for
-
-
-def provide_pool(threads: int) -> None:
-    """Let object code that is loaded from now on find `tw_parallel_for`."""
-    llvm.add_symbol(PARALLEL_FOR, parallel_for_address(threads))
 
 
 _POOL = """

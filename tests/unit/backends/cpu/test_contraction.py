@@ -82,7 +82,7 @@ def run(
     source = f"func.func @f({', '.join([*parameters, '%lo: index', '%hi: index'])}) {{\n{code.body}\nreturn\n}}"
     with context.entered():
         text = to_llvm_ir(source)
-    native = Code(compile_llvm(text, OPTIONS).object_code, OPTIONS)
+    native = Code(compile_llvm(text, OPTIONS).object_code, "f")
     out = np.full(spec.out.shape, 77, NUMPY[spec.out.dtype])
     buffers = [*arrays, out, *([np.zeros(code.scratch, np.uint8)] if code.scratch else [])]
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(buffers), ctypes.c_int64, ctypes.c_int64)

@@ -53,7 +53,7 @@ def test_constants_of_every_kind_survive(element: str) -> None:
     with context.entered():
         text = to_llvm_ir(f"func.func @f(%out: memref<{len(texts)}x{wide}>) {{\n{body}\nreturn\n}}")
     options = CpuOptions()
-    code = Code(compile_llvm(text, options).object_code, options)
+    code = Code(compile_llvm(text, options).object_code, "f")
     found = np.zeros(len(texts), dtype)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.address("f"))(found.ctypes.data)
     exact = [float(t) for t in texts[:5]] + [np.inf, -np.inf]
@@ -98,7 +98,6 @@ def test_rejected_text_says_so() -> None:
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_levels(level: int) -> None:
     options = CpuOptions(opt_level=level)
-    code = Code(
-        compile_llvm("define i64 @f(i64 %x) {\n  %y = mul i64 %x, 3\n  ret i64 %y\n}", options).object_code, options
-    )
+    text = "define i64 @f(i64 %x) {\n  %y = mul i64 %x, 3\n  ret i64 %y\n}"
+    code = Code(compile_llvm(text, options).object_code, "f")
     assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("f"))(5) == 15

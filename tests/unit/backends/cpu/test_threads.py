@@ -44,7 +44,7 @@ class Counter:
 
     def __init__(self, threads: int) -> None:
         options = CpuOptions(threads=1)
-        self.code = Code(compile_llvm(COUNT, options).object_code, options)
+        self.code = Code(compile_llvm(COUNT, options).object_code, "many", "count")
         self.pool = parallel_for_address(threads)
         self.threads = threads
         kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 3
