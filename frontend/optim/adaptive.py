@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from thalweg.dialects.types import float32, float64
 from thalweg.frontend import array as xp
 from thalweg.frontend.optim.base import Optimizer, Rate
 from thalweg.frontend.tensor import Tensor
@@ -81,9 +83,17 @@ class Adam(Optimizer):
         mean, squares = slots
         mean = self.beta1 * mean + (1 - self.beta1) * gradient
         squares = self.beta2 * squares + (1 - self.beta2) * xp.square(gradient)
-        time = xp.astype(step + 1, value.dtype)
-        first, second = 1 - self.beta1**time, 1 - self.beta2**time
-        return value - rate * (mean / first) / (xp.sqrt(squares / second) + self.epsilon), mean, squares
+        wide = value.dtype if value.dtype == float64 else float32  # 0.999 is 1 in half precision
+        time = xp.astype(step + 1, wide)
+        first, second = _correction(self.beta1, time), xp.sqrt(_correction(self.beta2, time))
+        # The same as (m / first) / (sqrt(v) / second + epsilon), with the scalars taken together.
+        scale = rate * xp.astype(second / first, value.dtype)
+        return value - scale * mean / (xp.sqrt(squares) + self.epsilon * xp.astype(second, value.dtype)), mean, squares
+
+
+def _correction(beta: float, time: Tensor) -> Tensor:
+    """1 - beta^time, exact also where that is nearly 0."""
+    return -xp.expm1(time * math.log(beta)) if beta > 0 else xp.ones_like(time)
 
 
 class AdamW(Adam):

@@ -130,6 +130,33 @@ def test_a_sparse_step_makes_no_dense_table():
     assert makers.count("tw.scatter") == 3  # the table, its mean and its squares; each in place
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(tw.float64, 1e-9), (tw.float16, 2e-3), (tw.bfloat16, 2e-2)])
+@pytest.mark.parametrize("name", ["Momentum", "Adam", "AdamW"])
+def test_variables_of_other_dtypes_keep_them(name, dtype, tolerance):
+    make, rule = CASES[name]
+    expected, state = np.array([1.0, -2.0, 0.5]), {}
+    variable = tw.Variable(expected, name="w", dtype=dtype)
+    optimizer = make()
+
+    @tw.function
+    def step(gradient):
+        optimizer.apply([(gradient, variable)])
+
+    for t in (1, 2):
+        gradient = np.array([0.5, -1.0, 2.0])
+        step(tw.asarray(gradient, dtype=dtype))
+        expected = rule(expected, gradient, state, t)
+    assert variable.dtype == dtype
+    assert all(slot.dtype == dtype for slot in optimizer.slots_of(variable).values())
+    np.testing.assert_allclose(np.asarray(variable).astype(float), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_beta_may_be_zero():
+    w = tw.Variable(np.ones(2, np.float32), name="w")
+    tw.optim.Adam(0.1, beta1=0.0, beta2=0.0).apply([(np.array([3.0, -0.2], np.float32), w)])
+    np.testing.assert_allclose(np.asarray(w), [0.9, 1.1], rtol=1e-5)
+
+
 def test_optimizers_work_eagerly():
     w = tw.Variable(np.ones(3, np.float32), name="w")
     tw.optim.Momentum(0.5).apply([(np.ones(3, np.float32), w)])
