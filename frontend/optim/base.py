@@ -40,7 +40,7 @@ class Optimizer:
         self.rate = rate
         self.slots = slots
         self.step = Variable(np.zeros((), np.int32), name="step", trainable=False)
-        self._slots: dict[int, tuple[Variable, dict[str, Variable]]] = {}
+        self._slots: dict[str, tuple[Variable, dict[str, Variable]]] = {}
 
     def apply(self, pairs: Iterable[tuple[Tensor | IndexedSlices, Variable]]) -> None:
         """Update each variable by its gradient, and count the step. Inside a trace the updates are part of the program.
@@ -76,7 +76,7 @@ class Optimizer:
 
     def slots_of(self, variable: Variable) -> dict[str, Variable]:
         """The slots of a variable by name; made when first asked for, with the variable's shape and dtype."""
-        if id(variable) not in self._slots:
+        if variable.name not in self._slots:
             made = {
                 name: Variable(
                     np.full(variable.shape, initial, variable.dtype.numpy),
@@ -85,8 +85,8 @@ class Optimizer:
                 )
                 for name, initial in self.slots.items()
             }
-            self._slots[id(variable)] = (variable, made)  # holds the variable, so that its id stays its own
-        return self._slots[id(variable)][1]
+            self._slots[variable.name] = (variable, made)  # holds the variable, so that its name stays its own
+        return self._slots[variable.name][1]
 
     def prepare(self, variables: Iterable[Variable]) -> None:
         """Make the slots of these variables now: before `tw.restore`, which needs something to restore into."""
