@@ -63,7 +63,7 @@ class Variable(Operators):
         initial_value: an array, or a function without arguments that makes one.
         name: its name in programs and checkpoints; a number is appended if it is taken.
         dtype: converted to this; by default the initial value's.
-        trainable: whether `Module.trainable_variables` and optimisers count it in.
+        trainable: whether `Module.trainable` counts it in.
 
     Raises:
         TracingError: made inside a traced function from traced values.
