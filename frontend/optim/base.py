@@ -89,7 +89,10 @@ class Optimizer:
         return self._slots[variable.name][1]
 
     def prepare(self, variables: Iterable[Variable]) -> None:
-        """Make the slots of these variables now: before `tw.restore`, which needs something to restore into."""
+        """Make the slots of these variables now instead of in the first `apply`.
+
+        For `tw.restore`, which needs something to restore into, and for warm starts, which do not trace the `apply`.
+        """
         for variable in variables:
             self.slots_of(variable)
 
