@@ -30,6 +30,7 @@ class Culprit:
     alone: Difference | None  # the same op compiled by itself, on the reference's operands
     case: ir.Module  # that op by itself, as a program
     inputs: tuple[Array, ...]  # of the case
+    program: ir.Module  # keeps the operation alive
 
     @property
     def where(self) -> Where | None:
@@ -80,4 +81,4 @@ def bisect(
     operands = list(reference(feeding(module, agrees), inputs))
     case = isolate(module, agrees)
     alone = compare(compiled(case, operands), reference(case, operands), tolerance)
-    return Culprit(operations[agrees], agrees, len(operations), found, alone, case, tuple(operands))
+    return Culprit(operations[agrees], agrees, len(operations), found, alone, case, tuple(operands), module)
