@@ -174,11 +174,13 @@ class Plan:
         for value in kernel.results:
             self._place(value, 2 * position)
             self._defined[value] = position
-        read = {self.root(operand) for operand in kernel.operands}
+        roots = [self.root(operand) for operand in kernel.operands]
         for number, operand in kernel.inplace:
-            self._may_overwrite.add((kernel.results[number], self.root(kernel.operands[operand])))
+            # The same buffer may come in twice, a second time under another shape that is read elsewhere.
+            if all((number, other) in kernel.inplace for other, root in enumerate(roots) if root is roots[operand]):
+                self._may_overwrite.add((kernel.results[number], roots[operand]))
         for number, target in kernel.updates:
-            if self.root(target) not in read:
+            if self.root(target) not in roots:
                 self._may_overwrite.add((kernel.results[number], self.root(target)))
         if kernel.scratch:
             size = -(-kernel.scratch // ALIGNMENT) * ALIGNMENT * self._threads
