@@ -246,9 +246,8 @@ class Direct:
         self._descriptor[_ARGUMENT_ROWS] = self._rows([(t, slot) for slot, t in enumerate(inputs)])
         self._descriptor[_RESULT_ROWS] = self._rows(results)
         holder = ctypes.addressof(self._descriptor).to_bytes(8, sys.byteorder)
-        method = _MethodDef(b"program", _entry_address(), _METH_FASTCALL, None)
-        self._kept += [table, holder, method]
-        self.call: Callable[..., Any] = _new_function()(ctypes.addressof(method), holder, None)
+        self._kept += [table, holder]
+        self.call: Callable[..., Any] = _new_function()(ctypes.addressof(_method()), holder, None)
 
     def _rows(self, types: Sequence[tuple[TensorType, int]]) -> int:
         """Rank, shape, dtype and slot of each; the address of the first."""
@@ -322,8 +321,9 @@ def _code() -> Code:
 
 
 @cache
-def _entry_address() -> int:
-    return _code().address("tw_call")
+def _method() -> Any:
+    """The one method definition of all native functions, never freed: CPython reads it when it frees a function."""
+    return _MethodDef(b"program", _code().address("tw_call"), _METH_FASTCALL, None)
 
 
 def _addresses() -> dict[str, int]:

@@ -108,6 +108,8 @@ class Driver:
 
     def __init__(self, options: Config = config) -> None:
         self.options = options
+        # Passes of several threads in the one MLIR context crash the process; they hold the interpreter's lock mostly.
+        self._one_at_a_time = threading.RLock()
 
     def compile(self, program: Program) -> CompiledProgram:
         """Machine code for a program, from the cache on disk where it has been compiled before.
@@ -115,7 +117,7 @@ class Driver:
         Raises:
             PassError, LoweringError: the program cannot be compiled; the message names the op and the user's line.
         """
-        with context.entered():
+        with self._one_at_a_time, context.entered():
             key = self._key(program)
             cached = self._disk().get(key) if self.options.cache else None
             if cached is not None:
@@ -138,7 +140,7 @@ class Driver:
         if stage not in STAGES:
             nearest = did_you_mean(stage, STAGES)
             raise ValueError(f"unknown stage '{stage}'{nearest} The stages are {', '.join(STAGES)}.")
-        with context.entered():
+        with self._one_at_a_time, context.entered():
             if stage == "tw":
                 return str(program.module)
             if stage == "tw-optimized":
