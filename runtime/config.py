@@ -64,7 +64,7 @@ class Config:
     verify_each: bool = _option(True, "verify the module after every pass")
     cache: bool = _option(True, "keep compiled programs on disk")
     warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
-    cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")
+    cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")  # noqa: RUF009 (immutable)
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
     dump_dir: str = _option("", "folder where every stage of every compiled program is written; empty: nowhere")
 
