@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from thalweg.frontend.control import scan
 
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
+from thalweg.frontend.control import scan
 from thalweg.frontend.initializers import Initializer
 from thalweg.frontend.nn.module import Module
 from thalweg.frontend.tensor import Tensor
