@@ -55,7 +55,7 @@ docs: $(VENV)/.test
 bench-peers: $(VENV)/.peers
 
 bench: $(VENV)/.examples
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks --memory
 
 wheel: $(VENV)/.test
 	$(RUN) -m pip wheel -q --no-deps -w dist .

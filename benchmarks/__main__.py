@@ -61,14 +61,14 @@ def _peak_memory(workload: str, framework: str, threads: int) -> float | None:
 
 
 def _print_peak_memory(workload: str, framework: str) -> None:
-    import resource
-
     from benchmarks.workloads import WORKLOADS
 
     step = next(w for w in WORKLOADS if w.name == workload).makers[framework]()
     for _ in range(10):
         step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not getrusage: its maximum is inherited from the parent, which has all frameworks loaded.
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
 def main() -> None:
@@ -95,14 +95,16 @@ def main() -> None:
     for workload in chosen:
         results = measure(workload, frameworks, options.rounds, options.budget)
         row: dict[str, object] = {"workload": workload.name, "unit": workload.unit}
+        peaks: dict[str, float | None] = {}
         for result in results:
-            memory = _peak_memory(workload.name, result.framework, options.threads) if options.memory else None
+            if options.memory:
+                peaks[result.framework] = _peak_memory(workload.name, result.framework, options.threads)
             row[result.framework] = {
                 "median_s": result.median, "best_s": result.best, "first_call_s": result.compile_seconds,
-                "peak_memory_mb": memory, "error": result.error,
+                "peak_memory_mb": peaks.get(result.framework), "error": result.error,
             }
         rows.append(row)
-        print_row(workload, results)
+        print_row(workload, results, peaks)
     summary(rows)
     about = {
         "when": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),

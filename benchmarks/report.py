@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -21,8 +22,8 @@ def start_table(frameworks: list[str], threads: int) -> None:
     _console.print(f"{'workload':<26}{cells}{'ratio':>9}", style="bold")
 
 
-def print_row(workload: Workload, results: list[Result]) -> None:
-    """One workload."""
+def print_row(workload: Workload, results: list[Result], memory: Mapping[str, float | None]) -> None:
+    """One workload; `memory` in megabytes by framework, where it was measured."""
     scale = _SCALE[workload.unit]
     cells = ""
     for result in results:
@@ -34,6 +35,9 @@ def print_row(workload: Workload, results: list[Result]) -> None:
     mark = "-" if quotient is None else f"{quotient:.2f}x"
     style = "" if quotient is None else "green" if quotient >= 1 else "yellow" if quotient >= 0.5 else "red"
     _console.print(f"{workload.name:<26}{cells}[{style or 'white'}]{mark:>9}[/]".replace("[ ", "\\[ "))
+    if any(memory.values()):
+        peaks = "".join(f"{(f'{memory[r.framework]:.0f} MB' if memory.get(r.framework) else '-'):>22}" for r in results)
+        _console.print(f"{'  peak memory':<26}{peaks}", style="dim")
     for result in results:
         if result.error:
             _console.print(f"    {result.framework}: {result.error}", style="red", markup=False)
