@@ -31,6 +31,8 @@ GENERIC = {"reduce", "contract", "convolution", "window"}
 
 CHEAP = 8  # cost up to which a value is recomputed at every use
 MAX_COST = 600  # of one kernel's inlined expression: beyond, a value is stored so that kernels stay small
+MAX_DEPTH = 64  # of values that are computed from each other in one kernel: each asks for the next (emit/fused.py)
+MAX_KERNEL_COST = 2400  # of all values of a row kernel; one that has more is several kernels
 MAX_STORES = 16  # results of one elementwise kernel
 
 
@@ -43,6 +45,7 @@ class Forming:
     space: RowSpace | None = None  # of a row kernel
     elementwise: bool = False
     control: bool = False
+    cost: int = 0
     stored: dict[Value, None] = field(default_factory=dict)
 
 
@@ -64,6 +67,8 @@ class _Former:
         self.home: dict[Value, Forming] = {}  # of heavy and absorbed values
         self.after: dict[Value, int] = {}  # number of the latest kernel that a value depends on, -1 for none
         self.cost: dict[Value, int] = {}  # of computing a floating value from buffers
+        self.depth: dict[Value, int] = {}  # of a value that is not in a buffer: how many values it is computed through
+        self.buffered: dict[Value, bool] = {}  # what `_needs_buffer` has found
         self.elementwise: dict[tuple[int, ...], Forming] = {}  # latest elementwise kernel for a shape
 
     def program(self) -> Program:
@@ -92,6 +97,22 @@ class _Former:
         self.home[value] = kernel
         self.after[value] = kernel.number
         kernel.group.members.add(value)
+        if not kernel.control:
+            kernel.cost += self._added_cost(value)
+
+    def _added_cost(self, value: Value) -> int:
+        """Of computing a value and what floats before it."""
+        return own_cost(value) + sum(self.cost.get(o, 0) for o in value.operands if o not in self.home)
+
+    def _depth_in(self, kernel: Forming | None, value: Value) -> int:
+        """The depth of a value that is computed in a kernel, or floats: other kernels' values are in buffers."""
+        computed = (operand for operand in value.operands if self.home.get(operand) in (None, kernel))
+        return 1 + max((self.depth.get(operand, 0) for operand in computed), default=0)
+
+    def _is_full(self, kernel: Forming, value: Value) -> bool:
+        """Would a kernel grow too large with a value? The time to compile a kernel grows faster than the kernel."""
+        too_deep = self._depth_in(kernel, value) > MAX_DEPTH
+        return too_deep or kernel.cost + self._added_cost(value) > MAX_KERNEL_COST
 
     def _place_heavy(self, value: Value) -> None:
         captured = [c for region in value.regions for c in region.captures]
@@ -111,7 +132,7 @@ class _Former:
             return None
         latest = self._latest(value.operands)
         for kernel in reversed(self.kernels[max(latest, 0) :]):
-            if kernel.space is None or self._floats_over(kernel, value):
+            if kernel.space is None or self._floats_over(kernel, value) or self._is_full(kernel, value):
                 continue
             if kernel.space.accepts_reduction(space, value, kernel.group.members):
                 return kernel
@@ -125,10 +146,12 @@ class _Former:
         latest = self._latest(value.operands)
         kernel = self.kernels[latest] if latest >= 0 else None
         if kernel is not None and self._absorbs(kernel, value):
+            self.depth[value] = self._depth_in(kernel, value)
             self._join(value, kernel)
             return
+        self.depth[value] = self._depth_in(None, value)
         self.after[value] = latest
-        self.cost[value] = own_cost(value) + sum(self.cost.get(o, 0) for o in value.operands if o not in self.home)
+        self.cost[value] = self._added_cost(value)
         if value.kind not in ("scalar", "reshape") and self._must_store(value):
             self._store_floating(value, latest)
 
@@ -136,7 +159,7 @@ class _Former:
         """Can `value`, which depends on `kernel`, be computed inside it?"""
         if kernel.elementwise or kernel.control or value.kind == "scalar":
             return False
-        if self._floats_over(kernel, value):
+        if self._floats_over(kernel, value) or self._is_full(kernel, value):
             return False
         if kernel.space is not None:
             return kernel.space.accepts(value, kernel.group.members)
@@ -152,21 +175,23 @@ class _Former:
         if self._needs_buffer(value):
             return True
         cost = self.cost[value]
+        if cost > MAX_COST or self.depth[value] > MAX_DEPTH:
+            return True
         if cost <= CHEAP:
             return False
-        if cost > MAX_COST:
-            return True
         if len(value.users) > 1 and not all(_elementwise_use(value, user) for user in value.users):
             return True
         return any(_expands(value, user) for user in value.users)
 
     def _needs_buffer(self, value: Value) -> bool:
         """Is a value read by something that reads buffers? A reshape is a view of its operand's buffer."""
-        if value in self.outputs:
-            return True
-        return any(
-            self._needs_buffer(user) if user.kind == "reshape" else reads_buffer(user, value) for user in value.users
-        )
+        known = self.buffered.get(value)
+        if known is None:
+            known = self.buffered[value] = value in self.outputs or any(
+                self._needs_buffer(user) if user.kind == "reshape" else reads_buffer(user, value)
+                for user in value.users
+            )
+        return known
 
     def _store_floating(self, value: Value, latest: int) -> None:
         """Put a floating value into an elementwise kernel: the latest of its shape, or a new one."""

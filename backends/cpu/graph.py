@@ -159,3 +159,38 @@ class Graph:
     values: list[Value] = field(default_factory=list)  # without the arguments
     outputs: list[Value] = field(default_factory=list)
     captures: list[Value] = field(default_factory=list)  # values of enclosing blocks that this one reads
+
+
+def forget_users(graph: Graph) -> None:
+    """Empty `users`, in the nested graphs too, before `drop_dead` fills them in again."""
+    for value in (*graph.args, *graph.values):
+        value.users.clear()
+        for region in value.regions:
+            forget_users(region)
+
+
+def drop_dead(graph: Graph) -> None:
+    """Remove what no output needs, and fill in `users` and `captures` of this graph and the nested ones.
+
+    An op is decided once, at its last result: all users of its results come later. Control flow has as many results as
+    operands, often hundreds, and is one user of each operand.
+    """
+    live = set(graph.outputs)
+    for value in reversed(graph.values):
+        peers = value.peers or (value,)
+        if value is peers[-1] and not live.isdisjoint(peers):
+            live.update(peers)
+            live.update(value.operands)
+            for region in value.regions:
+                drop_dead(region)
+                live.update(region.captures)
+    graph.values = [v for v in graph.values if v in live]
+    own = set(graph.values) | set(graph.args)
+    graph.captures = sorted((v for v in live if v not in own), key=lambda v: v.id)
+    for value in graph.values:
+        if value.kind == "control" and value is not value.peers[0]:
+            continue
+        for operand in dict.fromkeys(value.operands):
+            operand.users.append(value)
+        for captured in dict.fromkeys(c for region in value.regions for c in region.captures):
+            captured.users.append(value)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from thalweg.backends.cpu.bodies import BodyReader, affine_map
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, forget_users
 from thalweg.backends.cpu.views import absorb_views
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
@@ -24,10 +24,10 @@ def read_function(function: ir.Operation) -> Graph:
         LoweringError: a dynamic shape, an element type or an op that the backend cannot represent.
     """
     graph = _Reader().block(function.regions[0].blocks[0])
-    _drop_dead(graph)
+    drop_dead(graph)
     if absorb_views(graph):
-        _forget_users(graph)
-        _drop_dead(graph)
+        forget_users(graph)
+        drop_dead(graph)
     return graph
 
 
@@ -366,31 +366,3 @@ def is_product_sum(generic: Generic) -> bool:
         and set(total.operands) == {2, product.results[0]}
         and generic.body.yields == total.results
     )
-
-
-def _forget_users(graph: Graph) -> None:
-    for value in (*graph.args, *graph.values):
-        value.users.clear()
-        for region in value.regions:
-            _forget_users(region)
-
-
-def _drop_dead(graph: Graph) -> None:
-    """Remove what no output needs, and fill in `users` and `captures` of this graph and the nested ones."""
-    live = set(graph.outputs)
-    for value in reversed(graph.values):
-        if value in live or (value.peers and any(peer in live for peer in value.peers)):
-            live.add(value)
-            live.update(value.operands)
-            for region in value.regions:
-                if value is value.peers[0] or value.peers[0] not in live:
-                    _drop_dead(region)
-                live.update(region.captures)
-    graph.values = [v for v in graph.values if v in live or (v.peers and any(p in live for p in v.peers))]
-    own = set(graph.values) | set(graph.args)
-    graph.captures = sorted((v for v in live if v not in own), key=lambda v: v.id)
-    for value in graph.values:
-        for operand in dict.fromkeys(value.operands):
-            operand.users.append(value)
-        for captured in dict.fromkeys(c for region in value.regions for c in region.captures):
-            captured.users.append(value)

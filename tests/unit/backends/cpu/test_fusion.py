@@ -122,3 +122,49 @@ def test_equal_layers_share_code(layers: int) -> None:
     names = kernels_of(text)
     assert len(names) == layers
     assert len(set(names)) == 1
+
+
+def test_a_long_chain_compiles() -> None:
+    adds = [f"%x{k + 1} = stablehlo.add %{f'x{k}' if k else 0}, %1 : tensor<8x100xf32>" for k in range(500)]
+    text = elementwise(*adds, "return %x500 : tensor<8x100xf32>")
+    x, y = normal(8, 100), np.full((8, 100), 0.5, np.float32)
+    np.testing.assert_allclose(run(text, x, y)[0], x + 250, rtol=1e-6)
+
+
+def test_a_long_chain_of_sums_of_rows_becomes_several_kernels() -> None:
+    """Each layer reads the sum of the whole row before it."""
+    lines = ["%zero = stablehlo.constant dense<0.0> : tensor<f32>"]
+    for k in range(90):
+        x = f"%x{k}" if k else "%0"
+        lines += [
+            f"%s{k} = stablehlo.reduce({x} init: %zero) {SUM} = [1]"
+            " : (tensor<8x100xf32>, tensor<f32>) -> tensor<8xf32>",
+            f"%b{k} = stablehlo.broadcast_in_dim %s{k}, dims = [0] : (tensor<8xf32>) -> tensor<8x100xf32>",
+            f"%p{k} = stablehlo.multiply %b{k}, %1 : tensor<8x100xf32>",
+            f"%x{k + 1} = stablehlo.add {x}, %p{k} : tensor<8x100xf32>",
+        ]
+    text = elementwise(*lines, "return %x90 : tensor<8x100xf32>")
+    assert 1 < len(kernels_of(text)) < 20
+    x, y = normal(8, 100), np.full((8, 100), 1e-4, np.float32)
+    expected = x + x.sum(1, keepdims=True) * (1.01**90 - 1) / 100
+    np.testing.assert_allclose(run(text, x, y)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_many_independent_sums_become_several_kernels() -> None:
+    """A kernel that computes everything would take minutes to compile."""
+    lines = ["%zero = stablehlo.constant dense<0.0> : tensor<f32>", "%a0 = stablehlo.add %zero, %zero : tensor<f32>"]
+    for k in range(130):
+        lines += [
+            f"%c{k} = stablehlo.constant dense<{k}.5> : tensor<8x100xf32>",
+            f"%y{k} = stablehlo.add %0, %c{k} : tensor<8x100xf32>",
+            f"%t{k} = stablehlo.tanh %y{k} : tensor<8x100xf32>",
+            f"%s{k} = stablehlo.reduce(%t{k} init: %zero) {SUM} = [0, 1] : "
+            "(tensor<8x100xf32>, tensor<f32>) -> tensor<f32>",
+            f"%a{k + 1} = stablehlo.add %a{k}, %s{k} : tensor<f32>",
+        ]
+    text = elementwise(*lines, "%r = stablehlo.broadcast_in_dim %a130, dims = [] : (tensor<f32>) -> tensor<8x100xf32>",
+                       "return %r : tensor<8x100xf32>")  # fmt: skip
+    assert 1 < len([name for name in kernels_of(text) if "reduce" in name]) < 10
+    x = normal(8, 100)
+    expected = sum(np.tanh(x.astype(np.float64) + k + 0.5).sum() for k in range(130))
+    np.testing.assert_allclose(run(text, x, x)[0], np.full((8, 100), expected), rtol=1e-5)
