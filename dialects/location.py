@@ -27,19 +27,14 @@ class Where:
 
 
 def user_frame() -> Where:
-    """The innermost frame that is not ours.
+    """The innermost frame that is not ours; the outermost of all where there is none: `Thread(target=tw.tanh)`.
 
     Ours is decided by the module's name, not by its path, which differs between installs.
     """
     frame = sys._getframe(1)
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] not in _PASSED_OVER:
-            code = frame.f_code
-            return Where(code.co_filename, frame.f_lineno, code.co_name)
-        assert frame.f_back is not None, "called from outside any user's frame"
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER and frame.f_back is not None:
         frame = frame.f_back
-    raise AssertionError("unreachable")
+    return Where(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 # Ourselves, and what may stand between the user and us.

@@ -112,7 +112,7 @@ class OpDef:
         for name in attrs:
             if name not in self.attrs:
                 raise TypeInferenceError(
-                    f"{self.name}: unknown attribute '{name}'{did_you_mean(name, self.attrs)} "
+                    f"{self.name}: unknown attribute '{name}'{did_you_mean(name, self.attrs) or '.'} "
                     f"It has {', '.join(self.attrs) or 'none'}."
                 )
         full = {**self.defaults, **attrs}

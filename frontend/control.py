@@ -16,6 +16,7 @@ from thalweg.dialects.ops import control as rows
 from thalweg.dialects.types import DType, TensorType, bool_
 from thalweg.frontend.array.conversion import cast, common_dtype, is_weak, operand
 from thalweg.frontend.array.elementwise import astype
+from thalweg.frontend.custom import must_be_callable
 from thalweg.frontend.eager import run_traced
 from thalweg.frontend.tensor import ArrayLike, Scalar, Tensor, as_tensor
 from thalweg.frontend.trace import Trace, current
@@ -54,6 +55,8 @@ def cond(pred: ArrayLike, on_true: Callable[..., Any], on_false: Callable[..., A
     Example:
         >>> tw.cond(tw.sum(x) > 0, lambda v: v * 2, lambda v: v - 1, x)
     """
+    must_be_callable("cond", on_true)
+    must_be_callable("cond", on_false)
     trace = current()
     if trace is None or isinstance(pred, bool | np.bool_):
         return (on_true if bool(_predicate("cond", pred)) else on_false)(*operands)
@@ -172,6 +175,8 @@ def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: An
     Example:
         >>> tw.while_loop(lambda i, v: i < 10, lambda i, v: (i + 1, v @ v), (0, x))
     """
+    must_be_callable("while_loop", condition)
+    must_be_callable("while_loop", body)
     call = _unpacked(init)
     trace = current()
     carry = _Carry("while_loop", init)
@@ -235,6 +240,7 @@ def scan(
     Example:
         >>> final, stacked = tw.scan(lambda carry, row: (carry + row, carry * row), tw.zeros((3,)), x)
     """
+    must_be_callable("scan", body)
     trace = current()
     if trace is None:
         result: tuple[Any, Any] = run_traced("scan", lambda: scan(body, init, xs, length=length, reverse=reverse))

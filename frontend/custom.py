@@ -19,6 +19,19 @@ from thalweg.frontend.trace import Trace, current
 from thalweg.frontend.tree import Structure, flatten, flatten_as
 
 
+def must_be_callable(name: str, function: Any) -> None:
+    """Say so where a value was given in the place of a function.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(
+            f"{user_frame()} {name}: takes a function, got {type(function).__name__}. Write lambda x: … and give its "
+            "arguments after it."
+        )
+
+
 def function_name(function: Callable[..., Any]) -> str:
     """What messages and programs call a function."""
     return getattr(function, "__name__", type(function).__name__).replace("<lambda>", "lambda")

@@ -167,6 +167,11 @@ class Function:
             return self._signature.specs
         return args
 
+    @property
+    def signature(self) -> Sequence[Any] | None:
+        """The specs that it was made with."""
+        return self._signature.specs
+
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The traced program for example arguments; specs may stand for arrays, and none are needed if the signature
         leaves no extent open."""
@@ -311,7 +316,13 @@ def function(
         >>> f(x, y); f.ir("tw", x, y); f.explain(x, y)
     """
     if fn is None:
-        return lambda wrapped: Function(wrapped, static, signature, name)
+        return lambda wrapped: function(wrapped, static=static, signature=signature, name=name)
     if not callable(fn):
         raise TypeError(f"{user_frame()} tw.function takes a function, got {type(fn).__name__}")
+    if inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        kind = "a generator" if inspect.isgeneratorfunction(fn) else "asynchronous"
+        raise TypeError(
+            f"{user_frame()} tw.function: {fn.__name__}() is {kind}: calling it does not run its body, so nothing can "
+            "be traced. Return the values, a list of them say."
+        )
     return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name)

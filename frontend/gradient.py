@@ -22,7 +22,7 @@ from thalweg.frontend.array.conversion import cast, operand
 from thalweg.frontend.array.creation import zeros
 from thalweg.frontend.array.elementwise import stop_gradient
 from thalweg.frontend.array.manipulation import broadcast_to
-from thalweg.frontend.custom import function_name
+from thalweg.frontend.custom import function_name, must_be_callable
 from thalweg.frontend.eager import Plan, run_traced
 from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace, current
@@ -68,6 +68,7 @@ def grad(
         >>> tw.grad(lambda w: tw.sum(w ** 2))(tw.asarray([1.0, 2.0]))
         Tensor([2., 4.], dtype=float32)
     """
+    must_be_callable("grad", function)
     both = value_and_grad(function, argnums, wrt=wrt, has_aux=has_aux)
 
     @functools.wraps(function, updated=())
@@ -98,6 +99,8 @@ def value_and_grad(
     Raises:
         TypeInferenceError: the value is no scalar, or an argument is not floating-point.
     """
+
+    must_be_callable("value_and_grad", function)
 
     @functools.wraps(function, updated=())
     def both(*args: Any, **kwargs: Any) -> Any:
@@ -175,6 +178,12 @@ class _Request:
 
     def scalar(self, value: Any) -> Tensor:
         """The function's value, checked."""
+        if isinstance(value, tuple | list | dict) or value is None:
+            raise TypeInferenceError(
+                f"{user_frame()} gradient of {self.name}(): it returns a {type(value).__name__}, but "
+                "gradients are of a "
+                "floating-point scalar. Return that alone, or (scalar, anything) with has_aux=True."
+            )
         tensor = as_tensor(value)
         if tensor.ndim or not tensor.dtype.is_floating:
             raise TypeInferenceError(
@@ -275,6 +284,7 @@ def vjp(function: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], 
         >>> pullback(1.0)
         (Tensor(3., dtype=float32), Tensor(2., dtype=float32))
     """
+    must_be_callable("vjp", function)
     if current() is not None:
         return _vjp(function, args)
     frozen: dict[Variable, EagerTensor] = {}

@@ -19,7 +19,8 @@ import numpy as np
 import safetensors
 
 from thalweg.dialects.attributes import array_type
-from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.dialects.diagnostics import TracingError, did_you_mean
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import DTYPES, DType, as_dtype
 from thalweg.frontend.tensor import from_numpy
 from thalweg.frontend.tree import flatten
@@ -42,9 +43,12 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     Raises:
         ValueError: two leaves have the same name.
         TypeError: a leaf is not an array.
+        FileNotFoundError: no such folder.
     """
     arrays = {name: _array(name, leaf) for name, leaf in _named_leaves(tree)[0].items()}
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{user_frame()} no folder {target.parent} to save {target.name} in. Make it first.")
     # In the same folder, so that the last step is a rename within one file system.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
@@ -72,12 +76,15 @@ def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> 
     Raises:
         ValueError: names, shapes or dtypes differ, or the file is none of safetensors; all differences are listed, and
             nothing has been assigned.
+        FileNotFoundError: no such file.
     """
     arrays = _deserialize(Path(path))
     leaves, order, structure = _named_leaves(tree)
     problems = _differences(leaves, arrays, strict)
     if problems:
-        raise ValueError(f"{os.fspath(path)} does not fit what is to be restored:\n  " + "\n  ".join(problems))
+        raise ValueError(
+            f"{user_frame()} {os.fspath(path)} does not fit what is to be restored:\n  " + "\n  ".join(problems)
+        )
     for name, leaf in leaves.items():
         if isinstance(leaf, Variable):
             leaf.assign(arrays[name])
@@ -97,7 +104,9 @@ def _named_leaves(tree: Any) -> tuple[dict[str, Any], list[tuple[str, Any]], Any
         for inner, leaf in members.items():
             name = f"{path}.{inner}".strip(".")
             if name in named:
-                raise ValueError(f"two leaves are called '{name}' in the checkpoint. Rename one of them.")
+                raise ValueError(
+                    f"{user_frame()} two leaves are called '{name}' in the checkpoint. Rename one of them."
+                )
             named[name] = leaf
     return named, order, structure
 
@@ -111,8 +120,10 @@ def _array(name: str, leaf: Any) -> Array:
     try:
         array = np.asarray(leaf, order="C")
         as_dtype(array.dtype)
+    except TracingError:
+        raise
     except TypeError as error:
-        raise TypeError(f"'{name}' cannot be saved: {error}") from None
+        raise TypeError(f"{user_frame()} '{name}' cannot be saved: {error}") from None
     return array
 
 
@@ -127,12 +138,17 @@ def _serialize(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _deserialize(path: Path) -> dict[str, Array]:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        near = did_you_mean(path.name, os.listdir(folder)) if folder.is_dir() else f"; there is no folder {folder}."
+        raise FileNotFoundError(f"{user_frame()} no checkpoint {path}{near or '.'}") from None
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         return {name: _decode(entry) for name, entry in entries}
     except (safetensors.SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} is not a safetensors file that can be read: {error}") from None
+        raise ValueError(f"{user_frame()} {path} is not a safetensors file that can be read: {error}") from None
 
 
 def _decode(entry: Mapping[str, Any]) -> Array:

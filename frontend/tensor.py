@@ -227,11 +227,20 @@ class TracedTensor(Tensor):
     def item(self) -> Any:
         raise self._no_numbers("item()", "Return the tensor from the function and read it outside.")
 
+    def numpy(self) -> Array:
+        """Known outside a trace only."""
+        raise self._no_numbers("numpy()", "Return the tensor from the function and read it outside.")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         raise self._no_numbers("a NumPy array", "Use the functions of `thalweg`, or return it and convert outside.")
 
     def __dlpack__(self, **options: Any) -> Any:
         raise self._no_numbers("a DLPack capsule", "Return it from the function and export it outside.")
+
+    def __format__(self, how: str) -> str:
+        if how:
+            raise self._no_numbers(f"formatting (:{how})", "Return the tensor from the function and print it outside.")
+        return str(self)
 
     def __repr__(self) -> str:
         return f"Tensor({self.type}, traced in {self.scope.label})"

@@ -72,7 +72,7 @@ class Pass(ABC):
             if option not in fields:
                 known = ", ".join(fields) or "none"
                 raise PassError(
-                    f"pass '{cls.name}' has no option '{option}'{did_you_mean(option, fields)} It has: {known}."
+                    f"pass '{cls.name}' has no option '{option}'{did_you_mean(option, fields) or '.'} It has: {known}."
                 )
             kind = types[fields[option].name]
             try:

@@ -150,7 +150,7 @@ def _parse_pass(item: str) -> Pass:
     if name not in registry.PASSES:
         known = [*registry.PASSES, *PIPELINES]
         raise PassError(
-            f"unknown pass '{name}'{did_you_mean(name, known)} The passes are: {', '.join(registry.PASSES)}; "
+            f"unknown pass '{name}'{did_you_mean(name, known) or '.'} The passes are: {', '.join(registry.PASSES)}; "
             f"the pipelines: {', '.join(PIPELINES)}; MLIR's own go in mlir(…)."
         )
     options: dict[str, str] = {}

@@ -34,7 +34,9 @@ def find(name: str) -> type[Pass]:
         PassError: there is none; the message suggests the nearest name.
     """
     if name not in PASSES:
-        raise PassError(f"unknown pass '{name}'{did_you_mean(name, PASSES)} The passes are: {', '.join(PASSES)}.")
+        raise PassError(
+            f"unknown pass '{name}'{did_you_mean(name, PASSES) or '.'} The passes are: {', '.join(PASSES)}."
+        )
     module, _, attribute = PASSES[name].partition(":")
     found = getattr(import_module(f"thalweg.passes.{module}"), attribute)
     assert isinstance(found, type) and issubclass(found, Pass) and found.name == name

@@ -85,7 +85,7 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         known = {f.name: f for f in dataclasses.fields(self)}
         if name not in known:
-            raise AttributeError(f"no option '{name}'{did_you_mean(name, known)} Options: {', '.join(known)}.")
+            raise AttributeError(f"no option '{name}'{did_you_mean(name, known) or '.'} Options: {', '.join(known)}.")
         if name == "opt_level" and value not in (0, 1, 2, 3):
             raise ValueError(f"opt_level must be 0, 1, 2 or 3, got {value!r}")
         if name == "threads" and (not isinstance(value, int) or value < 0):

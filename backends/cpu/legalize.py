@@ -38,6 +38,7 @@ def legalize(module: ir.Module) -> ir.Operation:
     """
     copy = module.operation.clone()
     _run(copy, INLINE)
+    _drop_empty(copy)
     for operation in _found(copy):
         _REWRITES[operation.name](operation)
     _run(copy, PIPELINE)
@@ -49,6 +50,33 @@ def _run(operation: ir.Operation, pipeline: str) -> None:
         PassManager.parse(pipeline).run(operation)
     except ir.MLIRError as error:
         raise LoweringError(f"StableHLO could not be lowered to linalg: {error}") from error
+
+
+def _drop_empty(root: ir.Operation) -> None:
+    """Constants in place of ops whose results hold no element: nothing is computed, and MLIR refuses to slice past the
+    last element even where the slice is empty."""
+    empty: list[ir.Operation] = []
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
+        if _is_empty(operation):
+            empty.append(operation.operation)
+        return ir.WalkResult.ADVANCE
+
+    root.walk(visit)
+    for operation in empty:
+        for result in operation.results:
+            nothing = ir.Attribute.parse(f"dense<> : {result.type}")
+            with ir.InsertionPoint(operation), operation.location:
+                constant = ir.Operation.create("stablehlo.constant", [result.type], [], {"value": nothing})
+            result.replace_all_uses_with(constant.result)
+        operation.erase()
+
+
+def _is_empty(operation: ir.Operation) -> bool:
+    if operation.name == "stablehlo.constant" or not operation.name.startswith("stablehlo.") or operation.regions:
+        return False
+    kinds = [r.type for r in operation.results]
+    return bool(kinds) and all(isinstance(k, ir.RankedTensorType) and 0 in k.shape for k in kinds)
 
 
 def _found(root: ir.Operation) -> list[ir.Operation]:

@@ -132,12 +132,21 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     return broadcast_shape("broadcast_shapes", *[empty(s) for s in shapes])
 
 
+def _several(name: str, arrays: Sequence[ArrayLike]) -> list[Tensor]:
+    arrays = list(arrays)
+    if not arrays:
+        raise fail(name, "got no arrays. Give at least one.")
+    return promote(*arrays)
+
+
 @array_function
 def concat(arrays: Sequence[ArrayLike], /, *, axis: int | None = 0) -> Tensor:
     """The arrays one after the other along `axis`; flattened first if None."""
-    tensors = promote(*arrays)
+    tensors = _several("concat", arrays)
     if axis is None:
         tensors, axis = [reshape(t, -1) for t in tensors], 0
+    if not all(t.ndim for t in tensors):
+        raise fail("concat", "a scalar has no dimension to join along. Use tw.stack, or reshape it to (1,).")
     place = normalize_axis("concat", axis, tensors[0].ndim)
     return emit(rows.concatenate, *tensors, axis=place)
 
@@ -148,7 +157,7 @@ concatenate = concat
 @array_function
 def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
     """The arrays, of one shape, along a new dimension."""
-    tensors = promote(*arrays)
+    tensors = _several("stack", arrays)
     different = [t for t in tensors if t.shape != tensors[0].shape]
     if different:
         raise fail("stack", f"shapes differ: {tensors[0].type} and {different[0].type}.")

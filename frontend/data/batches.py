@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
 from thalweg.frontend.tree import leaves_of, map_structure
 
 Arrays = Any  # a nested structure (`frontend/tree.py`) of arrays with equal first extents
@@ -66,10 +67,13 @@ class Batches:
         self._data = map_structure(np.asarray, data)
         self._rows = _common_rows(self._data)
         if size < 1 or epochs < 1:
-            raise ValueError(f"batches: size and epochs must be at least 1, got size={size} and epochs={epochs}.")
+            raise ValueError(
+                f"{user_frame()} batches: size and epochs must be at least 1, got size={size} and epochs={epochs}."
+            )
         if self._rows < (size if drop_remainder else 1):
             raise ValueError(
-                f"batches: {self._rows} rows make no batch of {size}. Take a smaller size or drop_remainder=False."
+                f"{user_frame()} batches: {self._rows} rows make no batch of {size}. Take a smaller size "
+                "or drop_remainder=False."
             )
         self._size, self._shuffle, self._seed = size, shuffle, seed
         self._drop, self._progress = drop_remainder, progress
@@ -156,6 +160,7 @@ def _common_rows(data: Arrays) -> int:
     if not shapes or any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
         seen = ", ".join(map(str, shapes)) or "no arrays"
         raise ValueError(
-            f"batches: the arrays must have the same number of rows (their first extent), got shapes {seen}."
+            f"{user_frame()} batches: the arrays must have the same number of rows (their first extent), "
+            f"got shapes {seen}."
         )
     return int(shapes[0][0])

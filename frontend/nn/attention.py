@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
 from thalweg.frontend.eager import array_function
@@ -70,7 +71,7 @@ class MultiHeadAttention(Module):
         name: str = "attention",
     ) -> None:
         if features % heads:
-            raise ValueError(f"MultiHeadAttention: {heads} heads do not divide {features} features.")
+            raise ValueError(f"{user_frame()} MultiHeadAttention: {heads} heads do not divide {features} features.")
         self.heads, self.causal = heads, causal
         self.query, self.key, self.value, self.output = (
             Dense(features, features, rng, bias=bias, init=init, name=f"{name}/{part}")

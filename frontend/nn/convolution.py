@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.ops import contraction
 from thalweg.dialects.ops import window as window_ops
 from thalweg.frontend import array as xp
@@ -106,7 +107,9 @@ class Conv(Module):
     ) -> None:
         extents = (window, window) if isinstance(window, int) else tuple(window)
         if inputs % groups or outputs % groups:
-            raise ValueError(f"Conv: {groups} groups do not divide {inputs} inputs and {outputs} outputs.")
+            raise ValueError(
+                f"{user_frame()} Conv: {groups} groups do not divide {inputs} inputs and {outputs} outputs."
+            )
         self.weight = Variable(init((*extents, inputs // groups, outputs), rng), name=f"{name}/weight")
         self.bias = Variable(initializers.zeros((outputs,)), name=f"{name}/bias") if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
@@ -137,7 +140,8 @@ def _per_dimension(value: Extents, spatial: int, what: str) -> tuple[int, ...]:
     values = (value,) * spatial if isinstance(value, int) else tuple(value)
     if spatial < 1 or len(values) != spatial:
         raise ValueError(
-            f"{what} {value} does not fit {spatial} spatial dimensions: the first dimension is the batch, "
+            f"{user_frame()} {what} {value} does not fit {spatial} spatial dimensions: the first dimension "
+            "is the batch, "
             "the last the channels, those between are spatial."
         )
     return values
@@ -155,7 +159,8 @@ def _pads(
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     if isinstance(padding, str) or len(padding) != len(spatial):
         raise ValueError(
-            f"padding must be 'same', 'valid' or one pair (before, after) for each of {len(spatial)} spatial "
+            f"{user_frame()} padding must be 'same', 'valid' or one pair (before, after) for each of "
+            f"{len(spatial)} spatial "
             f"dimensions, got {padding!r}."
         )
     return tuple(p[0] for p in padding), tuple(p[1] for p in padding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
 from thalweg.frontend import random
 from thalweg.frontend.eager import array_function
@@ -22,7 +23,7 @@ def dropout(x: ArrayLike, rate: float, key: ArrayLike) -> Tensor:
         ValueError: the rate is not in [0, 1).
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be in [0, 1), got {rate}.")
+        raise ValueError(f"{user_frame()} dropout: rate must be in [0, 1), got {rate}.")
     values = xp.asarray(x)
     if rate == 0:
         return values
@@ -40,7 +41,7 @@ class Dropout(Module):
 
     def __init__(self, rate: float, seed: int | random.Generator = 0) -> None:
         if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate must be in [0, 1), got {rate}.")
+            raise ValueError(f"{user_frame()} Dropout: rate must be in [0, 1), got {rate}.")
         self.rate = rate
         self.generator = seed if isinstance(seed, random.Generator) else random.Generator(seed)
 

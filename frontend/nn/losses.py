@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.tensor import ArrayLike, Tensor
@@ -84,5 +85,6 @@ def _expect_shape(loss: str, what: str, value: Tensor, wanted: tuple[int, ...]) 
     # Broadcasting (n,) against (n, 1) would train on an n x n table of errors without a word.
     if tuple(value.shape) != tuple(wanted):
         raise ValueError(
-            f"{loss}: {what} must have shape {tuple(wanted)}, got {tuple(value.shape)}. Reshape one of the two."
+            f"{user_frame()} {loss}: {what} must have shape {tuple(wanted)}, got {tuple(value.shape)}. "
+            "Reshape one of the two."
         )

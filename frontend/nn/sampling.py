@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import float32, int32
 from thalweg.frontend import array as xp
 from thalweg.frontend import random
@@ -102,7 +103,8 @@ def _sampled_logits(
     classes, batch = weight.shape[0], labels.shape[0]
     if inputs.shape[:-1] != labels.shape or len(labels.shape) != 1:
         raise ValueError(
-            f"inputs must be [batch, features] and labels [batch], got {tuple(inputs.shape)} and {tuple(labels.shape)}."
+            f"{user_frame()} inputs must be [batch, features] and labels [batch], got "
+            f"{tuple(inputs.shape)} and {tuple(labels.shape)}."
         )
     drawn = xp.astype(log_uniform(key, samples, classes), labels.dtype)
     # One look-up for both: the gradient of a table that is looked up twice would be a sum of two sparse ones.

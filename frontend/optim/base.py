@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
 from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.optim.sparse import combine, read_rows, write_rows
@@ -114,18 +115,27 @@ def _as(rate: Any, variable: Variable) -> Any:
 
 def _check(pairs: list[tuple[Tensor | IndexedSlices, Variable]]) -> None:
     seen: set[int] = set()
-    for gradient, variable in pairs:
-        if not isinstance(variable, Variable):
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], Variable):
+            seen_instead = ", ".join(type(p).__name__ for p in (pair if isinstance(pair, tuple | list) else [pair]))
             raise TypeError(
-                f"apply: takes pairs (gradient, variable), got {type(variable).__name__} in the second place. "
+                f"{user_frame()} apply: takes pairs (gradient, variable), got ({seen_instead}). "
                 "Use zip(gradients, variables)."
             )
+        gradient, variable = pair
+        if gradient is None:
+            raise TypeError(
+                f"{user_frame()} apply: the gradient of '{variable.name}' is None. Leave the variable out, or ask for "
+                "its gradient with wrt=[…]."
+            )
         if id(variable) in seen:
-            raise ValueError(f"apply: variable '{variable.name}' comes twice. Add its gradients up first.")
+            raise ValueError(
+                f"{user_frame()} apply: variable '{variable.name}' comes twice. Add its gradients up first."
+            )
         seen.add(id(variable))
         shape = gradient.dense_shape if isinstance(gradient, IndexedSlices) else np.shape(gradient)
         if tuple(shape) != tuple(variable.shape):
             raise ValueError(
-                f"apply: the gradient of '{variable.name}' has shape {tuple(shape)}, "
+                f"{user_frame()} apply: the gradient of '{variable.name}' has shape {tuple(shape)}, "
                 f"the variable {tuple(variable.shape)}."
             )

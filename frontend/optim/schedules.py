@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import float32
 from thalweg.frontend import array as xp
 from thalweg.frontend.optim.base import Schedule
@@ -57,7 +58,8 @@ def piecewise(boundaries: Sequence[int], rates: Sequence[float]) -> Schedule:
     """
     if len(rates) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(
-            f"piecewise: needs rising boundaries and one rate more than boundaries, got {list(boundaries)} "
+            f"{user_frame()} piecewise: needs rising boundaries and one rate more than boundaries, got "
+            f"{list(boundaries)} "
             f"and {list(rates)}."
         )
 

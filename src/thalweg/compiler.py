@@ -33,6 +33,7 @@ from thalweg.backends.reference.shadow import first_nan
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
@@ -138,8 +139,8 @@ class Driver:
             ValueError: no such stage; the message lists them.
         """
         if stage not in STAGES:
-            nearest = did_you_mean(stage, STAGES)
-            raise ValueError(f"unknown stage '{stage}'{nearest} The stages are {', '.join(STAGES)}.")
+            nearest = did_you_mean(stage, STAGES) or "."
+            raise ValueError(f"{user_frame()} unknown stage '{stage}'{nearest} The stages are {', '.join(STAGES)}.")
         with self._one_at_a_time, context.entered():
             if stage == "tw":
                 return str(program.module)

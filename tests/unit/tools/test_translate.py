@@ -75,3 +75,12 @@ def test_an_unknown_format_is_wrong_usage(thalweg: Thalweg) -> None:
     result = thalweg("translate", "tw.mlir", "--to", "stabelhlo")
     assert result.exit_code == 2
     assert "did you mean" in result.stderr
+
+
+def test_a_signature_without_open_extents_is_enough(thalweg: Thalweg, folder: Path) -> None:
+    (folder / "signed.py").write_text(
+        "import thalweg as tw\n\n@tw.function(signature=[tw.spec((2, 5))])\ndef f(x):\n    return tw.tanh(x)\n"
+    )
+    result = thalweg("translate", "signed.py:f", "--to", "tw")
+    assert result.exit_code == 0, result.stderr
+    assert "tensor<2x5xf32>" in result.stdout
