@@ -17,6 +17,7 @@ from thalweg.dialects.types import DType, TensorType, bool_
 from thalweg.frontend.array.conversion import cast, common_dtype, is_weak, operand
 from thalweg.frontend.array.elementwise import astype
 from thalweg.frontend.custom import must_be_callable
+from thalweg.frontend.dtypes import promote_weak, scalar_kind
 from thalweg.frontend.eager import run_traced
 from thalweg.frontend.tensor import ArrayLike, Scalar, Tensor, as_tensor
 from thalweg.frontend.trace import Trace, current
@@ -73,6 +74,14 @@ def cond(pred: ArrayLike, on_true: Callable[..., Any], on_false: Callable[..., A
     return branches.structure.unflatten(results)
 
 
+def _takes(leaf: Any, dtype: DType) -> bool:
+    """Whether a leaf is a Python number that takes this dtype when it meets it: 1 becomes 1.0, but 2.5 never 2."""
+    if not is_weak(leaf):
+        return False
+    kind = scalar_kind(leaf) if isinstance(leaf, Scalar) else leaf._type.dtype.kind
+    return promote_weak(dtype, kind) == dtype
+
+
 class _Branches:
     """What the branches of a cond return: the first decides, the second must agree."""
 
@@ -89,7 +98,7 @@ class _Branches:
         if structure != self.structure:
             raise _fail(f"cond: the branches return different structures: {self.structure} and {structure}.")
         tensors = [
-            cast(leaf, t.dtype) if is_weak(leaf) and not t.shape else as_tensor(leaf)
+            cast(leaf, t.dtype) if _takes(leaf, t.dtype) and not t.shape else as_tensor(leaf)
             for leaf, t in zip(leaves, self.types, strict=True)
         ]
         for tensor, wanted, path in zip(tensors, self.types, structure.paths("result"), strict=True):

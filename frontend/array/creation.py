@@ -6,6 +6,7 @@ Default dtypes are float32 and int32. Outside a trace the result is filled in at
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,10 @@ def _shape(name: str, shape: Shape) -> tuple[int, ...]:
     extents = (shape,) if isinstance(shape, int) else tuple(shape)
     if any(isinstance(n, TracedTensor) for n in extents):
         raise fail(name, "an extent is a traced tensor; shapes must be known while tracing.")
-    extents = tuple(int(n) for n in extents)
+    try:
+        extents = tuple(operator.index(n) for n in extents)
+    except TypeError:
+        raise fail(name, f"extents are integers, got {list(extents)}.") from None
     if any(n < 0 for n in extents):
         raise fail(name, f"extents must not be negative, got {list(extents)}.")
     return extents

@@ -143,3 +143,12 @@ def test_misuse(call, problem):
             f(xp.ones((2,)))
         assert problem in str(caught.value)
         assert "test_control.py:" in str(caught.value)
+
+
+def test_branches_with_python_numbers_never_cut_them_off():
+    for other in (lambda x: 1, lambda x: xp.asarray(3), lambda x: x > 0):
+        with pytest.raises(TypeInferenceError, match="branches return different types"):
+            function(lambda p, x, other=other: cond(p, lambda: other(x), lambda: 2.5))(False, 1.0)
+    assert float(function(lambda p: cond(p, lambda: 2.5, lambda: 1))(False)) == 1.0
+    half = function(lambda p, x: cond(p, lambda: x, lambda: 0.5))(False, xp.asarray(3.0, dtype="bfloat16"))
+    assert half.dtype.name == "bfloat16" and float(half) == 0.5
