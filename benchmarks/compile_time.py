@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="forward,gradient")
     parser.add_argument("--llvm", action="store_true", help="also time LLVM")
     options = parser.parse_args()
+    tw.config.cache = False  # nothing here may come from an earlier run
     sizes = [int(size) for size in options.sizes.split(",")]
     for kind in options.kinds.split(","):
         measure(kind, 100)  # what is done once in a process
@@ -138,11 +139,11 @@ def main() -> None:
             seconds["to waist"] = sum(seconds[stage] for stage in FRONT)
             seconds["to mlir"] = seconds["to waist"] + sum(seconds[stage] for stage in BACK)
             if not rows:
-                print(f"{kind:9}{'ops':>7}" + "".join(f"{stage:>9}" for stage in seconds))
-            print(f"{'':9}{count:7}" + "".join(f"{value:9.2f}" for value in seconds.values()), flush=True)
+                print(f"{kind:9}{'ops':>7}" + "".join(f"{stage:>10}" for stage in seconds))
+            print(f"{'':9}{count:7}" + "".join(f"{value:10.2f}" for value in seconds.values()), flush=True)
             rows.append((count, seconds))
         (first, start), (last, end) = rows[0], rows[-1]
-        print(f"{'x':>9}{last / first:7.1f}" + "".join(f"{end[s] / start[s]:9.1f}" for s in end), "\n", flush=True)
+        print(f"{'x':>9}{last / first:7.1f}" + "".join(f"{end[s] / start[s]:10.1f}" for s in end), "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,14 +53,30 @@ def array_value(attribute: ir.Attribute) -> np.ndarray:
     if math.prod(shape) == 0:
         return np.zeros(shape, dtype.numpy)
     if dense.is_splat:
-        scalar = dense.get_splat_value()
-        if dtype.is_floating:
-            return np.full(shape, np.float64(ir.FloatAttr(scalar).value).astype(dtype.numpy), dtype.numpy)
-        number = int(ir.BoolAttr(scalar).value) if dtype.kind == "b" else ir.IntegerAttr(scalar).value
-        return np.full(shape, np.array(number).astype(dtype.numpy), dtype.numpy)
+        return np.full(shape, _splat(dense, dtype), dtype.numpy)
     if dtype.name == "bfloat16":
         return _bfloat16_bits(str(attribute)).view(dtype.numpy).reshape(shape)
     return np.array(dense).astype(dtype.numpy).reshape(shape)
+
+
+def splat_value(attribute: ir.Attribute) -> np.ndarray | None:
+    """The one number that a dense attribute is filled with, 0-d and of its dtype; None where there is not one.
+
+    Unlike `array_value` it takes no more time for a large tensor than for a small one.
+    """
+    dense = ir.DenseElementsAttr(attribute)
+    shaped = ir.RankedTensorType(dense.type)
+    if not dense.is_splat or 0 in shaped.shape:
+        return None
+    return _splat(dense, dtype_from_mlir(str(shaped.element_type)))
+
+
+def _splat(dense: ir.DenseElementsAttr, dtype: DType) -> np.ndarray:
+    scalar = dense.get_splat_value()
+    if dtype.is_floating:
+        return np.array(ir.FloatAttr(scalar).value, np.float64).astype(dtype.numpy)
+    number = int(ir.BoolAttr(scalar).value) if dtype.kind == "b" else ir.IntegerAttr(scalar).value
+    return np.array(number).astype(dtype.numpy)
 
 
 def _bfloat16_bits(text: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.dialects.attributes import array_value, attributes_of, encode, encode_all
+from thalweg.dialects.attributes import attributes_of, encode, encode_all, splat_value
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import region_type, tensor_type_of, to_mlir, type_of
 from thalweg.dialects.mlir import ir
@@ -252,7 +252,5 @@ def constant_number(value: ir.Value) -> Any | None:
         made_by = definition(made_by.operands[0])
     if made_by is None or made_by.name != "tw.constant":
         return None
-    dense = ir.DenseElementsAttr(made_by.attributes["value"])
-    if not dense.is_splat:
-        return None
-    return array_value(made_by.attributes["value"]).reshape(-1)[0].item() if tensor_type_of(value).size else None
+    number = splat_value(made_by.attributes["value"])
+    return None if number is None or not tensor_type_of(value).size else number.item()

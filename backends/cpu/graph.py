@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from thalweg.dialects.mlir import ir
 
@@ -38,7 +39,7 @@ class Affine:
     terms: tuple[tuple[int, int], ...] = ()  # (dimension, coefficient)
     constant: int = 0
 
-    @property
+    @cached_property
     def dim(self) -> int | None:
         """The dimension, if the expression is exactly one dimension."""
         return self.terms[0][0] if self.constant == 0 and len(self.terms) == 1 and self.terms[0][1] == 1 else None

@@ -338,11 +338,10 @@ def first_fit(requests: Sequence[tuple[int, int, int]]) -> list[int]:
         size = -(-size // ALIGNMENT) * ALIGNMENT
         done = placed[:count]
         alive = done[(done[:, 0] < last) & (done[:, 1] > first)]
-        free = 0
-        for start, end in alive[np.argsort(alive[:, 2])][:, 2:].tolist():
-            if free + size <= start:
-                break
-            free = max(free, end)
+        alive = alive[np.argsort(alive[:, 2])]
+        free_from = np.concatenate(([0], np.maximum.accumulate(alive[:, 3])))  # before each of them, and after all
+        gaps = np.flatnonzero(free_from[:-1] + size <= alive[:, 2])
+        free = int(free_from[gaps[0] if len(gaps) else -1])
         offsets[k] = free
         placed[count] = (first, last, free, free + size)
     return offsets
