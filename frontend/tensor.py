@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from thalweg.dialects.attributes import array_type
-from thalweg.dialects.diagnostics import TracingError
+from thalweg.dialects.diagnostics import TracingError, TypeInferenceError
 from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import DType, TensorType, as_dtype
@@ -287,6 +287,8 @@ def as_tensor(value: ArrayLike) -> Tensor:
 def _number(value: bool | int | float) -> Array:
     dtype = default_dtype(scalar_kind(value))
     if dtype == DEFAULT_INT and not -(2**31) <= value < 2**31:
+        if not -(2**63) <= value < 2**63:
+            raise TypeInferenceError(f"{user_frame()} {value} is outside the range of int64. Write it as a float.")
         return np.array(value, np.int64)
     return np.array(value, dtype.numpy)
 

@@ -19,6 +19,7 @@ from thalweg.frontend.array.elementwise import add, astype, less_equal, multiply
 from thalweg.frontend.array.manipulation import broadcast_arrays, reshape
 from thalweg.frontend.dtypes import DEFAULT_FLOAT, DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.eager import array_function, emit
+from thalweg.frontend.program import Array
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Scalar, Tensor, TracedTensor, as_tensor, from_numpy
 from thalweg.frontend.trace import current
 
@@ -58,8 +59,16 @@ def asarray(obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: b
     if dtype is None or tensor.dtype == as_dtype(dtype):
         return tensor
     if isinstance(tensor, EagerTensor) and not isinstance(obj, Tensor):
-        return EagerTensor(tensor.data.astype(as_dtype(dtype).numpy))
+        return EagerTensor(_converted(tensor.data, as_dtype(dtype), checked=isinstance(obj, list | tuple)))
     return astype(tensor, dtype)
+
+
+def _converted(array: Array, dtype: DType, checked: bool) -> Array:
+    """An array in another dtype; `checked` integers must fit."""
+    converted: Array = array.astype(dtype.numpy)
+    if checked and array.dtype.kind in "iu" and dtype.kind in "iu" and not np.array_equal(array, converted):
+        raise fail("asarray", f"numbers from {array.min()} to {array.max()} are outside the range of {dtype.name}.")
+    return converted
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -80,7 +89,11 @@ def _filled(name: str, shape: Shape, fill_value: ArrayLike, dtype: Any) -> Tenso
     else:
         wanted = default_dtype(scalar_kind(value)) if isinstance(value, Scalar) else value.dtype
     if current() is None:
-        return EagerTensor(np.full(extents, value if isinstance(value, Scalar) else np.asarray(value), wanted.numpy))
+        try:
+            one = value if isinstance(value, Scalar) else np.asarray(value)
+            return EagerTensor(np.full(extents, one, wanted.numpy))
+        except OverflowError:
+            raise fail(name, f"{fill_value} is outside the range of {wanted.name}.") from None
     return broadcast_to_shape(cast(value, wanted), extents)
 
 
