@@ -1,9 +1,9 @@
 """`python -m benchmarks.compile_time`: seconds of each stage of the compiler, for programs of growing size.
 
 A program is a tower of layers: a product with a matrix, a normalisation, a gate, a skip connection. `forward` is a
-tower as it is, `gradient` one with its gradient in all matrices. `ops` counts the ops of the `tw` program once it is
-differentiated and before it is simplified. A stage whose `x` (its time for the last row over that for the first) is
-far above that of the ops is not linear.
+tower as it is, `gradient` one with its gradient in all matrices, `scan` a gradient through the rows of a scan. `ops`
+counts the ops of the `tw` program once it is differentiated and before it is simplified. A stage whose `x` (its time for
+the last row over that for the first) is far above that of the ops is not linear.
 
     trace      the Python function -> tw                 legalize   StableHLO -> linalg
     expand     inline, hoist-state, differentiate        read       linalg -> value graph
@@ -41,27 +41,38 @@ from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
 
 SIZES = (1000, 2000, 4000, 8000)
-OPS_PER_LAYER = {"forward": 27, "gradient": 63}
+OPS_PER_LAYER = {"forward": 27, "gradient": 63, "scan": 63}
 FRONT = ("trace", "expand", "simplify", "waist", "lower")  # all before the CPU backend
 BACK = ("legalize", "read", "form", "step")
 WIDTH, ROWS = 16, 8
 
 
-def tower(x: Any, weights: Any) -> Any:
-    """A number from `x`, by a layer for each matrix of `weights`."""
+def layers(x: Any, weights: Any) -> Any:
+    """A layer for each matrix of `weights`, one after the other."""
     for weight in weights:
         centred = x - tw.mean(x, axis=1, keepdims=True)
         normal = centred / tw.sqrt(tw.mean(centred * centred, axis=1, keepdims=True) + 1e-5)
         x = x + tw.tanh(normal @ weight + 0.5) * tw.sigmoid(x)
-    return tw.sum(x)
+    return x
+
+
+def tower(x: Any, weights: Any) -> Any:
+    """A number from `x`."""
+    return tw.sum(layers(x, weights))
+
+
+def scanned(x: Any, weights: Any) -> Any:
+    """A number from the rows of `x`, each of which goes through all layers with what the one before left."""
+    last, _ = tw.scan(lambda carry, row: (layers(carry + row, weights), None), tw.zeros((1, WIDTH)), x)
+    return tw.sum(last)
 
 
 def traced(kind: str, ops: int) -> Program:
     """A program of about `ops` ops."""
     matrix = tw.TensorSpec((WIDTH, WIDTH), tw.float32)
     weights = [matrix] * max(1, ops // OPS_PER_LAYER[kind])
-    function = tw.function(tower if kind == "forward" else tw.grad(tower, argnums=1))
-    return function.program(tw.TensorSpec((ROWS, WIDTH), tw.float32), weights)
+    functions = {"forward": tower, "gradient": tw.grad(tower, argnums=1), "scan": tw.grad(scanned, argnums=1)}
+    return tw.function(functions[kind]).program(tw.TensorSpec((ROWS, WIDTH), tw.float32), weights)
 
 
 class Clock:
@@ -126,7 +137,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compile_time", description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of ops, separated by commas")
-    parser.add_argument("--kinds", default="forward,gradient")
+    parser.add_argument("--kinds", default="forward,gradient,scan")
     parser.add_argument("--llvm", action="store_true", help="also time LLVM")
     options = parser.parse_args()
     tw.config.cache = False  # nothing here may come from an earlier run
