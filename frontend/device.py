@@ -54,6 +54,18 @@ def parse_device(name: str | Device) -> Device:
     )
 
 
+def check_device(name: str | Device | None) -> Device:
+    """The device of that name, None standing for the default one.
+
+    Raises:
+        ValueError: this process has no such device.
+    """
+    wanted = CPU if name is None else parse_device(name)
+    if wanted != CPU:
+        raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has '{CPU}'")
+    return wanted
+
+
 @contextmanager
 def device(name: str | Device) -> Iterator[Device]:
     """Place the ops of a block on a device. This process computes on `/device:CPU:0`, the only one that can be named.
@@ -61,7 +73,4 @@ def device(name: str | Device) -> Iterator[Device]:
     Raises:
         ValueError: another device.
     """
-    wanted = parse_device(name)
-    if wanted != CPU:
-        raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has '{CPU}'")
-    yield wanted
+    yield check_device(name)

@@ -17,6 +17,7 @@ from thalweg.dialects.types import DType, as_dtype
 from thalweg.frontend.array.conversion import broadcast_to_shape, cast, fail, operand
 from thalweg.frontend.array.elementwise import add, astype, less_equal, multiply, where
 from thalweg.frontend.array.manipulation import broadcast_arrays, reshape
+from thalweg.frontend.device import check_device
 from thalweg.frontend.dtypes import DEFAULT_FLOAT, DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.program import Array
@@ -48,6 +49,7 @@ def asarray(obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: b
     Raises:
         TypeError: obj is nothing of the kind, or its dtype is none of ours.
     """
+    check_device(device)
     if isinstance(obj, Scalar) and dtype is not None:
         return full((), obj, dtype=dtype)
     if isinstance(obj, np.ndarray) and copy is not False:
@@ -73,11 +75,13 @@ def _converted(array: Array, dtype: DType, checked: bool) -> Array:
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor over the memory of any object with `__dlpack__`, shared unless `copy`."""
+    check_device(device)
     return from_numpy(x if isinstance(x, np.ndarray) else np.from_dlpack(x), copy=bool(copy))
 
 
 def full(shape: Shape, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array filled with one value, whose default dtype is that of the value."""
+    check_device(device)
     return _filled("full", shape, fill_value, dtype)
 
 
@@ -99,16 +103,19 @@ def _filled(name: str, shape: Shape, fill_value: ArrayLike, dtype: Any) -> Tenso
 
 def zeros(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of zeros."""
+    check_device(device)
     return _filled("zeros", shape, 0, dtype)
 
 
 def ones(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of ones."""
+    check_device(device)
     return _filled("ones", shape, 1, dtype)
 
 
 def empty(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array whose values do not matter; they are zeros."""
+    check_device(device)
     return _filled("empty", shape, 0, dtype)
 
 
@@ -119,22 +126,26 @@ def _like(x: ArrayLike, dtype: Any) -> tuple[tuple[int, ...], DType]:
 
 def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of x's shape and dtype filled with one value."""
+    check_device(device)
     shape, wanted = _like(x, dtype)
     return full(shape, fill_value, dtype=wanted)
 
 
 def zeros_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros of x's shape and dtype."""
+    check_device(device)
     return full_like(x, 0, dtype=dtype)
 
 
 def ones_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones of x's shape and dtype."""
+    check_device(device)
     return full_like(x, 1, dtype=dtype)
 
 
 def empty_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of x's shape and dtype whose values do not matter; they are zeros."""
+    check_device(device)
     return full_like(x, 0, dtype=dtype)
 
 
@@ -148,6 +159,7 @@ def arange(
     device: Any = None,
 ) -> Tensor:
     """start, start + step… below stop; `arange(n)` is 0 to n - 1. Python numbers only: they decide the shape."""
+    check_device(device)
     if stop is None:
         start, stop = 0, start
     if any(isinstance(v, TracedTensor) for v in (start, stop, step)):
@@ -173,6 +185,7 @@ def linspace(
     start: float, stop: float, /, num: int, *, dtype: Any = DEFAULT_FLOAT, device: Any = None, endpoint: bool = True
 ) -> Tensor:
     """`num` evenly spaced values from start to stop, which is left out if not `endpoint`."""
+    check_device(device)
     return _known(np.linspace(start, stop, num, endpoint=endpoint).astype(as_dtype(dtype).numpy))
 
 
@@ -185,6 +198,7 @@ def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = DEFAULT_FLOAT, device: Any = None
 ) -> Tensor:
     """Ones on the k-th diagonal, zeros elsewhere."""
+    check_device(device)
     shape = (n_rows, n_rows if n_cols is None else n_cols)
     if current() is None or 0 in shape:
         return EagerTensor(np.eye(*shape, k=k, dtype=as_dtype(dtype).numpy))
