@@ -2,7 +2,7 @@
 
 A program is a tower of layers: a product with a matrix, a normalisation, a gate, a skip connection. `forward` is a
 tower as it is, `gradient` one with its gradient in all matrices, `scan` a gradient through the rows of a scan. `ops`
-counts the ops of the `tw` program once it is differentiated and before it is simplified. A stage whose `x` (its time for
+counts the ops of the `tw` program once it is differentiated and before it is simplified. A stage whose `x` (time for
 the last row over that for the first) is far above that of the ops is not linear.
 
     trace      the Python function -> tw                 legalize   StableHLO -> linalg
