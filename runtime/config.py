@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,12 +71,18 @@ class Config:
 
     @classmethod
     def from_environment(cls) -> Config:
-        """The options with `THALWEG_<NAME>` applied.
+        """The options with `THALWEG_<NAME>` applied. A variable of such a name that is no option gets a warning: it may
+        be of another version.
 
         Raises:
             ValueError: a variable does not parse.
         """
         values = {}
+        names = [f"THALWEG_{option.name.upper()}" for option in dataclasses.fields(cls)]
+        for name in os.environ:
+            if name.startswith("THALWEG_") and name not in names:
+                nearest = did_you_mean(name, names) or "."
+                warnings.warn(f"environment variable {name} is no option{nearest}", RuntimeWarning, stacklevel=2)
         for option in dataclasses.fields(cls):
             name = f"THALWEG_{option.name.upper()}"
             if name in os.environ:

@@ -18,6 +18,12 @@ def test_bad_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> 
         Config.from_environment()
 
 
+def test_environment_of_no_option_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THALWEG_OPTLEVEL", "1")
+    with pytest.warns(RuntimeWarning, match="THALWEG_OPTLEVEL is no option; did you mean 'THALWEG_OPT_LEVEL'"):
+        Config.from_environment()
+
+
 def test_unknown_option_suggests() -> None:
     with pytest.raises(AttributeError, match="did you mean 'opt_level'"):
         Config().opt_levle = 1
