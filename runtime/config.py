@@ -60,7 +60,7 @@ class Config:
 
     threads: int = _option(0, "threads of a compiled program; 0 means the processors this process may use")
     opt_level: int = _option(2, "0 compiles fastest, 1 fuses, 2 also vectorises by hand, 3 spends time in LLVM")
-    deterministic: bool = _option(False, "same bits from run to run on any number of threads")
+    deterministic: bool = _option(False, "same bits on any number of threads; the CPU backend always gives them")
     check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
     verify_each: bool = _option(True, "verify the module after every pass")
     cache: bool = _option(True, "keep compiled programs on disk")
