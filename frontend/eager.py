@@ -168,12 +168,21 @@ def _data_key(value: Any, arrays: list[Array]) -> Any:
         return None
     if isinstance(value, bool | int | float):
         arrays.append(scalar_array(value))
-        return type(value)
+        return (int, _reach(value)) if type(value) is int else type(value)
     if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
         return tuple([_data_key(v, arrays) for v in value])
     data = _buffer(value)
     arrays.append(data)
     return data.shape, data.dtype
+
+
+def _reach(value: int) -> int:
+    """Equal for numbers that the same integer dtypes hold: what decides whether a number fits beside a tensor."""
+    if 0 <= value < 128:
+        return 7
+    bits = (value if value >= 0 else ~value).bit_length()
+    reach = next(b for b in (7, 8, 15, 16, 31, 32, 63, bits) if bits <= b)
+    return reach if value >= 0 else -reach
 
 
 def _buffer(value: Any) -> Array:
@@ -206,6 +215,9 @@ def _option_key(value: Any) -> Any:
 def _compile(
     function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Compiled:
+    if any(type(v) is int and _reach(v) != 7 for v in (*args, *kwargs.values())):
+        # Once with the numbers themselves: one that does not fit the dtype it takes on is an error, and does not wrap.
+        _trial(function, data, args, kwargs)
     trace = Trace(function.__name__, label=f"{function.__name__}()")
     with trace.recording():
         given = [_placeholder(trace, v) if i in data else v for i, v in enumerate(args)]
@@ -213,6 +225,20 @@ def _compile(
         plan = Plan(function(*given, **named))
         program = trace.finish(plan.outputs)
     return Compiled(compiler().compile(program), plan.release(), len(program.outputs))
+
+
+def _trial(
+    function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Trace with integers as literals, and drop the trace."""
+    trace = Trace(function.__name__, label=f"{function.__name__}()")
+
+    def stand_in(value: Any) -> Any:
+        return value if type(value) is int else _placeholder(trace, value)
+
+    with trace.recording():
+        given = [stand_in(v) if i in data else v for i, v in enumerate(args)]
+        function(*given, **{k: stand_in(v) if k in data else v for k, v in kwargs.items()})
 
 
 def _placeholder(trace: Trace, value: Any) -> Any:
