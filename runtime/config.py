@@ -59,7 +59,7 @@ class Config:
     """The options. Assigning an unknown one is an error that suggests the nearest name."""
 
     threads: int = _option(0, "threads of a compiled program; 0 means the processors this process may use")
-    opt_level: int = _option(2, "0 compiles fastest, 1 fuses, 2 also vectorises by hand, 3 spends time in LLVM")
+    opt_level: int = _option(2, "how hard LLVM tries, 0 to 3; kernels are fused and vector code at every level")
     deterministic: bool = _option(False, "same bits on any number of threads; the CPU backend always gives them")
     check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
     verify_each: bool = _option(True, "verify the module after every pass")
