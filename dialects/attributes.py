@@ -18,6 +18,8 @@ def element_type(dtype: DType) -> ir.Type:
     """The MLIR element type of `dtype` (needs an entered context)."""
     if dtype.kind == "b":
         return ir.IntegerType.get_signless(1)
+    if dtype.kind == "s":
+        return ir.Type.parse(dtype.mlir)
     bits = dtype.itemsize * 8
     if dtype.kind == "u":
         return ir.IntegerType.get_unsigned(bits)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from thalweg.dialects.attributes import element_type
 from thalweg.dialects.mlir import PassManager, ir, stablehlo
 from thalweg.dialects.opdef import RegionType
-from thalweg.dialects.types import TapeType, TensorType, Type, VariableType, dtype_from_mlir
+from thalweg.dialects.types import ResourceType, TapeType, TensorType, Type, VariableType, dtype_from_mlir
 
 
 class _Process:
@@ -100,6 +100,10 @@ def from_mlir(mlir_type: ir.Type) -> Type:
     if text.startswith("!tw.tape<"):
         signature = ir.FunctionType(ir.Type.parse(text[len("!tw.tape<") : -1]))
         return TapeType(_tensors(signature.inputs), _tensors(signature.results))
+    if text.startswith("!tw."):
+        kind, _, components = text.removeprefix("!tw.").partition("<")
+        signature = ir.FunctionType(ir.Type.parse(f"({components[:-1]}) -> ()"))
+        return ResourceType(kind, _tensors(signature.inputs))
     if not isinstance(mlir_type, ir.RankedTensorType):
         raise TypeError(f"type {text} is not a type of the tw dialect")
     ranked = ir.RankedTensorType(mlir_type)
@@ -121,6 +125,8 @@ def to_mlir(type_: Type) -> ir.Type:
             known = ir.RankedTensorType.get(type_.shape, element_type(type_.dtype))
         elif isinstance(type_, VariableType):
             known = ir.Type.parse(f"!tw.variable<{to_mlir(type_.tensor)}>")
+        elif isinstance(type_, ResourceType):
+            known = ir.Type.parse(f"!tw.{type_.kind}<{', '.join(str(to_mlir(t)) for t in type_.components)}>")
         else:
             signature = ir.FunctionType.get([to_mlir(t) for t in type_.primals], [to_mlir(t) for t in type_.outputs])
             known = ir.Type.parse(f"!tw.tape<{signature}>")

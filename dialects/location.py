@@ -1,4 +1,8 @@
-"""Where in the user's program: the frame that called into Thalweg, as an MLIR location and as text for errors."""
+"""Where in the user's program: the frame that called into Thalweg, as an MLIR location and as text for errors.
+
+A location also carries the device that an op was asked to run on, as a name around the rest: `loc("@/job:ps"(...))`.
+Since every pass keeps locations, what is made for an op (its gradient, say) asks for the same device.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,8 @@ def user_frame() -> Where:
 _PASSED_OVER = frozenset({"thalweg", "contextlib", "functools", "threading", "numpy"})
 
 _FILE_LINE = re.compile(r'"([^"]+)":(\d+):\d+')
-_NAME = re.compile(r'loc\("([^"]+)"\(')
+_NAME = re.compile(r'loc\((?:"@[^"]*"\()?"([^"@][^"]*)"\(')
+_DEVICE = re.compile(r'loc\("@([^"]*)"\(')
 
 
 def where_of(location: ir.Location) -> Where | None:
@@ -52,3 +57,17 @@ def where_of(location: ir.Location) -> Where | None:
         return None
     name = _NAME.search(text)
     return Where(place[1], int(place[2]), name[1] if name else "<module>")
+
+
+def on_device(location: ir.Location, scope: str) -> ir.Location:
+    """The location with a request for a device around it; the empty scope asks for nothing."""
+    return ir.Location.name(f"@{scope}", childLoc=location) if scope else location
+
+
+def scope_of(location: ir.Location) -> str:
+    """The device that a location asks for, the empty string where it asks for none."""
+    if isinstance(location, ir.NameLoc):
+        name: str = location.name_str
+        return name[1:] if name.startswith("@") else ""
+    found = _DEVICE.search(str(location)) if "@" in str(location) else None
+    return found[1] if found else ""

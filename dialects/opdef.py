@@ -22,6 +22,7 @@ AttrKind = Literal["int", "ints", "float", "bool", "str", "dtype", "array"]
 Infer = Callable[[Sequence[Any], Attrs], Sequence[Type]]
 Reference = Callable[..., Any]
 Effects = Literal["pure", "read", "write"]
+Runs = Literal["compiled", "host"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class OpDef:
     regions: tuple[str, ...]
     infer_regions: Callable[[Sequence[Any], Attrs, Sequence[RegionType]], Sequence[Type]] | None
     terminator: bool
+    runs: Runs  # as part of a compiled program, or on the host by a kernel of `runtime/kernels/`
     defined_at: str
 
     @property
@@ -173,6 +175,7 @@ def define(
     regions: str = "",
     infer_regions: Callable[[Sequence[Any], Attrs, Sequence[RegionType]], Sequence[Type]] | None = None,
     terminator: bool = False,
+    runs: Runs = "compiled",
 ) -> OpDef:
     """Add a row to the dialect. `operands` and `regions` are names separated by spaces.
 
@@ -198,6 +201,7 @@ def define(
         regions=tuple(regions.split()),
         infer_regions=infer_regions,
         terminator=terminator,
+        runs=runs,
         defined_at=f"{frame.f_code.co_filename}:{frame.f_lineno}",
     )
     OPS[name] = row

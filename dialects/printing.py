@@ -207,7 +207,7 @@ def _tuple(texts: Sequence[str]) -> str:
 _ALIAS = re.compile(r"^(#\w+) = loc\((.*)\)$")
 _USED = re.compile(r"#loc\d*")
 _PLACE = re.compile(r'"([^"]+)":(\d+):\d+')
-_FUNCTION = re.compile(r'^"([^"]+)"\(')
+_FUNCTION = re.compile(r'^(?:"@[^"]*"\()?"([^"@][^"]*)"\(')
 
 
 def located(text: str) -> list[tuple[str, Where | None]]:

@@ -25,12 +25,14 @@ class DType:
     name: str
     short: str  # as errors print it: f32, i64, u8, bool
     mlir: str  # as the dialect prints it: f32, i64, ui8, i1
-    kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool
+    kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool, 's' string
 
     @cached_property
     def numpy(self) -> np.dtype:
         """The NumPy dtype that holds it (bfloat16 through ml_dtypes)."""
-        return np.dtype(getattr(ml_dtypes, self.name)) if self.name == "bfloat16" else np.dtype(self.name)
+        if self.name in ("bfloat16", "string"):
+            return np.dtype(ml_dtypes.bfloat16 if self.name == "bfloat16" else object)
+        return np.dtype(self.name)
 
     @property
     def itemsize(self) -> int:
@@ -62,6 +64,8 @@ uint16 = DType("uint16", "u16", "ui16", "u")
 uint32 = DType("uint32", "u32", "ui32", "u")
 uint64 = DType("uint64", "u64", "ui64", "u")
 bool_ = DType("bool", "bool", "i1", "b")
+# Bytes of any length, NumPy arrays of objects. Only host ops know it, so it is not among DTYPES.
+string = DType("string", "string", "!tw.string", "s")
 
 FLOATS = (float64, float32, float16, bfloat16)
 SIGNED = (int64, int32, int16, int8)
@@ -69,9 +73,9 @@ UNSIGNED = (uint64, uint32, uint16, uint8)
 INTEGERS = SIGNED + UNSIGNED
 DTYPES = FLOATS + INTEGERS + (bool_,)
 
-_BY_MLIR = {d.mlir: d for d in DTYPES}
+_BY_MLIR = {d.mlir: d for d in (*DTYPES, string)}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
-_BY_NAME = {d.name: d for d in DTYPES}
+_BY_NAME = {d.name: d for d in (*DTYPES, string)}
 
 
 def dtype_from_mlir(text: str) -> DType:
@@ -148,4 +152,18 @@ class TapeType:
         return f"tape<({', '.join(map(str, self.primals))}) -> ({', '.join(map(str, self.outputs))})>"
 
 
-Type = TensorType | VariableType | TapeType
+@dataclass(frozen=True)
+class ResourceType:
+    """A handle of what lives beside the program, with the types that go through it: `!tw.queue<tensor<4xf32>>`.
+
+    `kind` is what it is: queue, accumulator, barrier, reader.
+    """
+
+    kind: str
+    components: tuple[TensorType, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind}<{', '.join(map(str, self.components))}>"
+
+
+Type = TensorType | VariableType | TapeType | ResourceType

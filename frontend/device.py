@@ -1,38 +1,27 @@
-"""Devices by name: `/device:CPU:0`, or in full `/job:worker/task:1/device:CPU:0`."""
+"""Where ops are to run: `with tw.device("/job:ps/task:0"):`."""
 
 from __future__ import annotations
 
-import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from thalweg.dialects.devices import CPU, Device, parse
 from thalweg.dialects.location import user_frame
 
+__all__ = ["CPU", "Device", "check_device", "current_scope", "device", "parse_device"]
 
-@dataclass(frozen=True)
-class Device:
-    """A device; prints as its name."""
-
-    kind: str = "CPU"
-    index: int = 0
-    job: str | None = None
-    task: int | None = None
-
-    def __str__(self) -> str:
-        job = f"/job:{self.job}" if self.job is not None else ""
-        task = f"/task:{self.task}" if self.task is not None else ""
-        return f"{job}{task}/device:{self.kind}:{self.index}"
-
-    def __repr__(self) -> str:
-        return f"Device('{self}')"
+COLOCATE = "colocate:"  # a scope of this form asks for the device of the variable or op that it names
 
 
-CPU = Device()
+class _Scope(threading.local):
+    """What this thread's `tw.device` blocks ask for."""
 
-_NAME = re.compile(
-    r"(?:/job:(?P<job>\w+))?(?:/(?:task|replica):(?P<task>\d+))?(?:/?(?:device:)?(?P<kind>[A-Za-z]+)(?::(?P<index>\d+))?)?"
-)
+    device = Device()
+    colocate: str | None = None
+
+
+_scope = _Scope()
 
 
 def parse_device(name: str | Device) -> Device:
@@ -43,34 +32,50 @@ def parse_device(name: str | Device) -> Device:
     """
     if isinstance(name, Device):
         return name
-    match = _NAME.fullmatch(name) if name else None
-    if match is None:
-        raise ValueError(f"{user_frame()} '{name}' is not a device; write for example '/device:CPU:0'")
-    return Device(
-        (match["kind"] or "CPU").upper(),
-        int(match["index"] or 0),
-        match["job"],
-        int(match["task"]) if match["task"] else None,
-    )
+    try:
+        return parse(name)
+    except ValueError as error:
+        raise ValueError(f"{user_frame()} {error}") from None
 
 
 def check_device(name: str | Device | None) -> Device:
-    """The device of that name, None standing for the default one.
+    """The device of that name that this process computes on at once, None standing for the default one.
 
     Raises:
         ValueError: this process has no such device.
     """
     wanted = CPU if name is None else parse_device(name)
-    if wanted != CPU:
+    if not CPU.matches(wanted):
         raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has '{CPU}'")
-    return wanted
+    return CPU
+
+
+def current_scope() -> str:
+    """What ops made now are asked to run on, as their locations carry it; the empty string for anything."""
+    return f"{COLOCATE}{_scope.colocate}" if _scope.colocate is not None else str(_scope.device)
 
 
 @contextmanager
-def device(name: str | Device) -> Iterator[Device]:
-    """Place the ops of a block on a device. This process computes on `/device:CPU:0`, the only one that can be named.
+def device(name: str | Device | None) -> Iterator[Device]:
+    """Ask for the ops of a block to run on a device.
+
+    Args:
+        name: a full or partial name; fields that it leaves out are those of the block around it. None forgets the
+            blocks around it. "colocate:w" asks for the device of the variable or op called w.
 
     Raises:
-        ValueError: another device.
+        ValueError: not the form of a device's name.
+
+    Example:
+        >>> with tw.device("/job:ps"), tw.device("/task:1"): ...
     """
-    yield check_device(name)
+    before = _scope.device, _scope.colocate
+    if isinstance(name, str) and name.startswith(COLOCATE):
+        _scope.colocate = name.removeprefix(COLOCATE)
+    else:
+        _scope.device = Device() if name is None else _scope.device.merge(parse_device(name))
+        _scope.colocate = None
+    try:
+        yield _scope.device
+    finally:
+        _scope.device, _scope.colocate = before

@@ -16,7 +16,7 @@ from thalweg.dialects.diagnostics import TracingError, TypeInferenceError
 from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import DType, TensorType, as_dtype
-from thalweg.frontend.device import CPU, Device
+from thalweg.frontend.device import CPU, Device, check_device
 from thalweg.frontend.dtypes import DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.operators import Operators
 
@@ -78,10 +78,8 @@ class Tensor(Operators):
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """This tensor, which is on the only device there is."""
-        from thalweg.frontend.device import device as enter
-
-        with enter(device):
-            return self
+        check_device(device)
+        return self
 
 
 class EagerTensor(Tensor):

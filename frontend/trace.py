@@ -16,11 +16,12 @@ import numpy as np
 from thalweg.dialects import context
 from thalweg.dialects.build import build, build_with_regions
 from thalweg.dialects.diagnostics import LeakedTensorError, TracingError, TypeInferenceError
-from thalweg.dialects.location import Where, user_frame
+from thalweg.dialects.location import Where, on_device, user_frame
 from thalweg.dialects.mlir import func_dialect, ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import elementwise, shape, state
 from thalweg.dialects.types import TensorType
+from thalweg.frontend.device import current_scope
 from thalweg.frontend.dtypes import default_dtype
 from thalweg.frontend.program import Program
 from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor
@@ -99,7 +100,7 @@ class Trace:
         self._seen: dict[int, tuple[TracedTensor, Array]] = {}  # by the id of a buffer, which is kept alive here
         self._handles: dict[Variable, ir.Value] = {}
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
-        self._locations: dict[Where, ir.Location] = {}
+        self._locations: dict[tuple[Where, str], ir.Location] = {}
         self.root = Scope(self, label or name, where or user_frame(), inline=True)
         self.scopes = [self.root]
         with context.entered():
@@ -153,10 +154,11 @@ class Trace:
         return Program(self.name, self.module, inputs, types, constants, tuple(self._handles))
 
     def location(self, where: Where) -> ir.Location:
-        """The MLIR location of a user's line."""
-        found = self._locations.get(where)
+        """The MLIR location of a user's line, with the device that is asked for now."""
+        key = where, current_scope()
+        found = self._locations.get(key)
         if found is None:
-            found = self._locations[where] = where.location()
+            found = self._locations[key] = on_device(where.location(), key[1])
         return found
 
     # Values
@@ -287,7 +289,7 @@ class Trace:
     def handle(self, variable: Variable) -> ir.Value:
         """The variable's declaration, made at the top of the function at its first use."""
         if variable not in self._handles:
-            with ir.InsertionPoint.at_block_begin(self.block), self.location(user_frame()):
+            with ir.InsertionPoint.at_block_begin(self.block), on_device(user_frame().location(), variable.scope):
                 (self._handles[variable],) = build(
                     state.variable_handle, [], {"name": variable.name, "shape": variable.shape, "dtype": variable.dtype}
                 )

@@ -16,7 +16,7 @@ from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import state
 from thalweg.dialects.types import DType, TensorType, as_dtype
 from thalweg.frontend.array.conversion import fitted
-from thalweg.frontend.device import CPU, Device
+from thalweg.frontend.device import CPU, Device, current_scope
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current, suspended
@@ -74,10 +74,11 @@ class Variable(Operators):
         Tensor([1., 1.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "buffer", "name", "trainable", "where")
+    __slots__ = ("__weakref__", "buffer", "name", "scope", "trainable", "where")
 
     def __init__(self, initial_value: Any, name: str = "variable", dtype: Any = None, trainable: bool = True) -> None:
         self.where = user_frame()
+        self.scope = current_scope()  # the device asked for; what reads and assigns the variable follows it
         if callable(initial_value):
             with suspended():
                 initial_value = initial_value()

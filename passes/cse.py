@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from thalweg.dialects.build import row_of
+from thalweg.dialects.location import scope_of
 from thalweg.dialects.mlir import ir
 from thalweg.passes.algebra.elementwise import COMMUTATIVE
 from thalweg.passes.base import Pass
@@ -57,4 +58,5 @@ def _key(operation: ir.Operation) -> Hashable:
     name = operation.name
     operands = operation.operands
     inputs: Hashable = frozenset(operands) if name in COMMUTATIVE else tuple(operands)
-    return name, inputs, tuple(operation.attributes.items())
+    # What was asked to run on different devices stays apart.
+    return name, inputs, tuple(operation.attributes.items()), scope_of(operation.location)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("dialects", "passes", "backends", "runtime", "frontend", "tools")
 MAY_IMPORT = {
     "dialects": {"dialects"},
-    "runtime": {"runtime", "dialects.types", "dialects.diagnostics"},
+    "runtime": {"runtime", "dialects.types", "dialects.diagnostics", "dialects.devices", "dialects.extents"},
     "passes": {"passes", "dialects"},
     "backends": {"backends", "passes", "dialects", "runtime.config"},
     "frontend": {"frontend", "dialects", "runtime"},

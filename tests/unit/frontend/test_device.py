@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import thalweg  # noqa: F401  (installs the compiler)
+from thalweg.dialects.location import scope_of, where_of
 from thalweg.dialects.types import TensorType, float32, int32
-from thalweg.frontend.array import ones
-from thalweg.frontend.device import Device, device, parse_device
+from thalweg.frontend.array import exp, ones
+from thalweg.frontend.device import Device, current_scope, device, parse_device
+from thalweg.frontend.function import function
 from thalweg.frontend.spec import TensorSpec, spec
 
 
 @pytest.mark.parametrize(("name", "parsed"), [
-    ("/device:CPU:0", Device("CPU", 0)), ("cpu", Device("CPU", 0)), ("GPU:3", Device("GPU", 3)),
-    ("/job:ps/task:1", Device("CPU", 0, "ps", 1)), ("/job:w/task:0/device:CPU:2", Device("CPU", 2, "w", 0)),
+    ("/device:CPU:0", Device("CPU", 0)), ("cpu", Device("CPU")), ("GPU:3", Device("GPU", 3)),
+    ("/job:ps/task:1", Device(None, None, "ps", 1)), ("/job:w/task:0/device:CPU:2", Device("CPU", 2, "w", 0)),
+    ("/task:1", Device(None, None, None, 1)), ("/device:GPU:*", Device("GPU")),
 ])  # fmt: skip
 def test_parsing(name, parsed):
     assert parse_device(name) == parsed
@@ -28,8 +33,43 @@ def test_no_device(name):
 def test_with_device():
     with device("/device:CPU:0") as here:
         assert ones((2,)).device == here
-    with pytest.raises(ValueError, match="there is no device '/device:CPU:1' here"), device("/device:CPU:1"):
-        pass
+    with pytest.raises(ValueError, match="there is no device '/device:CPU:1' here"):
+        ones((2,), device="/device:CPU:1")
+
+
+def test_scopes_nest():
+    with device("/job:ps"):
+        with device("/task:1"), device("cpu:0"):
+            assert current_scope() == "/job:ps/task:1/device:CPU:0"
+            with device("/job:worker"):
+                assert current_scope() == "/job:worker"
+            with device(None):
+                assert current_scope() == ""
+            with device("colocate:w"):
+                assert current_scope() == "colocate:w"
+                with device("gpu"):
+                    assert current_scope() == "/job:ps/task:1/device:GPU"
+        assert current_scope() == "/job:ps"
+    assert current_scope() == ""
+
+
+def test_what_matches():
+    assert Device("GPU").matches(Device("GPU", 3, "w", 0))
+    assert not Device("GPU").matches(Device("CPU", 0))
+    assert Device("CPU", 0, "w", 1).is_full and not Device("CPU", 0, "w").is_full
+
+
+def test_ops_carry_the_device_asked_for():
+    @function
+    def f(x):
+        with device("/job:ps/task:0"):
+            return exp(x)
+
+    module = f.program(np.ones((2,), np.float32)).module
+    op = next(o for o in module.body.operations[0].regions[0].blocks[0].operations if o.operation.name == "tw.exp")
+    assert scope_of(op.location) == "/job:ps/task:0"
+    where = where_of(op.location)
+    assert where is not None and where.function == "f" and where.file == __file__
 
 
 def test_specs():
