@@ -107,4 +107,6 @@ def _refusal(operation: ir.Operation, row: OpDef | None, cell: Unsupported | Non
         return f"{place}{operation.name} cannot be lowered to StableHLO: {cell.why}."
     if row is None:
         return f"{place}{operation.name} is not an op of the tw dialect; a module to lower holds nothing else."
+    if row.runs == "host":
+        return f"{place}{operation.name} runs on the host and is not part of a compiled program: partition it first."
     return f"{place}{operation.name} has no lowering to StableHLO; compose it of ops that have one (docs/ops.md)."

@@ -99,11 +99,13 @@ def structured(row: OpDef, rule: Structured) -> None:
 
 
 def rule_of(row: OpDef) -> Rule | Structured | NotDifferentiable:
-    """The rule of a row.
+    """The rule of a row. Host ops have none unless one is written.
 
     Raises:
         PassError: nobody wrote one.
     """
+    if row not in VJP_RULES and row.runs == "host":
+        return NotDifferentiable("it runs on the host. Keep it out of what is differentiated", error=True)
     if row not in VJP_RULES:
         raise PassError(f"{row.name}: has no vjp rule. Add one to passes/gradients/{row.family}.py.")
     return VJP_RULES[row]
