@@ -57,3 +57,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest known name, or the empty string."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+class MissingExtraError(ThalwegError, ImportError):
+    """A part of Thalweg needs a package that is not installed.
+
+    Args:
+        what: needs it.
+        extra: installs it.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} need a package that is not installed. Run: pip install 'thalweg[{extra}]'")
