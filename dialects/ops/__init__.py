@@ -1,6 +1,7 @@
 """The rows of the dialect, one file a family. Importing this package fills the table."""
 
 from thalweg.dialects.ops import (
+    comm,
     contraction,
     control,
     elementwise,
@@ -15,6 +16,7 @@ from thalweg.dialects.ops import (
 )
 
 __all__ = [
+    "comm",
     "contraction",
     "control",
     "elementwise",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from thalweg.backends.stablehlo.table import LowerBlock, expands, never
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.ops import comm
 from thalweg.dialects.ops import control as rows
 
 
@@ -43,3 +44,4 @@ never(rows.vjp, "StableHLO has no derivatives; run the pass 'differentiate' firs
 never(rows.pullback, "StableHLO has no derivatives; run the pass 'differentiate' first")
 never(rows.custom_gradient, "StableHLO has no derivatives; run the pass 'differentiate' first")
 never(rows.checkpoint, "only a derivative needs it; run the pass 'lower-checkpoint' first")
+never(comm.cluster, "it is a program of its own: lower what `outlined` of passes/cluster.py makes of it")
