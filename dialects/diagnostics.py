@@ -8,6 +8,12 @@
       +- PassError            a pass cannot do its work; unknown passes and options
       +- LoweringError        an op has no lowering to a backend
       +- ExecutionError       a compiled program was called with what it cannot take
+      +- StepError            an op of a step failed while the step ran
+           +- CancelledError       the step was given up: another op or task failed first, or somebody closed it
+           +- DeadlineError        the step took longer than it was given (also TimeoutError)
+           +- OutOfRangeError      nothing is left to read: a closed and empty queue, the end of the files
+           +- UnavailableError     a task of the cluster does not answer
+           +- UninitialisedError   a variable is read before it has a value
 
 Every message says what is wrong, where in the *user's* file, what was seen, and what to do:
 
@@ -51,6 +57,30 @@ class LoweringError(ThalwegError, NotImplementedError):
 
 class ExecutionError(ThalwegError, TypeError):
     """A compiled program was called with what it cannot take."""
+
+
+class StepError(ThalwegError):
+    """An op of a step failed while the step ran."""
+
+
+class CancelledError(StepError):
+    """The step was given up: another op or task failed first, or somebody closed what it waited for."""
+
+
+class DeadlineError(StepError, TimeoutError):
+    """The step took longer than it was given."""
+
+
+class OutOfRangeError(StepError):
+    """Nothing is left to read: a queue that is closed and empty, the end of the files."""
+
+
+class UnavailableError(StepError):
+    """A task of the cluster does not answer."""
+
+
+class UninitialisedError(StepError):
+    """A variable is read before it has a value."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
