@@ -79,6 +79,10 @@ class Tracer(Protocol):
         """A value of `size` bytes was sent from one device to another."""
         ...
 
+    def counted(self, device: str, name: str, value: int, at: int) -> None:
+        """A count, the length of a queue say, is `value` from now on."""
+        ...
+
 
 @dataclass(slots=True)
 class Step:

@@ -1,0 +1,227 @@
+"""Traces of steps: what ran where and when, across devices and tasks, as Perfetto and chrome://tracing show it.
+
+    with tw.trace("steps.json"):
+        session.run(train)
+
+A task is a process of the picture and a device a group of its lanes; what overlaps on one device (waiting ops, loops
+that overlap) gets lanes of its own. Arrows go from a send to the op that received. Counters show the lengths of queues.
+Times are nanoseconds of the clock of the task that made the trace; those of other tasks come with the offset of their
+clocks, measured when the trace is fetched (Cristian's algorithm: half the round trip).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.dialects.devices import parse
+
+if TYPE_CHECKING:
+    from thalweg.runtime.plan import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A node ran on a device. `edge` is that of a send or recv."""
+
+    device: str
+    name: str
+    op: str
+    where: str
+    begin: int
+    end: int
+    edge: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A value went from one device to another."""
+
+    source: str
+    target: str
+    edge: str
+    size: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A count changed, the length of a queue say."""
+
+    device: str
+    name: str
+    value: int
+    at: int
+
+
+Event = Ran | Moved | Counted
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Ran, Moved, Counted)}
+
+
+class Trace:
+    """Collects events; safe to use from several threads. It is a step's `tracer`."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events: list[Event] = list(events)  # appending is atomic
+
+    def ran(self, device: str, node: Node, begin: int, end: int) -> None:
+        """A node ran, from `begin` to `end` in ns of `time.time_ns`."""
+        edge = node.attrs.get("edge", "") if node.op in ("send", "recv") else ""
+        self.events.append(Ran(device, node.name, node.op, node.where, begin, end, edge))
+
+    def moved(self, source: str, target: str, edge: str, size: int, at: int) -> None:
+        """`size` bytes were sent from one device to another."""
+        self.events.append(Moved(source, target, edge, size, at))
+
+    def counted(self, device: str, name: str, value: int, at: int) -> None:
+        """A count is `value` from now on."""
+        self.events.append(Counted(device, name, value, at))
+
+    def bytes_per_edge(self) -> dict[str, int]:
+        """What went over each edge between devices, in bytes."""
+        total: dict[str, int] = defaultdict(int)
+        for event in self.events:
+            if isinstance(event, Moved):
+                total[event.edge] += event.size
+        return dict(total)
+
+    # Between processes.
+
+    def to_wire(self) -> list[tuple[str, dict[str, Any]]]:
+        """Plain data that another task can take in with `add`."""
+        return [(type(event).__name__, asdict(event)) for event in self.events]
+
+    def add(self, wire: Iterable[tuple[str, Mapping[str, Any]]], offset: int = 0) -> None:
+        """Take in another task's events, whose clock is `offset` ns ahead of ours."""
+        for kind, fields in wire:
+            event = _KINDS[kind](**fields)
+            if isinstance(event, Ran):
+                event = replace(event, begin=event.begin - offset, end=event.end - offset)
+            else:
+                event = replace(event, at=event.at - offset)
+            self.events.append(event)
+
+    # Files.
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file for Perfetto (ui.perfetto.dev) or chrome://tracing."""
+        Path(path).write_text(json.dumps({"traceEvents": list(_chrome(self.events)), "displayTimeUnit": "ns"}))
+
+
+def _chrome(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+    """The events in the Trace Event Format of Chrome (its document of that name)."""
+    every = sorted(events, key=lambda e: e.begin if isinstance(e, Ran) else e.at)
+    picture = _Picture()
+    for event in every:
+        if isinstance(event, Ran):
+            yield picture.ran(event)
+        elif isinstance(event, Counted):
+            process, _ = picture.place(event.device)
+            yield {"ph": "C", "name": event.name, "pid": process, "ts": event.at / 1e3, "args": {"": event.value}}
+    for number, event in enumerate(e for e in every if isinstance(e, Moved)):
+        yield from picture.arrow(event, number)
+    yield from picture.names()
+
+
+class _Picture:
+    """Which process and lane everything stands in."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, int] = {}
+        self._lanes: dict[str, list[int]] = defaultdict(list)  # by device: when each lane is free again
+        self._received: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)  # thread and end, by edge
+
+    def place(self, device: str) -> tuple[int, str]:
+        spec = parse(device)
+        task = spec.task_name or "this process"
+        return self._processes.setdefault(task, len(self._processes) + 1), device
+
+    def ran(self, event: Ran) -> dict[str, Any]:
+        process, device = self.place(event.device)
+        lanes = self._lanes[device]
+        lane = next((i for i, free in enumerate(lanes) if free <= event.begin), len(lanes))
+        lanes[lane : lane + 1] = [event.end]
+        if event.op == "recv":
+            self._received[device, event.edge].append((self._thread(device, lane), event.end))
+        return {
+            "ph": "X", "name": event.name, "cat": event.op, "pid": process, "tid": self._thread(device, lane),
+            "ts": event.begin / 1e3, "dur": (event.end - event.begin) / 1e3,
+            "args": {"op": event.op, "at": event.where},
+        }  # fmt: skip
+
+    def _thread(self, device: str, lane: int) -> int:
+        """Lanes of one device stand together: 1000 to each."""
+        return list(self._lanes).index(device) * 1000 + lane
+
+    def arrow(self, event: Moved, number: int) -> Iterator[dict[str, Any]]:
+        """From the send to the end of the recv of its edge, if that is in the trace; its size either way."""
+        process, device = self.place(event.source)
+        shared = {"cat": "edge", "name": event.edge, "id": number, "args": {"bytes": event.size}}
+        yield {"ph": "s", "pid": process, "tid": self._thread(device, 0) if device in self._lanes else 0,
+               "ts": event.at / 1e3, **shared}  # fmt: skip
+        for thread, end in self._received[event.target, event.edge]:
+            if end >= event.at:  # the first one that ended after the value was sent
+                process, _ = self.place(event.target)
+                yield {"ph": "f", "bp": "e", "pid": process, "tid": thread, "ts": end / 1e3, **shared}
+                break
+
+    def names(self) -> Iterator[dict[str, Any]]:
+        for task, process in self._processes.items():
+            yield {"ph": "M", "name": "process_name", "pid": process, "args": {"name": task}}
+        for device, lanes in self._lanes.items():
+            process, _ = self.place(device)
+            for lane in range(len(lanes)):
+                name = device.removeprefix(parse(device).task_name) + (f" +{lane}" if lane else "")
+                thread = self._thread(device, lane)
+                yield {"ph": "M", "name": "thread_name", "pid": process, "tid": thread, "args": {"name": name}}
+
+
+class _Current:
+    """The trace that steps are recorded in now, for the whole process: steps run on many threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.trace: Trace | None = None
+
+
+_current = _Current()
+
+
+def current() -> Trace | None:
+    """The trace that a new step should record in, None if none is being made."""
+    return _current.trace
+
+
+@contextmanager
+def trace(path: str | os.PathLike[str] | None = None) -> Iterator[Trace]:
+    """Record every step that starts within the block, on all threads and in all tasks.
+
+    Args:
+        path: a JSON file to write at the end, for Perfetto or chrome://tracing.
+
+    Raises:
+        RuntimeError: a trace is being made already.
+
+    Example:
+        >>> with tw.trace("steps.json") as recorded:
+        ...     session.run(train)
+        >>> recorded.bytes_per_edge()
+    """
+    made = Trace()
+    with _current.lock:
+        if _current.trace is not None:
+            raise RuntimeError("a trace is being made already; end it before another one begins")
+        _current.trace = made
+    try:
+        yield made
+    finally:
+        _current.trace = None
+        if path is not None:
+            made.write(path)

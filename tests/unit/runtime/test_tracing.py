@@ -1,0 +1,73 @@
+"""Traces of steps, and the file that Perfetto opens."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from thalweg.runtime.plan import Node
+from thalweg.runtime.tracing import Trace, current, trace
+
+PS, WORKER = "/job:ps/task:0/device:CPU:0", "/job:worker/task:0/device:CPU:0"
+
+
+def _two_tasks() -> Trace:
+    made = Trace()
+    made.ran(PS, Node(0, "cluster", "read", where="m.py:3:"), 1000, 3000)
+    made.ran(PS, Node(1, "dequeue", "wait"), 2000, 9000)
+    made.ran(PS, Node(2, "send", "send_0", {"edge": "w"}), 3000, 3100)
+    made.moved(PS, WORKER, "w", 400, 3050)
+    made.counted(PS, "queue", 7, 4000)
+    remote = Trace()  # its clock is 1 ms ahead
+    remote.ran(WORKER, Node(0, "recv", "recv_0", {"edge": "w"}), 1_003_000, 1_005_000)
+    made.add(remote.to_wire(), offset=1_000_000)
+    return made
+
+
+def test_the_file(tmp_path):
+    made = _two_tasks()
+    made.write(tmp_path / "t.json")
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    ran = {e["name"]: e for e in events if e["ph"] == "X"}
+    assert ran["read"]["ts"] == 1.0 and ran["read"]["dur"] == 2.0 and ran["read"]["args"]["at"] == "m.py:3:"
+    assert ran["recv_0"]["ts"] == 3.0, "on the clock of the task that made the trace"
+    assert ran["read"]["tid"] != ran["wait"]["tid"], "what overlaps has lanes of its own"
+    assert ran["read"]["tid"] == ran["send_0"]["tid"]
+    assert ran["recv_0"]["pid"] != ran["read"]["pid"], "a task is a process"
+    (start,) = [e for e in events if e["ph"] == "s"]
+    (end,) = [e for e in events if e["ph"] == "f"]
+    assert start["id"] == end["id"] and start["args"]["bytes"] == 400 and end["ts"] == 5.0
+    assert next(e for e in events if e["ph"] == "C")["args"] == {"": 7}
+    names = {e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert {"/job:ps/task:0", "/job:worker/task:0", "/device:CPU:0", "/device:CPU:0 +1"} <= names
+
+
+def test_lanes_never_overlap(tmp_path):
+    made = Trace()
+    for i in range(50):
+        made.ran(PS, Node(i, "op", f"n{i}"), i * 10, i * 10 + (i * 37) % 100)
+    made.write(tmp_path / "t.json")
+    by_lane: dict[int, list[tuple[float, float]]] = {}
+    for e in json.loads((tmp_path / "t.json").read_text())["traceEvents"]:
+        if e["ph"] == "X":
+            by_lane.setdefault(e["tid"], []).append((e["ts"], e["ts"] + e["dur"]))
+    for spans in by_lane.values():
+        spans.sort()
+        assert all(a[1] <= b[0] + 1e-9 for a, b in itertools.pairwise(spans))
+
+
+def test_bytes_per_edge():
+    made = _two_tasks()
+    made.moved(PS, WORKER, "w", 400, 5000)
+    assert made.bytes_per_edge() == {"w": 800}
+
+
+def test_one_at_a_time(tmp_path):
+    assert current() is None
+    with trace(tmp_path / "t.json") as made:
+        assert current() is made
+        with pytest.raises(RuntimeError, match="is being made already"), trace():
+            pass
+    assert current() is None and (tmp_path / "t.json").exists()
