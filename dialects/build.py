@@ -24,15 +24,19 @@ def build(row: OpDef, operands: Sequence[ir.Value], attrs: Mapping[str, Any]) ->
     Raises:
         TypeInferenceError: operands or attributes do not fit the row.
     """
+    return tuple(create(row, operands, attrs).results)
+
+
+def create(row: OpDef, operands: Sequence[ir.Value], attrs: Mapping[str, Any]) -> ir.Operation:
+    """`build`, for the operation itself."""
     full = row.complete(attrs)
     results = row.result_types([type_of(o) for o in operands], full)
-    operation = ir.Operation.create(
+    return ir.Operation.create(
         row.mlir_name,
         results=[to_mlir(t) for t in results],
         operands=list(operands),
         attributes=encode_all(row, full),
     )
-    return tuple(operation.results)
 
 
 def build_with_regions(
@@ -49,6 +53,17 @@ def build_with_regions(
     regions turned out to yield, so the op is created in two steps: a template for the regions, then the op itself. The
     attributes are read in between: a body may still decide some of them.
     """
+    return tuple(create_with_regions(row, operands, attrs, arguments, bodies).results)
+
+
+def create_with_regions(
+    row: OpDef,
+    operands: Sequence[ir.Value],
+    attrs: Mapping[str, Any],
+    arguments: Sequence[Sequence[Type]],
+    bodies: Sequence[Body],
+) -> ir.Operation:
+    """`build_with_regions`, for the operation itself."""
     template = ir.Operation.create("tw.region_template", regions=len(bodies), ip=False)
     try:
         for region, types_, body in zip(template.regions, arguments, bodies, strict=True):
@@ -74,7 +89,7 @@ def build_with_regions(
     for region, target in zip(template.regions, operation.regions, strict=True):
         region.blocks[0].append_to(target)
     template.erase()
-    return tuple(operation.results)
+    return operation
 
 
 def row_of(operation: ir.Operation) -> OpDef | None:

@@ -5,7 +5,7 @@ Nothing here knows what an op means. All functions need an entered context.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,35 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import shape
 from thalweg.dialects.types import DType, TensorType, Type
+from thalweg.dialects.walk import bodies, captures, copy_operation, inside, operations, substitute
+
+__all__ = [
+    "Regions",
+    "add_arguments",
+    "array",
+    "block_of",
+    "bodies",
+    "body_of",
+    "captures",
+    "constant_number",
+    "copy",
+    "copy_operation",
+    "definition",
+    "end",
+    "full",
+    "full_like",
+    "functions",
+    "has_one_use",
+    "insert_arguments",
+    "inside",
+    "operations",
+    "recreate",
+    "replace",
+    "set_yields",
+    "splice",
+    "substitute",
+    "yields",
+]
 
 
 def functions(module: ir.Module) -> list[ir.Block]:
@@ -25,20 +54,10 @@ def functions(module: ir.Module) -> list[ir.Block]:
     return [f.regions[0].blocks[0] for f in found if len(f.regions[0].blocks)]
 
 
-def operations(block: ir.Block) -> list[ir.Operation]:
-    """The operations of a block as a list, so that the block may be changed meanwhile."""
-    return [view.operation for view in block.operations]
-
-
 def body_of(operation: ir.Operation, index: int = 0) -> ir.Block:
     """The block of one of an op's regions."""
     block: ir.Block = operation.regions[index].blocks[0]
     return block
-
-
-def bodies(operation: ir.Operation) -> list[ir.Block]:
-    """The blocks of all of an op's regions."""
-    return [region.blocks[0] for region in operation.regions]
 
 
 def yields(block: ir.Block) -> list[ir.Value]:
@@ -52,15 +71,6 @@ def set_yields(block: ir.Block, values: Sequence[ir.Value]) -> None:
     with ir.InsertionPoint(last), last.location:
         ir.Operation.create(last.name, operands=list(values))
     last.erase()
-
-
-def inside(operation: ir.Operation) -> Iterator[ir.Operation]:
-    """The operation and all in its regions."""
-    yield operation
-    for region in operation.regions:
-        for block in region.blocks:
-            for inner in operations(block):
-                yield from inside(inner)
 
 
 def block_of(value: ir.Value) -> ir.Block:
@@ -79,24 +89,6 @@ def has_one_use(value: ir.Value) -> bool:
     """True if exactly one operand of one op is this value."""
     uses = iter(value.uses)
     return next(uses, None) is not None and next(uses, None) is None
-
-
-def captures(*blocks: ir.Block) -> list[ir.Value]:
-    """The values from outside that blocks use, each once, in order of first use."""
-    local: set[ir.Value] = set()
-    found: dict[ir.Value, None] = {}
-
-    def visit(block: ir.Block) -> None:
-        local.update(block.arguments)
-        for operation in operations(block):
-            found.update((o, None) for o in operation.operands if o not in local)
-            for inner in bodies(operation):
-                visit(inner)
-            local.update(operation.results)
-
-    for block in blocks:
-        visit(block)
-    return list(found)
 
 
 def replace(operation: ir.Operation, values: Sequence[ir.Value]) -> None:
@@ -129,22 +121,6 @@ def copy(
     for operation in copied:
         copy_operation(operation, mapping)
     return [mapping.get(v, v) for v in last.operands]
-
-
-def copy_operation(operation: ir.Operation, mapping: dict[ir.Value, ir.Value]) -> ir.Operation:
-    """Copy one op to the insertion point, operands replaced by `mapping`, which learns its results."""
-    clone = operation.clone()
-    for inner in inside(clone):
-        substitute(inner, mapping)
-    mapping.update(zip(operation.results, clone.results, strict=True))
-    return clone
-
-
-def substitute(operation: ir.Operation, mapping: Mapping[ir.Value, ir.Value]) -> None:
-    """Replace operands of one op."""
-    for index, operand in enumerate(operation.operands):
-        if operand in mapping:
-            operation.operands[index] = mapping[operand]
 
 
 def recreate(operation: ir.Operation, operands: Sequence[ir.Value], **attrs: Any) -> ir.Operation:
