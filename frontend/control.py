@@ -5,6 +5,7 @@ Outside, `cond` and `while_loop` look at the numbers and run Python; `scan` is t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def _shown(value: Any) -> str:
     return f"a tensor {value.type}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
-def _predicate(name: str, value: ArrayLike) -> Tensor:
+def predicate(name: str, value: ArrayLike) -> Tensor:
     if isinstance(value, bool | np.bool_):
         return as_tensor(bool(value))
     pred = as_tensor(value)
@@ -60,18 +61,14 @@ def cond(pred: ArrayLike, on_true: Callable[..., Any], on_false: Callable[..., A
     must_be_callable("cond", on_false)
     trace = current()
     if trace is None or isinstance(pred, bool | np.bool_):
-        return (on_true if bool(_predicate("cond", pred)) else on_false)(*operands)
-    branches = _Branches()
+        return (on_true if bool(predicate("cond", pred)) else on_false)(*operands)
+    branches = Branches("cond", "the true branch")
 
-    def body(function: Callable[..., Any]) -> Callable[[list[Tensor]], list[Tensor]]:
-        return lambda _: branches.add(function(*operands))
+    def body(function: Callable[..., Any], label: str) -> Callable[[list[Tensor]], list[Tensor]]:
+        return lambda _: branches.add(function(*operands), label)
 
-    labels = ["the true branch of tw.cond", "the false branch of tw.cond"]
-    results = trace.emit_regions(
-        rows.cond, [_predicate("cond", pred)], {}, [[], []], [body(on_true), body(on_false)], labels
-    )
-    assert branches.structure is not None
-    return branches.structure.unflatten(results)
+    bodies = [body(on_true, "the true branch"), body(on_false, "the false one")]
+    return branches.unflatten(branches.emit(trace, predicate("cond", pred), bodies))
 
 
 def _takes(leaf: Any, dtype: DType) -> bool:
@@ -82,32 +79,57 @@ def _takes(leaf: Any, dtype: DType) -> bool:
     return promote_weak(dtype, kind) == dtype
 
 
-class _Branches:
-    """What the branches of a cond return: the first decides, the second must agree."""
+class Branches:
+    """What the branches of a `cond` or `switch_case` return: the first decides, the others must agree.
 
-    def __init__(self) -> None:
-        self.structure: Structure | None = None
-        self.types: list[TensorType] = []
+    Args:
+        name: of the function that has branches, for messages.
+        first: what messages call the first branch.
+    """
 
-    def add(self, value: Any) -> list[Tensor]:
+    def __init__(self, name: str, first: str) -> None:
+        self._name, self._first = name, first
+        self._structure: Structure | None = None
+        self._types: list[TensorType] = []
+
+    def add(self, value: Any, label: str) -> list[Tensor]:
+        """What the branch that messages call `label` returned, as tensors of the common types.
+
+        Raises:
+            TypeInferenceError: it differs from the first branch.
+        """
         leaves, structure = flatten(value)
-        if self.structure is None:
+        if self._structure is None:
             tensors = [as_tensor(leaf) for leaf in leaves]
-            self.structure, self.types = structure, [t.type for t in tensors]
+            self._structure, self._types = structure, [t.type for t in tensors]
             return tensors
-        if structure != self.structure:
-            raise _fail(f"cond: the branches return different structures: {self.structure} and {structure}.")
+        if structure != self._structure:
+            raise _fail(
+                f"{self._name}: the branches return different structures: {self._structure} and {structure}."
+            )
         tensors = [
             cast(leaf, t.dtype) if _takes(leaf, t.dtype) and not t.shape else as_tensor(leaf)
-            for leaf, t in zip(leaves, self.types, strict=True)
+            for leaf, t in zip(leaves, self._types, strict=True)
         ]
-        for tensor, wanted, path in zip(tensors, self.types, structure.paths("result"), strict=True):
+        for tensor, wanted, path in zip(tensors, self._types, structure.paths("result"), strict=True):
             if tensor.type != wanted:
                 raise _fail(
-                    f"cond: the branches return different types: {path} is {wanted} in the true branch and "
-                    f"{tensor.type} in the false one. Convert or reshape so that both agree."
+                    f"{self._name}: the branches return different types: {path} is {wanted} in {self._first} and "
+                    f"{tensor.type} in {label}. Convert or reshape so that both agree."
                 )
         return tensors
+
+    def emit(
+        self, trace: Trace, pred: Tensor, bodies: Sequence[Callable[[list[Tensor]], list[Tensor]]]
+    ) -> Sequence[Tensor]:
+        """A `cond` on the predicate with these two bodies; its results."""
+        labels = [f"the true branch of tw.{self._name}", f"the false branch of tw.{self._name}"]
+        return trace.emit_regions(rows.cond, [pred], {}, [[], []], bodies, labels)
+
+    def unflatten(self, results: Sequence[Tensor]) -> Any:
+        """Results in the structure that the branches return."""
+        assert self._structure is not None
+        return self._structure.unflatten(results)
 
 
 class _Carry:
@@ -170,13 +192,17 @@ def _unpacked(init: Any) -> Callable[[Callable[..., Any], Any], Any]:
     return lambda function, values: function(values)
 
 
-def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: Any) -> Any:
+def while_loop(
+    condition: Callable[..., Any], body: Callable[..., Any], init: Any, *, parallel_iterations: int | None = None
+) -> Any:
     """Repeat `body` on the loop variables as long as `condition` of them holds.
 
     Args:
         condition: takes the loop variables, returns one bool.
         body: takes them, returns their next values: same structure, shapes and dtypes.
         init: their first values. The variables of a tuple or list come as separate arguments, all else as one.
+        parallel_iterations: how many iterations may be under way at once where the body spans devices or waits for
+            host ops; 10 if left out. A loop that stays on one device is native code, which runs one after the other.
 
     Raises:
         TypeInferenceError: the body changes a structure or a type.
@@ -193,7 +219,7 @@ def while_loop(condition: Callable[..., Any], body: Callable[..., Any], init: An
         return _while_eager(carry, condition, body, call)
     while True:
         try:
-            return _while_traced(trace, carry, condition, body, call)
+            return _while_traced(trace, carry, condition, body, call, _parallel("while_loop", parallel_iterations))
         except _Widen:
             continue
 
@@ -202,7 +228,7 @@ def _while_eager(
     carry: _Carry, condition: Callable[..., Any], body: Callable[..., Any], call: Callable[..., Any]
 ) -> Any:
     values = carry.start()
-    while bool(_predicate("while_loop", call(condition, carry.structure.unflatten(values)))):
+    while bool(predicate("while_loop", call(condition, carry.structure.unflatten(values)))):
         try:
             values = carry.next(call(body, carry.structure.unflatten(values)), [v.type for v in values])
         except _Widen:
@@ -211,19 +237,35 @@ def _while_eager(
 
 
 def _while_traced(
-    trace: Trace, carry: _Carry, condition: Callable[..., Any], body: Callable[..., Any], call: Callable[..., Any]
+    trace: Trace,
+    carry: _Carry,
+    condition: Callable[..., Any],
+    body: Callable[..., Any],
+    call: Callable[..., Any],
+    attrs: dict[str, int],
 ) -> Any:
     start = carry.start()
     types = [t.type for t in start]
 
     def test(values: list[Tensor]) -> list[Tensor]:
-        return [_predicate("while_loop", call(condition, carry.structure.unflatten(values)))]
+        return [predicate("while_loop", call(condition, carry.structure.unflatten(values)))]
 
     def step(values: list[Tensor]) -> list[Tensor]:
         return carry.next(call(body, carry.structure.unflatten(values)), types)
 
     labels = ["the condition of tw.while_loop", "the body of tw.while_loop"]
-    return carry.structure.unflatten(trace.emit_regions(rows.while_, start, {}, [types, types], [test, step], labels))
+    return carry.structure.unflatten(
+        trace.emit_regions(rows.while_, start, attrs, [types, types], [test, step], labels)
+    )
+
+
+def _parallel(name: str, iterations: int | None) -> dict[str, int]:
+    """The attribute of a loop that says how many iterations may be under way at once."""
+    if iterations is None:
+        return {}
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise _fail(f"{name}: parallel_iterations must be an integer of at least 1, got {iterations!r}.")
+    return {"parallel_iterations": iterations}
 
 
 def scan(
@@ -233,6 +275,7 @@ def scan(
     *,
     length: int | None = None,
     reverse: bool = False,
+    parallel_iterations: int | None = None,
 ) -> tuple[Any, Any]:
     """Loop over the rows of arrays: `carry, out = body(carry, row)` for each, the outs stacked.
 
@@ -242,6 +285,7 @@ def scan(
         xs: nested structure of arrays with a common first extent; each row has the structure without it.
         length: number of iterations; needed if xs is None.
         reverse: from the last row to the first; the outs stay at their rows.
+        parallel_iterations: as for `while_loop`.
 
     Returns:
         (last carry, stacked outs)
@@ -252,15 +296,19 @@ def scan(
     must_be_callable("scan", body)
     trace = current()
     if trace is None:
-        result: tuple[Any, Any] = run_traced("scan", lambda: scan(body, init, xs, length=length, reverse=reverse))
+        again = functools.partial(
+            scan, body, init, xs, length=length, reverse=reverse, parallel_iterations=parallel_iterations
+        )
+        result: tuple[Any, Any] = run_traced("scan", again)
         return result
     rows_, structure = flatten(xs)
     tensors = [as_tensor(x) for x in rows_]
     count = _length(tensors, structure, length)
     carry = _Carry("scan", init)
+    attrs = {"length": count, "reverse": reverse, **_parallel("scan", parallel_iterations)}
     while True:
         try:
-            return _scan_traced(trace, carry, body, tensors, structure, count, reverse)
+            return _scan_traced(trace, carry, body, tensors, structure, attrs)
         except _Widen:
             continue
 
@@ -285,8 +333,7 @@ def _scan_traced(
     body: Callable[[Any, Any], tuple[Any, Any]],
     tensors: Sequence[Tensor],
     structure: Structure,
-    count: int,
-    reverse: bool,
+    attrs: dict[str, int],
 ) -> tuple[Any, Any]:
     start = carry.start()
     types = [t.type for t in start]
@@ -302,7 +349,7 @@ def _scan_traced(
         outs, out_structure = flatten(result[1])
         return [*carry.next(result[0], types), *(as_tensor(o) for o in outs)]
 
-    attrs = {"carried": len(start), "length": count, "reverse": reverse}
+    attrs = {"carried": len(start), **attrs}
     results = trace.emit_regions(
         rows.scan, [*start, *tensors], attrs, [[*types, *slices]], [step], ["the body of tw.scan"]
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import build_with_regions
@@ -58,7 +58,7 @@ def _lower(operation: ir.Operation) -> Sequence[ir.Value]:
         ends = splice(body, operation, [*init, *(shape.reshape(x, shape=tensor_type_of(x).shape[1:]) for x in rows)])
         last = zip(ends[carried:], stacked, strict=True)
         return [*ends[:carried], *(shape.reshape(y, shape=t.shape) for y, t in last)]
-    return _loop(body, init, rows, stacked, length, attrs["reverse"])
+    return _loop(body, init, rows, stacked, attrs)
 
 
 def _loop(
@@ -66,10 +66,9 @@ def _loop(
     init: list[ir.Value],
     rows: list[ir.Value],
     stacked: list[TensorType],
-    length: int,
-    reverse: bool,
+    attrs: Mapping[str, Any],
 ) -> Sequence[ir.Value]:
-    carried = len(init)
+    carried, length, reverse = len(init), attrs["length"], attrs["reverse"]
 
     def condition(index: ir.Value, *values: ir.Value) -> list[ir.Value]:
         if reverse:
@@ -85,4 +84,5 @@ def _loop(
 
     start = [array(length - 1 if reverse else 0, int32), *init, *(full(t, 0) for t in stacked)]
     types = [type_of(v) for v in start]
-    return build_with_regions(control.while_, start, {}, [types, types], [condition, step])[1:]
+    again = {"parallel_iterations": attrs["parallel_iterations"]}
+    return build_with_regions(control.while_, start, again, [types, types], [condition, step])[1:]

@@ -56,8 +56,11 @@ def _infer_while(operands: Sequence[Type], attrs: Attrs, regions: Sequence[Regio
     return tuple(operands)
 
 
-while_ = define("while", "*init", doc="Repeats `body` on the loop's values as long as `condition` of them holds.",
-                infer_regions=_infer_while, regions="condition body", reference=_INTERPRETED)
+while_ = define("while", "*init",
+                doc="Repeats `body` on the loop's values as long as `condition` of them holds. Where the loop spans "
+                    "devices, up to `parallel_iterations` (10 if not given) of them are under way at once.",
+                infer_regions=_infer_while, attrs={"parallel_iterations": "int"},
+                defaults={"parallel_iterations": None}, regions="condition body", reference=_INTERPRETED)
 
 
 def _infer_scan(operands: Sequence[Type], attrs: Attrs, regions: Sequence[RegionType]) -> Sequence[Type]:
@@ -84,8 +87,9 @@ scan = define(
     "scan", "*operands",
     doc="`length` times: body(carry…, row i of each x…) gives the next carry and row i of each stacked result. "
         "The first `carried` operands are the carry; `reverse` goes from the last row to the first.",
-    infer_regions=_infer_scan, attrs={"carried": "int", "length": "int", "reverse": "bool"},
-    defaults={"reverse": False}, regions="body", reference=_INTERPRETED,
+    infer_regions=_infer_scan,
+    attrs={"carried": "int", "length": "int", "reverse": "bool", "parallel_iterations": "int"},
+    defaults={"reverse": False, "parallel_iterations": None}, regions="body", reference=_INTERPRETED,
 )
 
 

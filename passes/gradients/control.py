@@ -152,7 +152,7 @@ class Scan:
             control.scan,
             [*(_or_zero(cotangents[i], operands[i]) for i in live), *(full_like(v, 0) for v in outer),
              *(g for _, g in stacks), *sources],
-            {"carried": len(live) + len(outer), "length": attrs["length"], "reverse": not attrs["reverse"]},
+            {**attrs, "carried": len(live) + len(outer), "reverse": not attrs["reverse"]},
         )
         for value, result in zip([*(operands[i] for i in live), *outer, *(operands[j] for j in rows)], made.results,
                                  strict=True):

@@ -6,7 +6,7 @@ more memory than `MOST_BYTES`, the loop stays a `while`, with checkpoints (see l
 
 from __future__ import annotations
 
-from thalweg.dialects.attributes import encode_all
+from thalweg.dialects.attributes import attributes_of, encode_all
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.mlir import ir
@@ -77,7 +77,8 @@ def _bytes_of_an_iteration(loop: ir.Operation) -> int:
 
 def _to_scan(loop: ir.Operation, count: int) -> None:
     row = control.scan
-    attrs = row.complete({"carried": len(loop.operands), "length": count})
+    parallel = attributes_of(control.while_, loop)["parallel_iterations"]
+    attrs = row.complete({"carried": len(loop.operands), "length": count, "parallel_iterations": parallel})
     with ir.InsertionPoint(loop), loop.location:
         made = ir.Operation.create(
             row.mlir_name,

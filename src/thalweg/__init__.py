@@ -40,8 +40,9 @@ from thalweg.dialects.types import (
     uint64,
 )
 from thalweg.dialects.types import bool_ as bool
-from thalweg.frontend import array, data, initializers, nn, optim, program, random
+from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
+from thalweg.frontend.branches import case, switch_case
 from thalweg.frontend.control import cond, scan, while_loop
 from thalweg.frontend.custom import checkpoint, custom_gradient
 from thalweg.frontend.device import Device, device
@@ -49,12 +50,15 @@ from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
 from thalweg.frontend.function import Function, function
 from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
 from thalweg.frontend.inspection import __array_namespace_info__  # noqa: F401
+from thalweg.frontend.loops import fold, map
 from thalweg.frontend.program import Compiler
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.spec import TensorSpec, spec
 from thalweg.frontend.tensor import Tensor
+from thalweg.frontend.tensor_array import TensorArray
 from thalweg.frontend.variable import Variable
 from thalweg.runtime.config import config
+from thalweg.runtime.tracing import trace
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
@@ -80,6 +84,7 @@ __all__ = [
     "LoweringError",
     "PassError",
     "Tensor",
+    "TensorArray",
     "TensorSpec",
     "ThalwegError",
     "TracingError",
@@ -89,6 +94,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "can_cast",
+    "case",
     "checkpoint",
     "cond",
     "config",
@@ -100,6 +106,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "fold",
     "function",
     "grad",
     "iinfo",
@@ -110,6 +117,7 @@ __all__ = [
     "int32",
     "int64",
     "isdtype",
+    "map",
     "nan",
     "newaxis",
     "nn",
@@ -121,6 +129,9 @@ __all__ = [
     "save",
     "scan",
     "spec",
+    "summary",
+    "trace",
+    "switch_case",
     "uint8",
     "uint16",
     "uint32",
