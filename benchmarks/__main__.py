@@ -25,6 +25,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--memory", action="store_true", help="also measure peak memory, one process each")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"))
     parser.add_argument("--list", action="store_true", help="list the workloads")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two runs' JSON files")
     parser.add_argument("--peak-memory-of", nargs=2, metavar=("WORKLOAD", "FRAMEWORK"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -74,6 +75,10 @@ def _print_peak_memory(workload: str, framework: str) -> None:
 def main() -> None:
     """Parse, measure, print, write."""
     options = _arguments()
+    if options.compare:
+        from benchmarks.compare import compare
+
+        sys.exit(1 if compare(*options.compare) else 0)
     _limit_threads(options.threads)
     if options.peak_memory_of:
         _print_peak_memory(*options.peak_memory_of)

@@ -16,6 +16,7 @@ The workloads live in the repository (benchmarks/), not in the installed package
     thalweg bench
     thalweg bench --workloads mlp,convnet --against jax,torch
     thalweg bench --threads 1 --rounds 3           # other options go to `python -m benchmarks`
+    thalweg bench --compare before.json after.json # two runs beside each other; fails where one became slower
 """
 
 

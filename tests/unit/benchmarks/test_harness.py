@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from benchmarks.compare import compare
 from benchmarks.harness import Workload, measure
 from benchmarks.workloads import WORKLOADS
 
@@ -36,3 +38,26 @@ def test_our_side_runs(name: str) -> None:
     workload = next(w for w in WORKLOADS if w.name == name)
     value = workload.makers["thalweg"]()()
     assert value is None or np.isfinite(np.asarray(value)).all()
+
+
+def _run_file(path: Path, medians: dict[str, dict[str, float]]) -> Path:
+    rows = [
+        {"workload": name, "unit": "ms", **{f: {"median_s": s, "error": None} for f, s in row.items()}}
+        for name, row in medians.items()
+    ]
+    path.write_text(json.dumps({"rows": rows}))
+    return path
+
+
+def test_comparing_two_runs_allows_for_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _run_file(tmp_path / "a.json", {"x": {"thalweg": 1.0, "jax": 1.0}, "y": {"thalweg": 1.0, "jax": 1.0}})
+    # The machine ran at half speed: x only seems slower, y is.
+    after = _run_file(tmp_path / "b.json", {"x": {"thalweg": 2.0, "jax": 2.0}, "y": {"thalweg": 3.0, "jax": 2.0}})
+    assert compare(before, after) == 1
+    told = capsys.readouterr().out
+    assert "0.50x" in told and "0.33x" in told
+    with pytest.raises(SystemExit, match="no file"):
+        compare(tmp_path / "c.json", after)
+    (tmp_path / "c.json").write_text("[]")
+    with pytest.raises(SystemExit, match="not the JSON of a benchmark run"):
+        compare(tmp_path / "c.json", after)
