@@ -26,7 +26,7 @@ def compare(before: Path, after: Path) -> int:
     for name in [n for n in old if n in new]:
         a, b = _median(old[name], "thalweg"), _median(new[name], "thalweg")
         if a is None or b is None:
-            console.print(f"{name:<28}{'error' if a is None else '':>16}{'error' if b is None else '':>16}", style="red")
+            console.print(f"{name:<28}{_shown(a):>16}{_shown(b):>16}", style="red")
             slower += b is None and a is not None
             continue
         ratio, machine = a / b, _peers(old[name], new[name])
@@ -40,7 +40,8 @@ def compare(before: Path, after: Path) -> int:
         console.print(f"{name:<28} only in {before.stem if name in old else after.stem}", style="dim")
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        console.print(f"\n{len(ratios)} workloads, geometric mean {mean:.3f}x, {slower} slower by more than {NOISE:.0%}")
+        told = f"{slower} slower by more than {NOISE:.0%}"
+        console.print(f"\n{len(ratios)} workloads, geometric mean {mean:.3f}x, {told}")
     return slower
 
 
@@ -69,5 +70,7 @@ def _peers(old: dict[str, Any], new: dict[str, Any]) -> float | None:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
 
 
-def _shown(seconds: float) -> str:
+def _shown(seconds: float | None) -> str:
+    if seconds is None:
+        return "error"
     return f"{seconds * 1e3:.3f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.2f} us"
