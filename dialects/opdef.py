@@ -49,11 +49,14 @@ class Arg:
     high: float = 2.0
     dtype: DType | None = None
     distinct: bool = False  # no two elements equal: for max, sort and the like, whose gradients break ties
+    values: tuple[Any, ...] | None = None  # exactly these, where the shapes of results depend on them
 
     def make(self, rng: np.random.Generator, dtype: DType) -> np.ndarray:
         """An array of the sample's shape, reproducible from `rng`."""
         dtype = self.dtype or dtype
         low, high = self.low, self.high
+        if self.values is not None:
+            return np.array(self.values, dtype.numpy).reshape(self.shape)
         if dtype.kind == "b":
             return rng.random(self.shape) < 0.5
         if dtype.kind == "u":

@@ -30,14 +30,15 @@ variable_handle = define(
 )
 
 
-def _expect_variable(value: Type) -> VariableType:
+def expect_variable(value: Type) -> VariableType:
+    """`value` is a variable."""
     if not isinstance(value, VariableType):
         raise fail(f"the first operand must be a variable, got {value}.")
     return value
 
 
 def _infer_read(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
-    return [_expect_variable(operands[0]).tensor]
+    return [expect_variable(operands[0]).tensor]
 
 
 read = define("read", "variable", doc="The variable's present value.", infer=_infer_read, reference=_NEEDS_STATE,
@@ -46,7 +47,7 @@ read = define("read", "variable", doc="The variable's present value.", infer=_in
 
 def _infer_assign(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
     variable, value = operands
-    wanted = _expect_variable(variable).tensor
+    wanted = expect_variable(variable).tensor
     if value != wanted:
         raise fail(f"the variable holds {wanted}, the value is {value}. Convert or reshape the value.")
     return []
@@ -62,7 +63,7 @@ assign_sub = define("assign_sub", "variable value", doc="Subtract value from the
 
 def _infer_scatter_update(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
     variable, indices, rows = operands
-    table = _expect_variable(variable).tensor
+    table = expect_variable(variable).tensor
     assert isinstance(indices, TensorType)
     expect_integer(indices, "the indices")
     expect_mode(attrs["mode"], table)

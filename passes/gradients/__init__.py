@@ -6,12 +6,14 @@ from thalweg.passes.gradients import (  # noqa: F401  (each fills its part of th
     elementwise,
     indexing,
     loop,
+    ragged,
     random,
     reduce,
     shape,
     sort,
     special,
     state,
+    tables,
     window,
 )
 from thalweg.passes.gradients.reverse import activate, backward

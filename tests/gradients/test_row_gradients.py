@@ -9,7 +9,7 @@ from gradient_checks import check
 import thalweg.dialects.ops  # noqa: F401  (fills the table)
 from thalweg.dialects.opdef import OpDef, Sample, rows
 from thalweg.dialects.types import float64
-from thalweg.passes.gradients import VJP_RULES, Rule
+from thalweg.passes.gradients import Rule, rule_of
 
 NOT_TWICE = {"lgamma"}  # its derivative has none
 ONCE = {"stop_gradient"}
@@ -18,7 +18,7 @@ ONCE = {"stop_gradient"}
 def _cases() -> list:
     cases = []
     for row in rows():
-        if not isinstance(VJP_RULES[row], Rule) or row.regions:
+        if not isinstance(rule_of(row), Rule) or row.regions:
             continue
         for number, sample in enumerate(row.samples):
             if any(a.dtype is None for a in sample.operands) and _stays_float(row, sample):
