@@ -10,6 +10,7 @@ from time import perf_counter
 from thalweg.backends.cpu.capture import capture
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.profile import KernelTime, profile
+from thalweg.backends.cpu.timeline import Timeline, record
 from thalweg.backends.reference import cut, interpreter
 from thalweg.backends.reference.bisect import Culprit, bisect
 from thalweg.backends.reference.bisect_passes import WrongPass, first_wrong_pass
@@ -102,6 +103,11 @@ class Execution:
         """Where its time goes, kernel by kernel."""
         with context.entered():
             return profile(*self._lowered(), driver().cpu_options())
+
+    def timeline(self) -> Timeline:
+        """When each kernel of a call ran."""
+        with context.entered():
+            return record(*self._lowered(), driver().cpu_options())
 
     def dump_kernels(self, folder: Path) -> list[str]:
         """Write each kernel with what it read and wrote; their names."""

@@ -41,6 +41,7 @@ random (`--seed`). The names of variables in the file set their values.
 **And in the compiled code?**
 
     thalweg run model.py:step --profile           # time by kernel
+    thalweg run model.py:step --trace step.json   # when each ran, for Perfetto and chrome://tracing
     thalweg run model.py:step --dump-kernels DIR  # each kernel as a test
 """
 
@@ -109,6 +110,10 @@ SaveValues = Annotated[
 Profile = Annotated[
     bool, typer.Option("--profile", help="Where the time goes, kernel by kernel.", rich_help_panel=_INSIDE),
 ]
+TraceFile = Annotated[
+    str,
+    typer.Option("--trace", metavar="JSON", help="Write when each kernel of a call ran.", rich_help_panel=_INSIDE),
+]
 DumpKernels = Annotated[
     str,
     typer.Option(
@@ -136,6 +141,7 @@ def run(
     trace_values: TraceValues = False,
     save_values: SaveValues = "",
     profile: Profile = False,
+    trace: TraceFile = "",
     dump_kernels: DumpKernels = "",
 ) -> None:
     """Load, bind, and do what was asked."""
@@ -161,8 +167,8 @@ def run(
 
         report(execution, find_nan, trace_values, save_values)
         return
-    if profile or dump_kernels:
-        _kernels(execution, profile, dump_kernels)
+    if profile or trace or dump_kernels:
+        _kernels(execution, profile, trace, dump_kernels)
         return
     if find_culprit:
         _bisect(execution, allowed, save_case)
@@ -190,11 +196,18 @@ def _tell(results: Results) -> None:
             out().print(np.array2string(array, prefix="  ", precision=6))
 
 
-def _kernels(execution: Execution, profile: bool, folder: str) -> None:
+def _kernels(execution: Execution, profile: bool, trace: str, folder: str) -> None:
     """Times of the kernels, and each of them on its own."""
+    from thalweg.backends.cpu.timeline import write_timeline
+
     if profile:
         for row in execution.profile():
             out().print(str(row), highlight=False)
+    if trace:
+        timeline = execution.timeline()
+        write_timeline(timeline, trace)
+        more = f", the first of {len(timeline.launches) + timeline.dropped}" if timeline.dropped else ""
+        out().print(f"{len(timeline.launches)} launches{more} in {timeline.seconds * 1e3:.4g} ms: {trace}")
     if folder:
         names = execution.dump_kernels(Path(folder))
         out().print(f"{len(names)} kernels are in {folder}; pytest {folder} runs each of them alone")
