@@ -16,8 +16,9 @@ REMEMBERED = 4096  # steps that are over: what still arrives for them is dropped
 class Rendezvous(Protocol):
     """Values by step and key, each sent once and received once. A key is the edge's name with the frame's tag."""
 
-    def send(self, step_id: int, key: str, value: Value) -> None:
-        """Hand over a value (or DEAD); never waits. What arrives for a step that is over is dropped."""
+    def send(self, step_id: int, key: str, value: Value, target: str = "") -> None:
+        """Hand over a value (or DEAD) for the device `target`; never waits. What arrives for a step that is over is
+        dropped."""
         ...
 
     def receive(self, step_id: int, key: str, done: Done) -> None:
@@ -56,7 +57,7 @@ class LocalRendezvous:
         self._over: OrderedDict[int, BaseException | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def send(self, step_id: int, key: str, value: Value) -> None:
+    def send(self, step_id: int, key: str, value: Value, target: str = "") -> None:
         with self._lock:
             meeting = self._meeting(step_id)
             if meeting is None:
