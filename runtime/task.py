@@ -66,7 +66,7 @@ class Task:
     ) -> None:
         self.job = job
         self.index = index
-        self.devices = tuple(devices) or (str(Device(job, index, "CPU", 0)),)
+        self.devices = tuple(devices) or (str(Device("CPU", 0, job, index)),)
         self.rendezvous: Rendezvous = rendezvous or LocalRendezvous()
         self.resources = resources or Resources()
         self._load = load
