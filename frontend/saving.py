@@ -10,26 +10,22 @@ there is no half-written checkpoint, and no half-restored model.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import TracingError, did_you_mean
 from thalweg.dialects.location import user_frame
-from thalweg.dialects.types import DTYPES, DType, as_dtype
+from thalweg.dialects.types import as_dtype
 from thalweg.frontend.tensor import from_numpy
 from thalweg.frontend.tree import flatten
 from thalweg.frontend.variable import Variable
+from thalweg.runtime import tensorfile
 
 Array = np.ndarray[Any, Any]
-
-# Element types by the names that safetensors files use.
-_CODES: dict[str, DType] = {d.short.upper(): d for d in DTYPES}
 
 
 def save(path: str | os.PathLike[str], tree: Any) -> None:
@@ -49,17 +45,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{user_frame()} no folder {target.parent} to save {target.name} in. Make it first.")
-    # In the same folder, so that the last step is a rename within one file system.
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(_serialize(arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    tensorfile.write(target, arrays)
 
 
 def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> Any:
@@ -78,7 +64,7 @@ def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> 
             nothing has been assigned.
         FileNotFoundError: no such file.
     """
-    arrays = _deserialize(Path(path))
+    arrays = _read(Path(path))
     leaves, order, structure = _named_leaves(tree)
     problems = _differences(leaves, arrays, strict)
     if problems:
@@ -127,32 +113,16 @@ def _array(name: str, leaf: Any) -> Array:
     return array
 
 
-def _serialize(arrays: Mapping[str, Array]) -> bytes:
-    specs = {
-        name: safetensors.TensorSpec(
-            dtype=array.dtype.name, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
-        )
-        for name, array in arrays.items()
-    }
-    return bytes(safetensors.serialize(specs, metadata={"format": "thalweg"}))
-
-
-def _deserialize(path: Path) -> dict[str, Array]:
+def _read(path: Path) -> dict[str, Array]:
     try:
-        data = path.read_bytes()
+        with tensorfile.TensorFile(path) as file:
+            return {name: file.read(name) for name in file.entries}
     except FileNotFoundError:
         folder = path.parent
         near = did_you_mean(path.name, os.listdir(folder)) if folder.is_dir() else f"; there is no folder {folder}."
         raise FileNotFoundError(f"{user_frame()} no checkpoint {path}{near or '.'}") from None
-    try:
-        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-        return {name: _decode(entry) for name, entry in entries}
-    except (safetensors.SafetensorError, KeyError) as error:
+    except tensorfile.TensorFileError as error:
         raise ValueError(f"{user_frame()} {path} is not a safetensors file that can be read: {error}") from None
-
-
-def _decode(entry: Mapping[str, Any]) -> Array:
-    return np.frombuffer(entry["data"], _CODES[entry["dtype"]].numpy).reshape(entry["shape"])
 
 
 def _differences(leaves: Mapping[str, Any], arrays: Mapping[str, Array], strict: bool) -> list[str]:
@@ -169,14 +139,3 @@ def _differences(leaves: Mapping[str, Any], arrays: Mapping[str, Array], strict:
         found += [f"'{name}' of the file has no place in the tree (strict=False leaves it out)" for name in unused]
     return found
 
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last: the folder's entry is data of the folder."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # systems where a folder cannot be opened keep the rename by themselves
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
