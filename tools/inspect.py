@@ -151,7 +151,9 @@ def _print_memory(subject: Subject) -> None:
         offset = f"{b.offset:,}" if b.kind == "arena" else ""
         shown.add_row(f"{b.bytes:,}", home, offset, f"{b.life[0]}-{b.life[1]}", b.made_by, b.type, place)
     out().print(shown)
-    out().print(f"arena: {lowered.plan.arena_bytes:,} bytes, allocated once; a call allocates only its results")
+    arena, least = lowered.plan.arena_bytes, lowered.plan.least_bytes()
+    told = f", {arena / least:.2f} times what must be there at one instant" if least else ""
+    out().print(f"arena: {arena:,} bytes, allocated once{told}; a call allocates only its results")
 
 
 def _ops(names: list[str]) -> None:

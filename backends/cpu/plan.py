@@ -13,6 +13,7 @@ Whatever could not be merged is copied by the step where the semantics need a co
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -138,6 +139,21 @@ class Plan:
     @property
     def arena_bytes(self) -> int:
         return self._planned + self._bounce
+
+    def least_bytes(self) -> int:
+        """What no plan can do without: the most bytes of the arena whose contents matter at one instant."""
+        change: dict[int, int] = {}
+        for slot in self._in_arena():
+            for first, last in slot.spans:
+                change[first] = change.get(first, 0) + slot.bytes
+                change[last] = change.get(last, 0) - slot.bytes
+        return max(itertools.accumulate(change[instant] for instant in sorted(change)), default=0)
+
+    def _in_arena(self) -> list[Slot]:
+        slots = {id(s): s for s in self._slots.values() if s.merged is None and s.location is not None}
+        return [s for s in slots.values() if s.location and s.location.kind == "arena"] + [
+            s for _, s in self._scratch_slots
+        ]
 
     def scratch(self, kernel: Kernel) -> Location:
         """Where the scratch of one launch of a kernel is."""
