@@ -74,6 +74,12 @@ class Resources:
         self._made: dict[tuple[str, str, str], Resource] = {}
         self._lock = threading.RLock()
 
+    def scoped(self) -> Resources:
+        """The same containers with variables of its own: those of one program, whose memory others own."""
+        made = Resources()
+        made._made, made._lock = self._made, self._lock
+        return made
+
     def get_or_create(self, container: str, kind: str, name: str, make: Callable[[], R]) -> R:
         """The resource of this kind and name in a container; made by `make` the first time."""
         key = (container, kind, name)

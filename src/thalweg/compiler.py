@@ -22,6 +22,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -39,6 +40,8 @@ from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
+from thalweg.runtime.resources import Resources
+from thalweg.steps import StepProgram, compile_step, runs_alone
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
@@ -111,26 +114,45 @@ class Driver:
         self.options = options
         # Passes of several threads in the one MLIR context crash the process; they hold the interpreter's lock mostly.
         self._one_at_a_time = threading.RLock()
+        self._in_use: WeakValueDictionary[str, Executable] = WeakValueDictionary()
+        self._names: WeakKeyDictionary[Executable, list[str]] = WeakKeyDictionary()
+        self.state = Resources()  # queues and the like, shared by all steps of the process
 
-    def compile(self, program: Program) -> CompiledProgram:
-        """Machine code for a program, from the cache on disk where it has been compiled before.
+    def compile(self, program: Program) -> CompiledProgram | StepProgram:
+        """Machine code for a program, from the cache on disk where it has been compiled before. A program with ops that
+        run on the host becomes a step for the executor.
 
         Raises:
             PassError, LoweringError: the program cannot be compiled; the message names the op and the user's line.
         """
         with self._one_at_a_time, context.entered():
-            key = self._key(program)
+            if not runs_alone(program.module):
+                module = optimized(program.module, self.options.verify_each)
+                return compile_step(self, program, module, self.state)
+            executable, names = self.executable(program.module)
+            if self.options.dump_dir:
+                self._dump(program, Path(self.options.dump_dir))
+        return CompiledProgram(program, executable, names, self.options)
+
+    def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
+        """Machine code for a `tw` module that is compiled as a whole, and the names of the variables that are its
+        trailing arguments. The same text is compiled once for as long as its code is in use, and once on disk."""
+        with self._one_at_a_time, context.entered():
+            key = self._key(module)
+            known = self._in_use.get(key)
+            if known is not None:
+                return known, self._names[known]
             cached = self._disk().get(key) if self.options.cache else None
             if cached is not None:
                 executable, names = _unpack(cached)
             else:
-                stablehlo, names = self.to_stablehlo(program.module)
+                stablehlo, names = self.to_stablehlo(module)
                 executable = compile_stablehlo(stablehlo, self.cpu_options())
                 if self.options.cache:
                     self._disk().put(key, _pack(executable, names))
-            if self.options.dump_dir:
-                self._dump(program, Path(self.options.dump_dir))
-        return CompiledProgram(program, executable, names, self.options)
+            self._in_use[key] = executable
+            self._names[executable] = names
+        return executable, names
 
     def stage(self, program: Program, stage: str) -> str:
         """The text of a program at a stage.
@@ -173,9 +195,9 @@ class Driver:
     def _disk(self) -> DiskCache:
         return DiskCache(self.options.cache_dir, self.options.cache_limit)
 
-    def _key(self, program: Program) -> str:
+    def _key(self, module: ir.Module) -> str:
         """Everything the machine code depends on: the program, the options, the processor, and who compiles."""
-        return digest(str(program.module), self.options.code_key(), self.cpu_options().key(), *host_cpu(), *_versions())
+        return digest(str(module), self.options.code_key(), self.cpu_options().key(), *host_cpu(), *_versions())
 
     def _dump(self, program: Program, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,187 @@
+"""From a partition's module to what a task runs: its plan, and its clusters compiled.
+
+    partition (a `tw` module: host ops and clusters) ──▶ PartitionPlan + one callable per cluster
+
+A cluster is outlined to a program of its own and goes the driver's ordinary way to machine code. Its variables are
+bound to buffers of the task, so that reads and assignments happen in place; variables are renamed by position before,
+so that clusters that differ in names only are compiled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from thalweg.backends.cpu.executable import Executable
+from thalweg.dialects import context
+from thalweg.dialects.attributes import attributes_of
+from thalweg.dialects.build import row_of
+from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.location import where_of
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.opdef import OpDef
+from thalweg.dialects.types import VariableType
+from thalweg.passes.cluster import outlined
+from thalweg.passes.dependences import after_of, name_of
+from thalweg.passes.hoist_state import READS, WRITES, variable_name
+from thalweg.passes.rewriting import functions, inside, operations
+from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
+from thalweg.runtime.resources import Buffer, Resources
+
+DEVICE, FEEDS, FETCHES = "tw.device", "tw.feeds", "tw.fetches"
+
+
+class Compiler(Protocol):
+    """What loading needs of the driver."""
+
+    def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
+        """Machine code for a `tw` module, and the names of the variables that are its trailing arguments."""
+        ...
+
+
+class CompiledCluster:
+    """A cluster bound to its variables' buffers: the inputs' arrays in, the results' arrays out.
+
+    Several steps may be inside at once: the executor holds the variables' locks, and each call has an arena of its own.
+    """
+
+    def __init__(self, executable: Executable, buffers: Sequence[Buffer]) -> None:
+        self._executable = executable
+        self._bound = [buffer.array for buffer in buffers]
+        fresh = [k for k in range(len(executable.outputs)) if k not in executable.aliases]
+        self._outputs = len(fresh)
+        assert fresh == [*range(self._outputs)], "what variables become comes after the results"
+        direct = executable.direct(self._bound)
+        self._direct: Callable[..., Any] | None = direct.call if direct is not None else None
+        self._kept = direct
+
+    def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        if self._direct is not None:
+            result = self._direct(*inputs)
+            if result is not NotImplemented:
+                return (result,) if self._outputs == 1 else result  # type: ignore[no-any-return]
+        return self._executable([*inputs, *self._bound])[: self._outputs]
+
+
+def load(compiler: Compiler, module: ir.Module, resources: Resources) -> LoadedPartition:
+    """Make a partition ready to run.
+
+    Args:
+        compiler: the driver.
+        module: host ops and clusters, with the attributes `tw.device`, `tw.feeds` and `tw.fetches`.
+        resources: of the task; variables that it does not have are declared there.
+
+    Raises:
+        LoweringError: an op outside clusters that the host cannot do.
+        PassError: a control edge to nothing.
+    """
+    with context.entered():
+        return _Loader(compiler, module, resources).load()
+
+
+class _Loader:
+    def __init__(self, compiler: Compiler, module: ir.Module, resources: Resources) -> None:
+        self._compiler = compiler
+        self._module = module
+        self._resources = resources
+        self._endpoints: dict[ir.Value, Endpoint] = {}
+        self._nodes: list[Node] = []
+        self._numbers: dict[str, int] = {}  # of named nodes
+        self._programs: list[Program] = []
+
+    def load(self) -> LoadedPartition:
+        (block,) = functions(self._module)
+        *body, end = operations(block)
+        for number, argument in enumerate(block.arguments):
+            self._endpoints[argument] = FEED, number
+        self._number(body)
+        for operation in body:
+            self._nodes.append(self._node(len(self._nodes), operation))
+        attributes = self._module.operation.attributes
+        feeds = _integers(attributes, FEEDS, len(block.arguments))
+        fetched = zip(_integers(attributes, FETCHES, len(end.operands)), end.operands, strict=True)
+        plan = PartitionPlan(
+            ir.StringAttr(attributes[DEVICE]).value if DEVICE in attributes else "/device:CPU:0",
+            tuple(self._nodes),
+            tuple(feeds),
+            tuple((number, self._endpoints[value]) for number, value in fetched),
+        )
+        return LoadedPartition(plan, tuple(self._programs))
+
+    def _number(self, body: Sequence[ir.Operation]) -> None:
+        for number, operation in enumerate(body):
+            name = name_of(operation)
+            if name is not None:
+                self._numbers[name] = number
+            for output, result in enumerate(operation.results):
+                self._endpoints[result] = number, output
+
+    def _node(self, number: int, operation: ir.Operation) -> Node:
+        row = row_of(operation)
+        where = where_of(operation.location)
+        if row is None or (row.runs == "compiled" and row.name not in (CLUSTER, "variable_handle")):
+            raise LoweringError(f"{where or ''} {operation.name} stands outside a cluster, but the host cannot do it.")
+        return Node(
+            number,
+            row.name,
+            name_of(operation) or f"{row.name}/{number}",
+            self._attrs(row, operation),
+            tuple(self._endpoints[operand] for operand in operation.operands),
+            tuple(self._numbers[name] for name in after_of(operation)),
+            len(operation.results),
+            str(where) if where else "",
+        )
+
+    def _attrs(self, row: OpDef, operation: ir.Operation) -> dict[str, Any]:
+        if row.name == CLUSTER:
+            return self._cluster(operation)
+        if row.name == "variable_handle":
+            self._declare(operation)
+        return attributes_of(row, operation)
+
+    def _cluster(self, operation: ir.Operation) -> dict[str, Any]:
+        module = outlined(operation)
+        handles = [o for o in _all(module) if o.name == "tw.variable_handle"]
+        buffers = {buffer.name: buffer for buffer in map(self._declare, handles)}
+        reads, writes = accesses(module)
+        order = list(buffers)
+        for handle in handles:
+            position = order.index(ir.StringAttr(handle.attributes["name"]).value)
+            handle.attributes["name"] = ir.StringAttr.get(f"variable{position}")
+        bound = [buffers[name] for name in order]
+        self._programs.append(_program(self._compiler, module, bound))
+        return {"program": len(self._programs) - 1, "reads": reads, "writes": writes}
+
+    def _declare(self, handle: ir.Operation) -> Buffer:
+        variable = context.type_of(handle.results[0])
+        assert isinstance(variable, VariableType)
+        return self._resources.declare(ir.StringAttr(handle.attributes["name"]).value, variable.tensor)
+
+
+def _program(compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> Program:
+    executable, names = compiler.executable(module)
+    return CompiledCluster(executable, [buffers[int(name.removeprefix("variable"))] for name in names])
+
+
+def accesses(module: ir.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The variables whose value from before a program needs, and those that it gives one, in order of appearance."""
+    reads: dict[str, None] = {}
+    writes: dict[str, None] = {}
+    for operation in _all(module):
+        if operation.name not in READS | WRITES:
+            continue
+        name = variable_name(operation)
+        if operation.name in READS and name not in writes:
+            reads[name] = None
+        if operation.name in WRITES:
+            writes[name] = None
+    return tuple(reads), tuple(writes)
+
+
+def _all(module: ir.Module) -> list[ir.Operation]:
+    return [inner for block in functions(module) for outer in operations(block) for inner in inside(outer)]
+
+
+def _integers(attributes: Any, name: str, count: int) -> list[int]:
+    """A list of numbers among a module's attributes; by default each its own place."""
+    return list(ir.DenseI64ArrayAttr(attributes[name])) if name in attributes else [*range(count)]
