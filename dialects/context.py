@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from thalweg.dialects.attributes import element_type
 from thalweg.dialects.mlir import PassManager, ir, stablehlo
 from thalweg.dialects.opdef import RegionType
-from thalweg.dialects.types import ResourceType, TapeType, TensorType, Type, VariableType, dtype_from_mlir
+from thalweg.dialects.types import VARIES, ResourceType, TapeType, TensorType, Type, VariableType, dtype_from_mlir
 
 
 class _Process:
@@ -103,13 +103,20 @@ def from_mlir(mlir_type: ir.Type) -> Type:
     if text.startswith("!tw."):
         kind, _, components = text.removeprefix("!tw.").partition("<")
         signature = ir.FunctionType(ir.Type.parse(f"({components[:-1]}) -> ()"))
-        return ResourceType(kind, _tensors(signature.inputs))
+        return ResourceType(kind, tuple(map(_component, signature.inputs)))
     if not isinstance(mlir_type, ir.RankedTensorType):
         raise TypeError(f"type {text} is not a type of the tw dialect")
     ranked = ir.RankedTensorType(mlir_type)
     if not ranked.has_static_shape:
         raise TypeError(f"type {text} has a dynamic dimension; tw tensors have static shapes")
     return TensorType(tuple(ranked.shape), dtype_from_mlir(str(ranked.element_type)))
+
+
+def _component(mlir_type: ir.Type) -> TensorType:
+    """What goes through a resource: unlike a tensor it may have extents that vary."""
+    ranked = ir.RankedTensorType(mlir_type)
+    shape = tuple(VARIES if ranked.is_dynamic_dim(i) else ranked.get_dim_size(i) for i in range(ranked.rank))
+    return TensorType(shape, dtype_from_mlir(str(ranked.element_type)))
 
 
 def _tensors(mlir_types: Sequence[ir.Type]) -> tuple[TensorType, ...]:
@@ -122,7 +129,8 @@ def to_mlir(type_: Type) -> ir.Type:
     known = _process.to_mlir.get(type_)
     if known is None:
         if isinstance(type_, TensorType):
-            known = ir.RankedTensorType.get(type_.shape, element_type(type_.dtype))
+            shape = [ir.ShapedType.get_dynamic_size() if n == VARIES else n for n in type_.shape]
+            known = ir.RankedTensorType.get(shape, element_type(type_.dtype))
         elif isinstance(type_, VariableType):
             known = ir.Type.parse(f"!tw.variable<{to_mlir(type_.tensor)}>")
         elif isinstance(type_, ResourceType):

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,6 +76,7 @@ INTEGERS = SIGNED + UNSIGNED
 DTYPES = FLOATS + INTEGERS + (bool_,)
 
 _BY_MLIR = {d.mlir: d for d in (*DTYPES, string)}
+_BY_SHORT = {d.short: d for d in (*DTYPES, string)}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
 _BY_NAME = {d.name: d for d in (*DTYPES, string)}
 
@@ -164,6 +167,35 @@ class ResourceType:
 
     def __str__(self) -> str:
         return f"{self.kind}<{', '.join(map(str, self.components))}>"
+
+
+VARIES = -1  # in a component of a resource: an extent that differs from element to element; `?` in text
+
+
+def types_to_text(types: Iterable[TensorType]) -> str:
+    """Types as one text, for attributes.
+
+    Example:
+        >>> types_to_text([TensorType((4, VARIES), float32), TensorType((), string)])
+        'f32[4,?]; string[]'
+    """
+    return "; ".join(str(t).replace(str(VARIES), "?") for t in types)
+
+
+def types_from_text(text: str) -> tuple[TensorType, ...]:
+    """What `types_to_text` wrote.
+
+    Raises:
+        ValueError: it did not.
+    """
+    found = []
+    for part in filter(None, text.split("; ")):
+        match = re.fullmatch(r"(\w+)\[((?:(?:\d+|\?),?)*)\]", part)
+        if match is None or match[1] not in _BY_SHORT:
+            raise ValueError(f"'{part}' is not a type; write for example 'f32[4,?]'")
+        shape = tuple(VARIES if n == "?" else int(n) for n in match[2].split(",") if n)
+        found.append(TensorType(shape, _BY_SHORT[match[1]]))
+    return tuple(found)
 
 
 Type = TensorType | VariableType | TapeType | ResourceType

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from thalweg.dialects.diagnostics import StepError
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import VARIES, TensorType
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
-from thalweg.runtime.queues.stacking import VARIES, describe, fits
+from thalweg.runtime.queues.stacking import describe, fits
 from thalweg.runtime.queues.waiting import Meeting, Ticket, Values
 
 REDUCTIONS = ("mean", "sum", "row_mean")

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from thalweg.dialects.diagnostics import CancelledError, OutOfRangeError, StepError
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import VARIES, TensorType
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
-from thalweg.runtime.queues.stacking import VARIES, describe, fits, stacked
+from thalweg.runtime.queues.stacking import describe, fits, stacked
 from thalweg.runtime.queues.stores import Element, FifoStore, Store
 from thalweg.runtime.queues.waiting import Meeting, Ticket
 

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import VARIES, TensorType
 from thalweg.runtime.plan import Array
-
-VARIES = -1  # in the shape of a component: an extent that differs from element to element
 
 
 def describe(type_: TensorType) -> str:

@@ -169,15 +169,17 @@ def wait_for(what: str, begin: Callable[[Done], Waitable], timeout: float | None
 
 
 class _Guard:
-    """Passes an operation's outcome on to the executor, and keeps the step's cancellation informed."""
+    """Passes an operation's outcome on to the executor. While the operation waits, the step's cancellation and the
+    op's own timeout can take it back."""
 
-    __slots__ = ("_call", "_done", "_ended", "_handle")
+    __slots__ = ("_call", "_done", "_ended", "_handle", "_timer")
 
     def __init__(self, call: Call, done: Done) -> None:
         self._call = call
         self._done = done
         self._ended = False
         self._handle: int | None = None
+        self._timer: threading.Timer | None = None
 
     def __call__(self, outputs: Values) -> None:
         self._end()
@@ -190,6 +192,12 @@ class _Guard:
     def watch(self, operation: Waitable) -> None:
         if self._ended:
             return
+        timeout = self._call.attrs.get("timeout", 0.0)
+        if timeout > 0:
+            late = DeadlineError(f"{self._call.node.op} waited longer than {timeout:g} s.")
+            self._timer = threading.Timer(timeout, _give_up, (operation, late))
+            self._timer.name, self._timer.daemon = "thalweg-timeout", True
+            self._timer.start()
         self._handle = self._call.step.cancellation.register(lambda error: _give_up(operation, error))
         if self._ended:  # it ended while it was being registered
             self._end()
@@ -198,6 +206,8 @@ class _Guard:
         self._ended = True
         if self._handle is not None:
             self._call.step.cancellation.deregister(self._handle)
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _give_up(operation: Waitable, error: BaseException) -> None:
@@ -205,6 +215,7 @@ def _give_up(operation: Waitable, error: BaseException) -> None:
 
 
 def start(call: Call, done: Done, begin: Callable[[Done], Waitable]) -> None:
-    """Start an operation for a kernel: it is taken back when the kernel's step is cancelled."""
+    """Start an operation for a kernel: it is taken back when the kernel's step is cancelled, or after the op's
+    `timeout`."""
     guard = _Guard(call, done)
     guard.watch(begin(guard))
