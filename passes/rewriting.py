@@ -49,9 +49,11 @@ __all__ = [
 
 
 def functions(module: ir.Module) -> list[ir.Block]:
-    """The bodies of a module's functions."""
-    found = [view.operation for view in module.body.operations if view.operation.name == "func.func"]
-    return [f.regions[0].blocks[0] for f in found if len(f.regions[0].blocks)]
+    """The bodies of a module's functions, those of modules in it included."""
+    found = [o for o in operations(module.body) if o.name in ("func.func", "builtin.module")]
+    while any(o.name == "builtin.module" for o in found):
+        found = [i for o in found for i in (operations(body_of(o)) if o.name == "builtin.module" else [o])]
+    return [f.regions[0].blocks[0] for f in found if f.name == "func.func" and len(f.regions[0].blocks)]
 
 
 def body_of(operation: ir.Operation, index: int = 0) -> ir.Block:

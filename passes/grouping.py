@@ -1,0 +1,242 @@
+"""Which ops of a device go into one cluster: decided here, carried out by the pass `cluster`.
+
+Ops that wait for the same host ops go together: none of them is held up by another, and no cycle can come of it, since
+a path from one of them through a host op leads only to ops that wait for more. Refinements: cheap work on constants is
+done again wherever it is used; a variable is read where its value is used; a small group that only one other group
+needs joins it; a long group is cut behind values that a host op takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from thalweg.dialects.build import row_of
+from thalweg.dialects.context import type_of
+from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.location import where_of
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import TensorType
+from thalweg.passes.conditions import Conditions
+from thalweg.passes.dependences import Dependences, Node
+from thalweg.passes.place.costs import Costs
+from thalweg.passes.rewriting import inside
+
+SMALL = 256  # elements: what makes no more than this from constants is made again rather than passed on
+_SPREADING = frozenset({"constant", "variable_handle", "broadcast", "reshape", "convert", "iota"})  # free when fused
+
+Key: TypeAlias = tuple[int, int]  # host ops that a node waits for, and the conditions that it runs under, as bits
+
+
+@dataclass(eq=False)
+class Unit:
+    """A cluster to be, or one host op: the nodes that it does, free nodes that it does as well, and the units that it
+    comes after."""
+
+    members: list[int]
+    is_host: bool = False
+    copies: set[int] = field(default_factory=set)
+    before: set[Unit] = field(default_factory=set)
+
+
+def units_of(dependences: Dependences, grain: float) -> list[Unit]:
+    """The clusters and host ops of a block. `grain` is what counts as much work, in seconds.
+
+    Raises:
+        PassError: a compiled op holds a host op in a region.
+    """
+    places = Places(dependences)
+    work = _Work(dependences.nodes)
+    groups = _merged(places, work, grain)
+    pieces = [piece for members in groups for piece in _cut(members, places, work, grain)]
+    return _units(pieces, places)
+
+
+def is_host(operation: ir.Operation) -> bool:
+    """True for what the executor does itself.
+
+    Raises:
+        PassError: the op is compiled but holds a host op in a region: it has not been lowered.
+    """
+    row = row_of(operation)
+    if row is None or row.runs == "host" or row.name == "cluster":
+        return True
+    for inner in inside(operation) if operation.regions else ():
+        inner_row = row_of(inner)
+        if inner_row is not None and inner_row.runs == "host":
+            where = where_of(inner.location)
+            raise PassError(
+                f"{where or ''} {inner_row.name} runs on the host, but stands inside of {row.name}, which is compiled. "
+                "Run the pass lower-control first."
+            )
+    return False
+
+
+class Places:
+    """Where each node of a block may be done, and what must come before what once that is settled.
+
+    `host` are host ops; `free` nodes are done again by whoever uses them, and `placed` only where a host op or the
+    caller takes their result. Nodes with the same `keys` may be one cluster.
+    """
+
+    def __init__(self, dependences: Dependences) -> None:
+        self.dependences = dependences
+        self.nodes = dependences.nodes
+        self.host = {n.index for n in self.nodes if is_host(n.operation)}
+        self.free: set[int] = set()
+        for node in self.nodes:
+            if self._is_free(node):
+                self.free.add(node.index)
+        self.returned = {m for v in dependences.end.operands if (m := dependences.maker(v)) is not None}
+        self.placed = [self._is_placed(n) for n in self.nodes]
+        self.keys = self._find_keys()
+        for node in self.nodes:
+            if node.operation.name == "tw.read":
+                self._sink(node)
+        self.before = [self._before(n) if self.placed[n.index] else set() for n in self.nodes]
+        self.after: list[set[int]] = [set() for _ in self.nodes]
+        for index, earlier_ones in enumerate(self.before):
+            for earlier in earlier_ones:
+                self.after[earlier].add(index)
+
+    def _is_free(self, node: Node) -> bool:
+        """Cheaper to do again than to pass on: constants, and small work on them."""
+        row = node.row
+        if row is None or node.index in self.host or row.effects != "pure" or row.regions or row.name == "barrier":
+            return False
+        makers = [self.dependences.maker(value) for value in node.inputs]
+        if node.order or not all(m is not None and m in self.free for m in makers):
+            return False
+        types = [type_of(r) for r in node.operation.results]
+        return row.name in _SPREADING or all(isinstance(t, TensorType) and t.size <= SMALL for t in types)
+
+    def _is_placed(self, node: Node) -> bool:
+        if node.index not in self.free:
+            return True
+        used = node.index in self.returned or not self.host.isdisjoint(self.dependences.users[node.index])
+        return used and node.operation.name != "tw.variable_handle"
+
+    def _find_keys(self) -> list[Key]:
+        conditions = Conditions(self.dependences)
+        bit = {index: 1 << k for k, index in enumerate(sorted(self.host))}
+        waits: list[int] = []
+        for node in self.nodes:
+            bits = 0
+            for earlier in node.before:
+                bits |= waits[earlier] | bit.get(earlier, 0)
+            waits.append(bits)
+        return [(waits[n.index], conditions.of_node(n)) for n in self.nodes]
+
+    def _sink(self, read: Node) -> None:
+        """Read where the value is used, if that is in one place and holds up no assignment.
+
+        In more than one place it stays a read of its own, whose value is passed on: two reads could differ, where other
+        steps write at the same time.
+        """
+        users = [self.nodes[u] for u in self.dependences.users[read.index]]
+        keys = {self.keys[u.index] for u in users if read.index in u.data}
+        if len(keys) != 1 or any(u.index in self.host for u in users) or read.index in self.returned:
+            return
+        (key,) = keys
+        later = [u for u in users if read.index in u.order]
+        writes = all(set(u.writes) & set(read.reads) for u in later)
+        if writes and all(not key[0] & ~self.keys[u.index][0] and not key[1] for u in later):
+            self.keys[read.index] = key
+
+    def _before(self, node: Node) -> set[int]:
+        shares = node.index not in self.host  # compiled ops do free nodes themselves
+        return {d for d in node.before if self.placed[d] and not (shares and d in self.free)}
+
+
+class _Work:
+    """Seconds that nodes take, estimated once each."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+        self._costs = Costs()
+        self._known: dict[int, float] = {}
+
+    def of(self, members: Iterable[int]) -> float:
+        return sum(self._one(m) for m in members)
+
+    def _one(self, index: int) -> float:
+        if index not in self._known:
+            self._known[index] = self._costs.seconds(self._nodes[index].operation)
+        return self._known[index]
+
+
+def _merged(places: Places, work: _Work, grain: float) -> list[list[int]]:
+    """Nodes that wait for the same; then small groups whose results only one other group takes as part of that one.
+
+    The small group then waits for more, and nobody notices: the other is the only one to need it. A group that writes
+    must run even where its user is dead, so the two must run under the same conditions.
+    """
+    groups: dict[Key, list[int]] = {}
+    for node in places.nodes:
+        if places.placed[node.index] and node.index not in places.host:
+            groups.setdefault(places.keys[node.index], []).append(node.index)
+    at: dict[int, Key] = {index: key for key, members in groups.items() for index in members}
+    seconds = {key: work.of(members) for key, members in groups.items()}
+    for key in sorted(groups, key=lambda k: -k[0].bit_count()):  # users wait for more, so they come first here
+        members = groups[key]
+        users = {at.get(u) for m in members for u in places.after[m]} - {key}
+        if not users and not key[0] and len(groups) > 1 and not places.returned.intersection(members):
+            users = {max(groups.keys() - {key}, key=lambda k: seconds[k])}  # a counter, say: nobody takes it
+        if len(users) != 1 or seconds[key] > grain:
+            continue
+        (user,) = users
+        if user is None or (user[1] != key[1] and any(places.nodes[m].writes for m in members)):
+            continue
+        groups[user] += members
+        seconds[user] += seconds[key]
+        at.update((m, user) for m in groups.pop(key))
+    return [sorted(members) for members in groups.values()]
+
+
+def _cut(members: list[int], places: Places, work: _Work, grain: float) -> list[list[int]]:
+    """A long group in pieces, so that what a host op takes is there before work that it does not need is done."""
+    taken = [m for m in members if not places.host.isdisjoint(places.after[m])]
+    if not taken or work.of(members) <= grain:
+        return [members]
+    left, piece, pieces = set(members), set[int](), []
+    for end in (*taken, None):
+        more = _closure(end, places, left) if end is not None else set(left)
+        if piece and work.of(more) > grain:
+            pieces.append(sorted(piece))
+            piece = set()
+        piece |= more
+        left -= more
+    return [*pieces, sorted(piece)] if piece else pieces
+
+
+def _closure(end: int, places: Places, within: set[int]) -> set[int]:
+    """What of `within` must be done for `end`, itself included."""
+    found: set[int] = set()
+    pending = [end] if end in within else []
+    while pending:
+        index = pending.pop()
+        if index not in found:
+            found.add(index)
+            pending += [e for e in places.before[index] if e in within]
+    return found
+
+
+def _units(groups: Iterable[list[int]], places: Places) -> list[Unit]:
+    units = [*map(Unit, groups), *(Unit([index], is_host=True) for index in sorted(places.host))]
+    at = {index: unit for unit in units for index in unit.members}
+    for unit in units:
+        for index in unit.members:
+            unit.before.update(at[e] for e in places.before[index])
+            if not unit.is_host:
+                _add_copies(unit, places.nodes[index], places)
+        unit.before.discard(unit)
+        unit.copies.difference_update(unit.members)
+    return units
+
+
+def _add_copies(unit: Unit, node: Node, places: Places) -> None:
+    for d in node.data:
+        if d in places.free and d not in unit.copies:
+            unit.copies.add(d)
+            _add_copies(unit, places.nodes[d], places)
