@@ -8,12 +8,14 @@
       +- PassError            a pass cannot do its work; unknown passes and options
       +- LoweringError        an op has no lowering to a backend
       +- ExecutionError       a compiled program was called with what it cannot take
+      +- GraphError           a graph or session does not have what it is asked for (also ValueError)
       +- StepError            an op of a step failed while the step ran
            +- CancelledError       the step was given up: another op or task failed first, or somebody closed it
            +- DeadlineError        the step took longer than it was given (also TimeoutError)
            +- OutOfRangeError      nothing is left to read: a closed and empty queue, the end of the files
            +- UnavailableError     a task of the cluster does not answer
            +- UninitialisedError   a variable is read before it has a value
+      +- CheckpointError      a checkpoint is missing, damaged, or does not fit (also ValueError)
 
 Every message says what is wrong, where in the *user's* file, what was seen, and what to do:
 
@@ -59,6 +61,10 @@ class ExecutionError(ThalwegError, TypeError):
     """A compiled program was called with what it cannot take."""
 
 
+class GraphError(ThalwegError, ValueError):
+    """A graph or session does not have what it is asked for, or is given what it cannot take."""
+
+
 class StepError(ThalwegError):
     """An op of a step failed while the step ran."""
 
@@ -81,6 +87,10 @@ class UnavailableError(StepError):
 
 class UninitialisedError(StepError):
     """A variable is read before it has a value."""
+
+
+class CheckpointError(ThalwegError, ValueError):
+    """A checkpoint is missing, damaged, or does not fit what is to be restored."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from thalweg.dialects import context
-from thalweg.dialects.build import build, build_with_regions
+from thalweg.dialects.build import build, create, create_with_regions
 from thalweg.dialects.diagnostics import LeakedTensorError, TracingError, TypeInferenceError
 from thalweg.dialects.location import Where, on_device, user_frame
 from thalweg.dialects.mlir import func_dialect, ir
@@ -85,6 +85,8 @@ class Trace:
         where: the user's line that it stands for; the innermost of the user's frames if None.
     """
 
+    keeps_variables = False  # whether variables may be made from its tensors
+
     def __init__(
         self,
         name: str,
@@ -153,6 +155,10 @@ class Trace:
             inputs, constants = inputs + tuple(t.type for t in self.captured), ()
         return Program(self.name, self.module, inputs, types, constants, tuple(self._handles))
 
+    def program_of(self, name: str, tensor: Tensor) -> Program:
+        """The program that computes one tensor and takes nothing; a trace that ends has none to give."""
+        raise TracingError(f"{user_frame()} {self.root.label} ends before anything in it can be computed")
+
     def location(self, where: Where) -> ir.Location:
         """The MLIR location of a user's line, with the device that is asked for now."""
         key = where, current_scope()
@@ -214,19 +220,25 @@ class Trace:
         with self.location(where):
             values = [self.value_of(t) for t in operands]
             try:
-                results = build(row, values, attrs)
+                operation = create(row, values, attrs)
             except TypeInferenceError as error:
                 raise TypeInferenceError(f"{where} {error}") from None
-            return self._wrap(results, where)
+            return self.added(row, operation, where)
 
     def emit_values(self, row: OpDef, values: Sequence[ir.Value], attrs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Add an op on MLIR values (handles among them); results that are no tensors come as values."""
         where = user_frame()
         with self.location(where):
             try:
-                return self._wrap(build(row, values, attrs), where)
+                operation = create(row, values, attrs)
             except TypeInferenceError as error:
                 raise TypeInferenceError(f"{where} {error}") from None
+            return self.added(row, operation, where)
+
+    def perform(self, row: OpDef, values: Sequence[ir.Value], attrs: Mapping[str, Any]) -> Any:
+        """Add an op for what it does. In a graph this gives the `tw.Operation` to run; elsewhere it is done in its
+        place, and there is nothing to give."""
+        self.emit_values(row, values, attrs)
 
     def emit_regions(
         self,
@@ -259,12 +271,16 @@ class Trace:
             values = [self.value_of(t) for t in operands]
             made = [traced(body, label) for body, label in zip(bodies, labels, strict=True)]
             try:
-                results = build_with_regions(row, values, attrs, arguments, made)
+                operation = create_with_regions(row, values, attrs, arguments, made)
             except TypeInferenceError as error:
                 if finished < len(bodies):  # raised inside a body, which has put the user's line in front
                     raise
                 raise TypeInferenceError(f"{where} {error}") from None
-            return self._wrap(results, where)
+            return self.added(row, operation, where)
+
+    def added(self, row: OpDef, operation: ir.Operation, where: Where) -> tuple[Any, ...]:
+        """The results of an op that has been added now: tensors, and MLIR values where they are none."""
+        return self._wrap(operation.results, where)
 
     @contextmanager
     def _scope(self, label: str, where: Where, inline: bool) -> Iterator[Scope]:
@@ -308,8 +324,8 @@ class Trace:
         assert isinstance(value, TracedTensor)
         return value
 
-    def assign(self, row: OpDef, variable: Variable, value: Tensor) -> None:
-        """Change a variable with the row `assign`, `assign_add` or `assign_sub`."""
+    def assign(self, row: OpDef, variable: Variable, value: Tensor) -> Any:
+        """Change a variable with the row `assign`, `assign_add` or `assign_sub`; returns what the user gets for it."""
         if self.frozen is not None:
             raise TracingError(
                 f"{user_frame()} {variable.name} is assigned under an eager tw.vjp, whose function runs again for "
@@ -325,6 +341,7 @@ class Trace:
                 )
             primals.pop(variable, None)
         self.emit_values(row, [self.handle(variable), self.value_of(value)], {})
+        return variable
 
     @contextmanager
     def differentiating(self, primals: Mapping[Variable, Tensor]) -> Iterator[None]:

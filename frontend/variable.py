@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 import threading
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import TracingError
-from thalweg.dialects.location import user_frame
+from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import state
 from thalweg.dialects.types import DType, TensorType, as_dtype
-from thalweg.frontend.array.conversion import fitted
+from thalweg.frontend.array.conversion import cast, fitted
 from thalweg.frontend.device import CPU, Device, current_scope
 from thalweg.frontend.operators import Operators
+from thalweg.frontend.program import Program, compiler
 from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current, suspended
+from thalweg.runtime.locks import SharedLock
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -51,6 +53,23 @@ class _Names:
 
 
 _names = _Names()
+_initialising = threading.RLock()  # held while a variable gets its memory, which may run programs of other variables
+
+
+def _initial_tensor(value: Any, dtype: Any, where: Where) -> Tensor:
+    """An initial value as a tensor that nobody else writes to."""
+    tensor = as_tensor(value)
+    if isinstance(tensor, TracedTensor):
+        if not tensor.scope.trace.keeps_variables or tensor.scope is not tensor.scope.trace.root:
+            raise TracingError(
+                f"{where} a variable is made from a traced tensor {tensor.type}. Variables outlive calls: make it "
+                "outside the traced function, or give a function as its initial value: tw.Variable(lambda: …)."
+            )
+        return tensor if dtype is None else cast(tensor, as_dtype(dtype))
+    assert isinstance(tensor, EagerTensor)
+    if dtype is not None:
+        return EagerTensor(tensor.data.astype(as_dtype(dtype).numpy))
+    return EagerTensor(tensor.data.copy()) if tensor.borrowed else tensor
 
 
 class Variable(Operators):
@@ -59,11 +78,16 @@ class Variable(Operators):
     Used in an expression it is its present value. In a `tw.function` reads and assignments become part of the program,
     which changes the variable's buffer in place.
 
+    In a `tw.Graph` a variable gets its memory when it is first used in a run, from the program that computes its
+    initial value; what assigns it is an operation to run.
+
     Args:
-        initial_value: an array, or a function without arguments that makes one.
+        initial_value: an array, or a function without arguments that makes one. In a graph also a tensor of it.
         name: its name in programs and checkpoints; a number is appended if it is taken.
         dtype: converted to this; by default the initial value's.
         trainable: whether `Module.trainable` counts it in.
+        container: the home from which `Session.reset` gives it its initial value again. Variables made in a graph are
+            in the container "" by default, others in none.
 
     Raises:
         TracingError: made inside a traced function from traced values.
@@ -74,48 +98,119 @@ class Variable(Operators):
         Tensor([1., 1.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "buffer", "name", "scope", "trainable", "where")
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_initial",
+        "_type",
+        "container",
+        "lock",
+        "name",
+        "scope",
+        "trainable",
+        "where",
+    )
 
-    def __init__(self, initial_value: Any, name: str = "variable", dtype: Any = None, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        initial_value: Any,
+        name: str = "variable",
+        dtype: Any = None,
+        trainable: bool = True,
+        container: str | None = None,
+    ) -> None:
         self.where = user_frame()
         self.scope = current_scope()  # the device asked for; what reads and assigns the variable follows it
-        if callable(initial_value):
-            with suspended():
-                initial_value = initial_value()
-        tensor = as_tensor(initial_value)
-        if isinstance(tensor, TracedTensor):
-            raise TracingError(
-                f"{self.where} a variable is made from a traced tensor {tensor.type}. Variables outlive calls: make it "
-                "outside the traced function, or give a function as its initial value: tw.Variable(lambda: …)."
-            )
-        assert isinstance(tensor, EagerTensor)
-        data = tensor.data if dtype is None else tensor.data.astype(as_dtype(dtype).numpy)
-        self.buffer: Array = aligned_copy(data)
         self.trainable = trainable
+        self.lock = SharedLock()  # held by programs that use the buffer while others may
+        trace = current()
+        in_graph = trace is not None and trace.keeps_variables
+        self.container = "" if container is None and in_graph else container
+        if callable(initial_value):
+            with nullcontext() if in_graph else suspended():
+                initial_value = initial_value()
+        tensor = _initial_tensor(initial_value, dtype, self.where)
+        self._type = tensor.type
+        self._buffer: Array | None = None
+        self._initial: Tensor | None = tensor
+        if not in_graph:
+            self.initialise()
         self.name = _names.claim(re.sub(r"[^\w./:-]", "_", name) or "variable", self)
+        if in_graph:
+            assert trace is not None
+            trace.handle(self)
+
+    @property
+    def buffer(self) -> Array:
+        """Its memory, made and filled at the first use. It stays where it is: compiled programs are bound to it."""
+        buffer = self._buffer
+        return self.initialise() if buffer is None else buffer
+
+    def initialise(self) -> Array:
+        """Give it its initial value, if it has none yet; gives its memory."""
+        with _initialising:
+            if self._buffer is None:
+                self._buffer = aligned_copy(self._initial_array())
+                if self.container is None:
+                    self._initial = None  # not needed again
+            return self._buffer
+
+    def reset(self) -> None:
+        """Give it its initial value again.
+
+        Raises:
+            TracingError: it is in no container, so its initial value has not been kept.
+        """
+        if self._initial is None:
+            raise TracingError(
+                f"{user_frame()} variable '{self.name}' cannot be reset: its initial value has not been kept. Make it "
+                "with container='…'."
+            )
+        if self._buffer is not None:
+            value = self._initial_array()
+            with self.lock.writing():
+                np.copyto(self._buffer, value)
+
+    def initial_program(self) -> Program | None:
+        """The program that computes the initial value, a program without inputs; None if it is known."""
+        initial = self._initial
+        if not isinstance(initial, TracedTensor):
+            return None
+        return initial.scope.trace.program_of(f"{self.name}/initial", initial)
+
+    def _initial_array(self) -> Array:
+        program = self.initial_program()
+        if program is None:
+            assert isinstance(self._initial, EagerTensor)
+            return self._initial.data
+        with suspended():
+            for variable in program.variables:
+                variable.initialise()
+            (value,) = compiler().compile(program)([])
+        return value
 
     @property
     def type(self) -> TensorType:
         """Shape and dtype in one."""
-        return array_type(self.buffer)
+        return self._type
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.buffer.shape)
+        return self._type.shape
 
     @property
     def dtype(self) -> DType:
-        return as_dtype(self.buffer.dtype)
+        return self._type.dtype
 
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.buffer.ndim
+        return self._type.rank
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.buffer.size
+        return self._type.size
 
     @property
     def device(self) -> Device:
@@ -126,7 +221,7 @@ class Variable(Operators):
     def value(self) -> Tensor:
         """Its value now: later assignments do not change the tensor that you get."""
         trace = current()
-        return trace.read(self) if trace is not None else EagerTensor(self.buffer.copy())
+        return trace.read(self) if trace is not None else EagerTensor(self.numpy())
 
     def read(self) -> Tensor:
         """`value`, as a method."""
@@ -136,37 +231,43 @@ class Variable(Operators):
 
     def numpy(self) -> Array:
         """A copy of its value as a NumPy array."""
-        return self.buffer.copy()
+        buffer = self.buffer
+        with self.lock.reading():
+            return buffer.copy()
 
-    def assign(self, value: ArrayLike) -> Variable:
+    def assign(self, value: ArrayLike) -> Any:
         """Make `value` its value; it is broadcast and converted to the variable's shape and dtype where that is safe.
+
+        Returns:
+            The variable; in a `tw.Graph` the `tw.Operation` that does it when it is run.
 
         Raises:
             TypeInferenceError: the value does not fit.
         """
         return self._change(state.assign, value)
 
-    def assign_add(self, value: ArrayLike) -> Variable:
+    def assign_add(self, value: ArrayLike) -> Any:
         """Add `value` to it in place."""
         return self._change(state.assign_add, value)
 
-    def assign_sub(self, value: ArrayLike) -> Variable:
+    def assign_sub(self, value: ArrayLike) -> Any:
         """Subtract `value` from it in place."""
         return self._change(state.assign_sub, value)
 
-    def _change(self, row: OpDef, value: ArrayLike) -> Variable:
+    def _change(self, row: OpDef, value: ArrayLike) -> Any:
         tensor = fitted(value, self.type, f"{row.name} to variable '{self.name}'")
         trace = current()
         if trace is not None:
-            trace.assign(row, self, tensor)
-            return self
+            return trace.assign(row, self, tensor)
         assert isinstance(tensor, EagerTensor)
-        if row is state.assign:
-            np.copyto(self.buffer, tensor.data)
-        elif row is state.assign_add:
-            np.add(self.buffer, tensor.data, out=self.buffer)
-        else:
-            np.subtract(self.buffer, tensor.data, out=self.buffer)
+        buffer = self.buffer
+        with self.lock.writing():
+            if row is state.assign:
+                np.copyto(buffer, tensor.data)
+            elif row is state.assign_add:
+                np.add(buffer, tensor.data, out=buffer)
+            else:
+                np.subtract(buffer, tensor.data, out=buffer)
         return self
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ from thalweg.dialects.diagnostics import (
     LeakedTensorError,
     LoweringError,
     PassError,
+    GraphError,
     ThalwegError,
     TracingError,
     TypeInferenceError,
@@ -43,16 +44,19 @@ from thalweg.dialects.types import bool_ as bool
 from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
 from thalweg.frontend.branches import case, switch_case
+from thalweg.frontend.building import control_dependencies, group, name_scope, placeholder
 from thalweg.frontend.control import cond, scan, while_loop
 from thalweg.frontend.custom import checkpoint, custom_gradient
 from thalweg.frontend.device import Device, device
 from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
 from thalweg.frontend.function import Function, function
 from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
+from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.inspection import __array_namespace_info__  # noqa: F401
 from thalweg.frontend.loops import fold, map
 from thalweg.frontend.program import Compiler
 from thalweg.frontend.saving import restore, save
+from thalweg.frontend.session import Session
 from thalweg.frontend.spec import TensorSpec, spec
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.tensor_array import TensorArray
@@ -79,10 +83,14 @@ __all__ = [
     "Device",
     "ExecutionError",
     "Function",
+    "Graph",
+    "GraphError",
     "IndexedSlices",
     "LeakedTensorError",
     "LoweringError",
+    "Operation",
     "PassError",
+    "Session",
     "Tensor",
     "TensorArray",
     "TensorSpec",
@@ -98,6 +106,7 @@ __all__ = [
     "checkpoint",
     "cond",
     "config",
+    "control_dependencies",
     "custom_gradient",
     "data",
     "device",
@@ -109,6 +118,7 @@ __all__ = [
     "fold",
     "function",
     "grad",
+    "group",
     "iinfo",
     "inf",
     "initializers",
@@ -119,10 +129,12 @@ __all__ = [
     "isdtype",
     "map",
     "nan",
+    "name_scope",
     "newaxis",
     "nn",
     "optim",
     "pi",
+    "placeholder",
     "random",
     "restore",
     "result_type",
