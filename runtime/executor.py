@@ -70,7 +70,9 @@ class _Ended:
     __slots__ = ("began", "instance", "op", "run", "state")
 
     def __init__(self, run: _Run, state: State, op: Op, instance: Any, began: int) -> None:
-        self.run, self.state, self.op, self.instance, self.began = run, state, op, instance, began
+        self.run, self.op, self.began = run, op, began
+        self.state: State | None = state
+        self.instance = instance
 
     def __call__(self, outputs: Sequence[Value]) -> None:
         self.run.post((self, outputs, None))
@@ -125,8 +127,16 @@ class _Run:
                 self._give_up(error if isinstance(error, Exception) else CancelledError("the step was interrupted."))
             raise
         finally:
+            self._let_go()
             self.role.release()
             self.step.cancellation.deregister(handle)
+
+    def _let_go(self) -> None:
+        """Drop all values: a kernel that was given up may keep its `done`, and an error the frames of this run."""
+        for ended in self.waiting:
+            ended.state = ended.instance = None
+        self.waiting.clear()
+        self.states.clear()
 
     def _to_the_end(self) -> None:
         while True:
@@ -243,6 +253,7 @@ class _Run:
             if error is not None:
                 self._give_up(explained(ended.op.node, error))
             elif self.error is None:
+                assert ended.state is not None
                 self._finish(ended.state, ended.op, ended.instance, outputs, ended.began)
 
     def _finish(self, state: State, op: Op, instance: Any, outputs: Sequence[Value], began: int) -> None:
@@ -299,7 +310,8 @@ class _Run:
         op = ended.op
         try:
             if op.way is Way.BLOCKING:
-                return ended, op.run(Call(op.node, inputs, self.step, op.device, ended.state.tag(ended.instance))), None
+                tag = ended.state.tag(ended.instance) if ended.state is not None else ""
+                return ended, op.run(Call(op.node, inputs, self.step, op.device, tag)), None
             if op.reads or op.writes:
                 return ended, self._with_variables(op, inputs), None
             return ended, op.run(inputs), None

@@ -54,7 +54,7 @@ class LocalRendezvous:
 
     def __init__(self) -> None:
         self._steps: dict[int, _Meeting] = {}
-        self._over: OrderedDict[int, BaseException | None] = OrderedDict()
+        self._over: OrderedDict[int, str] = OrderedDict()  # and why
         self._lock = threading.Lock()
 
     def send(self, step_id: int, key: str, value: Value, target: str = "") -> None:
@@ -81,19 +81,19 @@ class LocalRendezvous:
                     return
                 value = meeting.values.pop(key)
         if meeting is None:
-            done.fail(self._over.get(step_id) or CancelledError(f"step {step_id} is over."))
+            done.fail(CancelledError(self._over.get(step_id) or f"step {step_id} is over."))
         else:
             done((value,))
 
     def abort(self, step_id: int, error: BaseException) -> None:
         with self._lock:
-            meeting = self._end(step_id, error)
+            meeting = self._end(step_id, str(error))
         for done in meeting.waiting.values() if meeting else ():
             done.fail(error)
 
     def finish(self, step_id: int) -> None:
         with self._lock:
-            meeting = self._end(step_id, None)
+            meeting = self._end(step_id, "")
         for key, done in meeting.waiting.items() if meeting else ():
             done.fail(CancelledError(f"step {step_id} is over, and nobody sent '{key}'."))
 
@@ -104,9 +104,9 @@ class LocalRendezvous:
             meeting = self._steps[step_id] = _Meeting()
         return meeting
 
-    def _end(self, step_id: int, error: BaseException | None) -> _Meeting | None:
+    def _end(self, step_id: int, why: str) -> _Meeting | None:
         if step_id not in self._over:
-            self._over[step_id] = error
+            self._over[step_id] = why  # not the error: its traceback holds the values of the step that failed
             if len(self._over) > REMEMBERED:
                 self._over.popitem(last=False)
         return self._steps.pop(step_id, None)
