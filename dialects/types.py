@@ -77,7 +77,7 @@ DTYPES = FLOATS + INTEGERS + (bool_,)
 
 _BY_MLIR = {d.mlir: d for d in (*DTYPES, string)}
 _BY_SHORT = {d.short: d for d in (*DTYPES, string)}
-_BY_NUMPY = {d.numpy: d for d in DTYPES}
+_BY_NUMPY = {d.numpy: d for d in (*DTYPES, string)}
 _BY_NAME = {d.name: d for d in (*DTYPES, string)}
 
 

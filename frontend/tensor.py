@@ -255,6 +255,8 @@ def from_numpy(array: Any, copy: bool = False) -> EagerTensor:
         as_dtype(data.dtype)
     except TypeError as error:
         raise TypeError(f"{user_frame()} {error}") from None
+    if data.dtype == object and not all(isinstance(element, bytes) for element in data.flat):
+        raise TypeError(f"{user_frame()} an array of objects is no tensor, unless all of them are bytes: strings")
     return EagerTensor(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
@@ -14,6 +15,12 @@ from thalweg.runtime.locks import Held, SharedLock
 from thalweg.runtime.plan import Array
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+@functools.cache
+def of_process() -> Resources:
+    """What all steps of this process share, and what queues do that are used outside any step."""
+    return Resources()
 
 
 class Resource(Protocol):
@@ -90,6 +97,13 @@ class Resources:
                 if found is None:
                     found = self._made[key] = make()
         return found  # type: ignore[return-value]
+
+    def drop(self, container: str, kind: str, name: str) -> None:
+        """Close and forget one resource, if it is there."""
+        with self._lock:
+            found = self._made.pop((container, kind, name), None)
+        if found is not None:
+            found.close()
 
     def find(self, container: str, kind: str, name: str) -> Resource | None:
         """The resource, if it has been made."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from thalweg.dialects.diagnostics import CancelledError, DeadlineError, StepError
+from thalweg.dialects.diagnostics import CancelledError, DeadlineError
 from thalweg.runtime.kernels import Call, Done
 
 Values = Sequence[Any]  # arrays, one for each component
@@ -147,25 +147,6 @@ class Result:
             raise self.error
         assert self.values is not None
         return self.values
-
-
-def wait_for(what: str, begin: Callable[[Done], Waitable], timeout: float | None = None) -> Values:
-    """Start an operation and hold this thread until it ends: for callers outside any step.
-
-    Raises:
-        DeadlineError: it took longer than `timeout` seconds; it is taken back and has changed nothing.
-        StepError: what the operation failed with.
-    """
-    result = Result()
-    operation = begin(result)
-    try:
-        if not result.wait(timeout):
-            operation.cancel(DeadlineError(f"{what} took longer than {timeout:g} s."))
-            result.wait()
-    except BaseException:  # the user's Ctrl-C: do not leave it in line, where it would take an element that is lost
-        operation.cancel(StepError(f"{what} was interrupted."))
-        raise
-    return result.get()
 
 
 class _Guard:

@@ -40,7 +40,7 @@ from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
-from thalweg.runtime.resources import Resources
+from thalweg.runtime.resources import of_process
 from thalweg.steps import StepProgram, compile_step, runs_alone
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
@@ -116,7 +116,7 @@ class Driver:
         self._one_at_a_time = threading.RLock()
         self._in_use: WeakValueDictionary[str, Executable] = WeakValueDictionary()
         self._names: WeakKeyDictionary[Executable, list[str]] = WeakKeyDictionary()
-        self.state = Resources()  # queues and the like, shared by all steps of the process
+        self.state = of_process()  # queues and the like, shared by all steps of the process
 
     def compile(self, program: Program) -> CompiledProgram | StepProgram:
         """Machine code for a program, from the cache on disk where it has been compiled before. A program with ops that
