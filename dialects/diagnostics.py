@@ -109,3 +109,7 @@ class MissingExtraError(ThalwegError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} need a package that is not installed. Run: pip install 'thalweg[{extra}]'")
+
+
+class ExportError(ThalwegError):
+    """A program cannot be exported as asked."""

@@ -41,7 +41,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         TypeError: a leaf is not an array.
         FileNotFoundError: no such folder.
     """
-    arrays = {name: _array(name, leaf) for name, leaf in _named_leaves(tree)[0].items()}
+    arrays = {name: array_of(name, leaf) for name, leaf in named_leaves(tree)[0].items()}
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{user_frame()} no folder {target.parent} to save {target.name} in. Make it first.")
@@ -65,7 +65,7 @@ def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> 
         FileNotFoundError: no such file.
     """
     arrays = _read(Path(path))
-    leaves, order, structure = _named_leaves(tree)
+    leaves, order, structure = named_leaves(tree)
     problems = _differences(leaves, arrays, strict)
     if problems:
         raise ValueError(
@@ -80,7 +80,7 @@ def restore(path: str | os.PathLike[str], tree: Any, *, strict: bool = True) -> 
     )
 
 
-def _named_leaves(tree: Any) -> tuple[dict[str, Any], list[tuple[str, Any]], Any]:
+def named_leaves(tree: Any) -> tuple[dict[str, Any], list[tuple[str, Any]], Any]:
     """Every variable and array by name; and the tree's own leaves in order with its structure, to build it again."""
     values, structure = flatten(tree)
     order = [(_plain(path), value) for path, value in zip(structure.paths(), values, strict=True)]
@@ -102,7 +102,12 @@ def _plain(path: str) -> str:
     return path.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "").strip(".") or "value"
 
 
-def _array(name: str, leaf: Any) -> Array:
+def array_of(name: str, leaf: Any) -> Array:
+    """The array of a leaf.
+
+    Raises:
+        TypeError: it is none.
+    """
     try:
         array = np.asarray(leaf, order="C")
         as_dtype(array.dtype)
@@ -132,7 +137,7 @@ def _differences(leaves: Mapping[str, Any], arrays: Mapping[str, Array], strict:
         if name not in arrays:
             found.append(f"'{name}' is not in the file{did_you_mean(name, unused)}")
             continue
-        wanted, got = array_type(_array(name, leaf)), array_type(arrays[name])
+        wanted, got = array_type(array_of(name, leaf)), array_type(arrays[name])
         if wanted != got:
             found.append(f"'{name}' should be {wanted}, the file has {got}")
     if strict:

@@ -15,6 +15,7 @@ This file holds the public names, nothing else; the folders beside it are the co
 from math import e, inf, nan, pi
 
 from thalweg.dialects.diagnostics import (
+    CheckpointError,
     ExecutionError,
     LeakedTensorError,
     LoweringError,
@@ -41,10 +42,10 @@ from thalweg.dialects.types import (
     uint64,
 )
 from thalweg.dialects.types import bool_ as bool
-from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary
+from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary, train
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
 from thalweg.frontend.branches import case, switch_case
-from thalweg.frontend.building import control_dependencies, group, name_scope, placeholder
+from thalweg.frontend.building import control_dependencies, group, identity, name_scope, placeholder
 from thalweg.frontend.control import cond, scan, while_loop
 from thalweg.frontend.custom import checkpoint, custom_gradient
 from thalweg.frontend.device import Device, device
@@ -79,6 +80,7 @@ def _driver() -> Compiler:
 program.install(_driver)
 
 __all__ = [
+    "CheckpointError",
     "DType",
     "Device",
     "ExecutionError",
@@ -119,6 +121,7 @@ __all__ = [
     "function",
     "grad",
     "group",
+    "identity",
     "iinfo",
     "inf",
     "initializers",
@@ -145,6 +148,7 @@ __all__ = [
     "trace",
     "switch_case",
     "uint8",
+    "train",
     "uint16",
     "uint32",
     "uint64",
