@@ -12,12 +12,12 @@ from thalweg.dialects.ops import graph as rows
 from thalweg.dialects.types import as_dtype, float32
 from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.spec import spec
-from thalweg.frontend.tensor import Tensor, TracedTensor
+from thalweg.frontend.tensor import ArrayLike, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current
 from thalweg.frontend.tree import leaves_of
 from thalweg.frontend.variable import Variable
 
-__all__ = ["control_dependencies", "group", "name_scope", "placeholder"]
+__all__ = ["control_dependencies", "group", "identity", "name_scope", "placeholder"]
 
 
 def _graph(what: str) -> Graph:
@@ -48,6 +48,17 @@ def placeholder(dtype: Any = float32, shape: Sequence[int | None] = (), name: st
     return graph.named(  # type: ignore[no-any-return]
         name, lambda: graph.emit(rows.placeholder, [], {"shape": wanted.shape, "dtype": wanted.dtype})[0]
     )
+
+
+def identity(x: ArrayLike, *, name: str | None = None) -> Tensor:
+    """The tensor itself; in a graph an operation of its own with this name.
+
+    Example:
+        >>> y = tw.identity(x @ w + b, name="logits")
+    """
+    tensor = as_tensor(x)
+    trace = current()
+    return tensor if trace is None else trace.named(name or "identity", lambda: tensor)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -52,6 +52,14 @@ def call_in_region(
     return plan.fill(results)
 
 
+def as_one(name: str, function: Callable[[], Any]) -> Any:
+    """What `function` returns; in a graph, what it assigns happens whenever its results are computed."""
+    trace = current()
+    if trace is None or not trace.stays_open or trace.scopes[-1] is not trace.root:
+        return function()
+    return call_in_region(trace, control.call, {"name": name}, function, f"{name}()", inline=True)
+
+
 def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function its own gradient. It returns `(value, backward)`; `backward` takes a cotangent per result of the
     value and returns one per argument (None for zero). Keyword arguments are options without a gradient.

@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -118,14 +118,19 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
     """Make a public array function of one that adds ops to the current trace.
 
     Parameters annotated `ArrayLike` are data, `Sequence[ArrayLike]` sequences of data; all others are options and part
-    of the key.
+    of the key. Each takes `name=`, too, which in a `tw.Graph` names the operation that gives the result.
     """
     data = _data_parameters(function)
     name = function.__name__
+    has_name = "name" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _thread.trace is not None:
+        label = kwargs.pop("name", None) if kwargs and not has_name else None
+        trace = _thread.trace
+        if trace is not None:
+            if label is not None:
+                return cast("R", trace.named(str(label), lambda: function(*args, **kwargs)))
             return function(*args, **kwargs)
         arrays: list[Array] = []
         key = [

@@ -21,7 +21,7 @@ from thalweg.dialects.diagnostics import GraphError, TracingError, did_you_mean
 from thalweg.dialects.location import Where, scope_of, user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
-from thalweg.dialects.ops import state
+from thalweg.dialects.ops import control, elementwise, state
 from thalweg.dialects.types import TensorType
 from thalweg.dialects.walk import bodies, captures
 from thalweg.frontend.names import Names
@@ -30,6 +30,7 @@ from thalweg.frontend.tensor import Tensor, TracedTensor
 from thalweg.frontend.trace import Body, Trace
 
 if TYPE_CHECKING:
+    from thalweg.frontend.resource import Resource
     from thalweg.frontend.variable import Variable
 
 
@@ -100,7 +101,7 @@ class Graph(Trace):
         >>> graph.tensor("next:0")
     """
 
-    keeps_variables = True
+    stays_open = True
 
     def __init__(self, name: str = "graph") -> None:
         super().__init__(name, label=f"the graph '{name}'")
@@ -226,6 +227,16 @@ class Graph(Trace):
                 self._made[value] = Operation(self, state.variable_handle, operation, -1, user_frame())
             return value
 
+    def resource(self, owner: Resource) -> ir.Value:
+        with self.lock:
+            known = owner in self._resources
+            value = super().resource(owner)
+            if not known:
+                made = Operation(self, owner.row, value.owner.operation, -1, owner.where)
+                self._made[value] = made
+                self._rename(made, self._names.claim(owner.name))
+            return value
+
     def read(self, variable: Variable) -> Tensor:
         with self.lock:
             return super().read(variable)
@@ -247,7 +258,8 @@ class Graph(Trace):
         made = self._latest = Operation(self, row, mlir, self._count, where)
         made.outputs = tuple(r for r in results if isinstance(r, TracedTensor))
         made.after = here.after
-        self._rename(made, self._names.claim(here.prefix + row.name))
+        called = ir.StringAttr(mlir.attributes["name"]).value if row is control.call else row.name
+        self._rename(made, self._names.claim(here.prefix + called))
         for value in mlir.results:
             self._made[value] = made
         for tensor in made.outputs:
@@ -275,16 +287,24 @@ class Graph(Trace):
 
     def named(self, name: str, make: Callable[[], Any]) -> Any:
         """Call `make`, and give the op of its result this name; the ops on the way get names below it."""
+        if self.scopes[-1] is not self.root:
+            return make()
         start = self._count
         with self.scope(name) as full:
             value = make()
+            if isinstance(value, Tensor) and not self._is_new(value, start):
+                (value,) = self.emit(elementwise.convert, [value], {"dtype": value.dtype})  # changes nothing
         tensors = [t for t in (value if isinstance(value, tuple | list) else [value]) if isinstance(t, TracedTensor)]
         with self.lock:
-            for operation in dict.fromkeys(self._made.get(t.value) for t in tensors):
-                if operation is not None and operation.index > start:
-                    self._rename(operation, full)
-                    full = self._names.claim(self._here.prefix + name)
+            for operation in dict.fromkeys(self._made[t.value] for t in tensors if self._is_new(t, start)):
+                self._rename(operation, full)
+                full = self._names.claim(self._here.prefix + name)
         return value
+
+    def _is_new(self, tensor: Tensor, start: int) -> bool:
+        """Whether a tensor comes from an operation that was added after the first `start`."""
+        made = self._made.get(tensor.value) if isinstance(tensor, TracedTensor) else None
+        return made is not None and made.index > start
 
     def name_latest(self, name: str) -> Operation:
         """Give the operation that was added last (under `lock`) a name of its own."""

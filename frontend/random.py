@@ -27,6 +27,7 @@ from thalweg.frontend.array.elementwise import add, astype, clip, less, log, mul
 from thalweg.frontend.array.indexing import take
 from thalweg.frontend.array.manipulation import expand_dims, stack, unstack
 from thalweg.frontend.array.searching import argmax
+from thalweg.frontend.custom import as_one
 from thalweg.frontend.eager import array_function, emit, emit_all
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
 from thalweg.frontend.trace import suspended
@@ -78,9 +79,14 @@ class Generator:
 
     def key(self) -> Tensor:
         """The next key."""
-        fresh = fold_in(self.base.value, self.counter.value)
-        self.counter.assign_add(1)
-        return fresh
+
+        def draw() -> Tensor:
+            fresh = fold_in(self.base.value, self.counter.value)
+            self.counter.assign_add(1)
+            return fresh
+
+        key: Tensor = as_one("key", draw)
+        return key
 
     def reset(self, seed: int) -> None:
         """Begin again, from another seed."""

@@ -192,11 +192,22 @@ class TracedTensor(Tensor):
             return TensorType((), default_dtype(self._type.dtype.kind))
         return self._type
 
+    @property
+    def name(self) -> str:
+        """Its name in its `tw.Graph`: "y:0" is the first result of the operation "y".
+
+        Raises:
+            TracingError: it belongs to no graph.
+        """
+        return self.scope.trace.name_of(self)
+
     def _no_numbers(self, wanted: str, instead: str) -> TracingError:
         here = user_frame()
         made = ""
         if not self.scope.is_argument(self.value) and self.where != here:
             made = f" (computed at {str(self.where).removesuffix(':')})"
+        if self.scope.trace.stays_open:
+            instead = f"Get them with tw.Session(graph).run(…). {instead}"
         return TracingError(
             f"{here} {wanted} of a traced tensor {self.type}{made}: its numbers are known when the program runs, not "
             f"while {self.scope.label} is traced. {instead}"

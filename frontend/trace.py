@@ -27,6 +27,7 @@ from thalweg.frontend.program import Program
 from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor
 
 if TYPE_CHECKING:
+    from thalweg.frontend.resource import Resource
     from thalweg.frontend.variable import Variable
 
 Body = Callable[[list[Tensor]], Sequence[Tensor]]
@@ -85,7 +86,7 @@ class Trace:
         where: the user's line that it stands for; the innermost of the user's frames if None.
     """
 
-    keeps_variables = False  # whether variables may be made from its tensors
+    stays_open = False  # a graph: what is in it runs when it is fetched, and only then
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class Trace:
         self.frozen: dict[Variable, EagerTensor] | None = None  # variables read from here, and may not be assigned
         self._seen: dict[int, tuple[TracedTensor, Array]] = {}  # by the id of a buffer, which is kept alive here
         self._handles: dict[Variable, ir.Value] = {}
+        self._resources: dict[Resource, ir.Value] = {}
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
         self._locations: dict[tuple[Where, str], ir.Location] = {}
         self.root = Scope(self, label or name, where or user_frame(), inline=True)
@@ -167,6 +169,14 @@ class Trace:
             found = self._locations[key] = on_device(where.location(), key[1])
         return found
 
+    def named(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns; in a graph, under this name."""
+        return make()
+
+    def name_of(self, tensor: TracedTensor) -> str:
+        """The name of one of its tensors; only a graph has any."""
+        raise TracingError(f"{user_frame()} a traced tensor {tensor.type} has no name: only those of a tw.Graph do")
+
     # Values
 
     def value_of(self, tensor: Tensor) -> ir.Value:
@@ -197,7 +207,7 @@ class Trace:
         return result
 
     def _captured(self, tensor: EagerTensor) -> TracedTensor:
-        if self.capture == "constants" and tensor.data.nbytes <= SMALL:
+        if self.capture == "constants" and tensor.data.nbytes <= SMALL and tensor.dtype.kind != "s":
             return self.constant(tensor.data)
         known = self._seen.get(id(tensor.data))
         if known is None:
@@ -311,6 +321,14 @@ class Trace:
                 )
         return self._handles[variable]
 
+    def resource(self, owner: Resource) -> ir.Value:
+        """The handle of a queue or the like, made at the top of the function at its first use."""
+        if owner not in self._resources:
+            location = on_device(owner.where.location(), owner.scope)
+            with ir.InsertionPoint.at_block_begin(self.block), location:
+                (self._resources[owner],) = build(owner.row, [], owner.attrs)
+        return self._resources[owner]
+
     def read(self, variable: Variable) -> Tensor:
         """The variable's value at this point of the program."""
         for _, primals in reversed(self._primals):
@@ -359,6 +377,12 @@ def _symbol(name: str) -> str:
 
 def _leak(tensor: TracedTensor) -> LeakedTensorError:
     scope = tensor.scope
+    if scope.trace.stays_open and scope.open:
+        return LeakedTensorError(
+            f"{user_frame()} a tensor {tensor.type}, created at {str(tensor.where).removesuffix(':')}, belongs to "
+            f"{scope.label}, which is not what is being built here. Add to it within `with graph.as_default():`; get its "
+            "numbers with tw.Session(graph).run(…)."
+        )
     ended = "has ended" if not scope.open else "is another trace"
     return LeakedTensorError(
         f"{user_frame()} a traced tensor {tensor.type}, created at {str(tensor.where).removesuffix(':')}, has escaped "

@@ -60,7 +60,7 @@ def _initial_tensor(value: Any, dtype: Any, where: Where) -> Tensor:
     """An initial value as a tensor that nobody else writes to."""
     tensor = as_tensor(value)
     if isinstance(tensor, TracedTensor):
-        if not tensor.scope.trace.keeps_variables or tensor.scope is not tensor.scope.trace.root:
+        if not tensor.scope.trace.stays_open or tensor.scope is not tensor.scope.trace.root:
             raise TracingError(
                 f"{where} a variable is made from a traced tensor {tensor.type}. Variables outlive calls: make it "
                 "outside the traced function, or give a function as its initial value: tw.Variable(lambda: …)."
@@ -124,7 +124,7 @@ class Variable(Operators):
         self.trainable = trainable
         self.lock = SharedLock()  # held by programs that use the buffer while others may
         trace = current()
-        in_graph = trace is not None and trace.keeps_variables
+        in_graph = trace is not None and trace.stays_open
         self.container = "" if container is None and in_graph else container
         if callable(initial_value):
             with nullcontext() if in_graph else suspended():

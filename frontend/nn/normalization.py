@@ -6,6 +6,7 @@ from typing import Any
 
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
+from thalweg.frontend.custom import as_one
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.module import Module
 from thalweg.frontend.tensor import ArrayLike, Tensor
@@ -72,7 +73,11 @@ class BatchNorm(Module):
     def __call__(self, x: Any, *, training: bool = False) -> Tensor:
         if not training:
             return batch_norm(x, self.mean, self.variance, self.scale, self.offset, epsilon=self.epsilon)
-        x = xp.asarray(x)
+        y: Tensor = as_one("batch_norm", lambda: self._in_training(xp.asarray(x)))
+        return y
+
+    def _in_training(self, x: Tensor) -> Tensor:
+        """Normalize by the batch's own statistics, and let the moving ones follow."""
         mean, variance = _moments(x, tuple(range(len(x.shape) - 1)))
         features = x.shape[-1]
         count = x.size // features

@@ -19,7 +19,9 @@ import numpy as np
 
 from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
+from thalweg.frontend.building import group
 from thalweg.frontend.gradient import IndexedSlices
+from thalweg.frontend.graph import Operation
 from thalweg.frontend.optim.sparse import combine, read_rows, write_rows
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable
@@ -43,8 +45,11 @@ class Optimizer:
         self.step = Variable(np.zeros((), np.int32), name="step", trainable=False)
         self._slots: dict[str, tuple[Variable, dict[str, Variable]]] = {}
 
-    def apply(self, pairs: Iterable[tuple[Tensor | IndexedSlices, Variable]]) -> None:
+    def apply(self, pairs: Iterable[tuple[Tensor | IndexedSlices, Variable]]) -> Operation | None:
         """Update each variable by its gradient, and count the step. Inside a trace the updates are part of the program.
+
+        Returns:
+            In a `tw.Graph` the operation that does it all; elsewhere None, since it has been done.
 
         Raises:
             ValueError: a gradient does not have its variable's shape, or a variable comes twice.
@@ -53,27 +58,28 @@ class Optimizer:
         _check(pairs)
         step = xp.asarray(self.step)
         rate = self.rate(step) if callable(self.rate) else self.rate
+        done: list[Any] = []
         for gradient, variable in pairs:
             state = [variable, *self.slots_of(variable).values()]
             scalars = {"rate": _as(rate, variable), "step": step}
             if isinstance(gradient, IndexedSlices):
-                self.apply_rows(gradient, state, scalars)
+                done += self.apply_rows(gradient, state, scalars)
             else:
                 values = self.rule(gradient, *(xp.asarray(s) for s in state), **scalars)
-                for target, value in zip(state, values, strict=True):
-                    target.assign(value)
-        self.step.assign_add(1)
+                done += [target.assign(value) for target, value in zip(state, values, strict=True)]
+        done.append(self.step.assign_add(1))
+        operations = [o for o in done if isinstance(o, Operation)]
+        return group(*operations, name=type(self).__name__) if operations else None
 
     def rule(self, gradient: Tensor, value: Tensor, *slots: Tensor, rate: Any, step: Tensor) -> tuple[Tensor, ...]:
         """The next value and slots. All arrays have the same shape; `step` counts from 0; `rate` is a scalar."""
         raise NotImplementedError(f"{type(self).__name__} has no rule(self, gradient, value, *slots, rate, step)")
 
-    def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> None:
+    def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> list[Any]:
         """The rule on the rows that a sparse gradient names; duplicates are summed first."""
         rows = combine(gradient)
         values = self.rule(rows.values, *(read_rows(s, rows.indices) for s in state), **scalars)
-        for target, value in zip(state, values, strict=True):
-            write_rows(target, rows.indices, value)
+        return [write_rows(target, rows.indices, value) for target, value in zip(state, values, strict=True)]
 
     def slots_of(self, variable: Variable) -> dict[str, Variable]:
         """The slots of a variable by name; made when first asked for, with the variable's shape and dtype."""

@@ -18,9 +18,9 @@ class SGD(Optimizer):
     def rule(self, gradient: Tensor, value: Tensor, *slots: Tensor, rate: Any, step: Tensor) -> tuple[Tensor, ...]:
         return (value - rate * gradient,)
 
-    def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> None:
+    def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> list[Any]:
         # The rule is linear: duplicates add up in the scatter, and nothing needs to be read or sorted.
-        add_rows(state[0], gradient.indices, -scalars["rate"] * gradient.values)
+        return [add_rows(state[0], gradient.indices, -scalars["rate"] * gradient.values)]
 
 
 class Momentum(Optimizer):

@@ -37,11 +37,11 @@ def read_rows(variable: Variable, indices: Tensor) -> Tensor:
     return emit(take_rows, as_tensor(variable), as_tensor(indices))
 
 
-def write_rows(variable: Variable, indices: Tensor, rows: Tensor) -> None:
-    """Assign rows of a variable, in place; those at an index outside are dropped."""
-    variable.assign(variable.at[indices].set(rows))
+def write_rows(variable: Variable, indices: Tensor, rows: Tensor) -> Any:
+    """Assign rows of a variable, in place; those at an index outside are dropped. Returns what `assign` does."""
+    return variable.assign(variable.at[indices].set(rows))
 
 
-def add_rows(variable: Variable, indices: Tensor, rows: Any) -> None:
-    """Add to rows of a variable, in place; a row that is named twice gets both."""
-    variable.assign(variable.at[indices].add(rows))
+def add_rows(variable: Variable, indices: Tensor, rows: Any) -> Any:
+    """Add to rows of a variable, in place; a row that is named twice gets both. Returns what `assign` does."""
+    return variable.assign(variable.at[indices].add(rows))
