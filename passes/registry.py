@@ -23,6 +23,7 @@ PASSES = MappingProxyType(
         "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
         "lower-scan": "lower_scan:LowerScan",
         "functionalize": "functionalize:Functionalize",
+        "place": "place:Place",
         "cluster": "cluster:Cluster",
     }
 )
