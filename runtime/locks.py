@@ -1,11 +1,22 @@
-"""Locks of variables: many readers or one writer."""
+"""Locks of variables: many readers or one writer, in Python and in native code.
+
+A compiled program that is entered directly does not wait: it looks at a lock's words, and where one is not free the
+call goes the ordinary way, which does. Who holds the interpreter's lock has the words to itself. Native code holds it
+all the while; Python code keeps it from a subscript to the assignment that follows, for the interpreter hands it over
+at calls and backward jumps only.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import threading
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TypeAlias
+
+HOLDERS, WANTED = 0, 1  # words: how many readers, -1 for a writer; whether somebody waits, who then goes first
+_PATIENCE = 100  # looks at a word that native code holds, before a nap between them
 
 
 class SharedLock:
@@ -13,13 +24,14 @@ class SharedLock:
     turn. May be released by another thread than the one that acquired it.
     """
 
-    __slots__ = ("_count", "_door", "_free", "_readers")
+    __slots__ = ("_count", "_door", "_free", "_readers", "words")
 
     def __init__(self) -> None:
         self._door = threading.Lock()  # held by a writer for as long as it waits: nobody new comes in
         self._free = threading.Lock()  # held by the writer, or by the readers together
         self._count = threading.Lock()
         self._readers = 0
+        self.words = (ctypes.c_int32 * 2)()
 
     def acquire_read(self) -> None:
         """Wait until no writer holds it."""
@@ -27,21 +39,25 @@ class SharedLock:
             self._readers += 1
             if self._readers == 1:
                 self._free.acquire()
+                self._keep_natives_out(write=False)
 
     def release_read(self) -> None:
         """Let go of what `acquire_read` took."""
         with self._count:
             self._readers -= 1
             if self._readers == 0:
+                self.words[HOLDERS] -= 1
                 self._free.release()
 
     def acquire_write(self) -> None:
         """Wait until nobody holds it."""
         with self._door:
             self._free.acquire()
+            self._keep_natives_out(write=True)
 
     def release_write(self) -> None:
         """Let go of what `acquire_write` took."""
+        self.words[HOLDERS] = 0
         self._free.release()
 
     def reading(self) -> Held:
@@ -51,6 +67,22 @@ class SharedLock:
     def writing(self) -> Held:
         """`with lock.writing(): …`"""
         return Held(((self, True),))
+
+    def _keep_natives_out(self, write: bool) -> None:
+        """Hold the words, too; alone among Python's threads."""
+        words, looks = self.words, 0
+        while True:
+            if write:
+                if words[HOLDERS] == 0:
+                    words[HOLDERS] = -1
+                    break
+            elif words[HOLDERS] >= 0:
+                words[HOLDERS] += 1
+                break
+            words[WANTED] = 1
+            looks += 1
+            time.sleep(0.0 if looks < _PATIENCE else 50e-6)
+        words[WANTED] = 0
 
 
 Wanted: TypeAlias = tuple[SharedLock, bool]  # a lock, and whether it is wanted for writing

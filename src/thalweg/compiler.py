@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -40,6 +39,7 @@ from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
+from thalweg.runtime.locks import Held
 from thalweg.runtime.resources import of_process
 from thalweg.steps import StepProgram, compile_step, runs_alone
 
@@ -50,7 +50,7 @@ class CompiledProgram:
     """A program bound to its captured arrays and variables.
 
     Calling it takes the inputs' arrays and gives the outputs' arrays; variables change in place. Safe to call from
-    several threads: calls of one program take turns, because they share its arena.
+    several threads: a call holds the locks of the program's variables, so that none is changed while another reads it.
     """
 
     def __init__(self, program: Program, executable: Executable, names: Sequence[str], options: Config) -> None:
@@ -61,8 +61,11 @@ class CompiledProgram:
         self._variables = {name: by_name[name].buffer for name in names}
         self._program = program
         self._options = options
-        self._lock = threading.Lock()
-        self._direct = executable.direct(self._bound)
+        written = executable.aliases.values()
+        first = len(executable.inputs) - len(names)
+        locks = [(by_name[name].lock, first + at in written) for at, name in enumerate(names)]
+        self._held = Held(lock for _, lock in sorted(zip(names, locks, strict=True), key=itemgetter(0)))
+        self._direct = executable.direct(self._bound, [(lock.words, write) for lock, write in locks])
 
     @property
     def direct(self) -> Callable[..., Any] | None:
@@ -73,24 +76,12 @@ class CompiledProgram:
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if self._options.check_nans:
             return self._checked(inputs)
-        with self._alone():
+        with self._held:
             return self.executable([*inputs, *self._bound])[: self._outputs]
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other call of this program is running, by either way."""
-        with self._lock:
-            while self._direct is not None and not self._direct.enter():
-                time.sleep(0)  # gives the interpreter's lock to the call that runs
-            try:
-                yield
-            finally:
-                if self._direct is not None:
-                    self._direct.leave()
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
-        with self._alone():
+        with self._held:
             before = {name: buffer.copy() for name, buffer in self._variables.items()}
             results = self.executable([*inputs, *self._bound])[: self._outputs]
             touched = [*results, *self._variables.values()]

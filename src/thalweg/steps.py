@@ -71,7 +71,7 @@ def compile_step(compiler: Compiler, program: Program, optimised: ir.Module, sta
     Pipeline.parse("cluster").run(optimised)
     resources = state.scoped()
     for variable in program.variables:
-        resources.bind(variable.name, variable.buffer)
+        resources.bind(variable.name, variable.buffer, variable.lock)
     task = Task(resources=resources)
     constants = {len(program.inputs) + number: array for number, array in enumerate(program.constants)}
     task.register(HANDLE, [load(compiler, optimised, resources)], constants)

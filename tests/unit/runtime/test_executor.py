@@ -113,7 +113,7 @@ def test_an_op_without_a_kernel_is_an_error_that_suggests_one(lab: Lab) -> None:
 
 def test_a_kernel_with_the_wrong_number_of_values_is_told(lab: Lab) -> None:
     lab.run_as("odd", lambda call: (1, 2))
-    with pytest.raises(StepError, match="model.py:0: odd 'odd_0': its kernel gave 2 values, but it has 1 results"):
+    with pytest.raises(StepError, match=r"model.py:0: odd 'odd_0': its kernel gave 2 values, but it has 1 results"):
         lab.run(plan(node(0, "odd")))
 
 
@@ -281,7 +281,7 @@ def test_a_fetched_value_that_is_dead_is_an_error(lab: Lab) -> None:
     from thalweg.runtime.plan import DEAD
 
     lab.run_as("untaken", lambda call: (DEAD,))
-    with pytest.raises(StepError, match="model.py:1: identity 'identity_1': has no value in this step"):
+    with pytest.raises(StepError, match=r"model.py:1: identity 'identity_1': has no value in this step"):
         lab.run(plan(node(0, "untaken"), node(1, "identity", (0, 0)), fetches=[(1, 0)]))
 
 
@@ -307,7 +307,7 @@ def test_a_cluster_that_reads_a_variable_without_a_value_says_which(lab: Lab) ->
 
     buffer = lab.resources.declare("w", TensorType((2,), float32))
     read = plan(node(0, "cluster", program=0, reads=("w",)), fetches=[(0, 0)], programs=[lambda _: [buffer.array.copy()]])
-    with pytest.raises(UninitialisedError, match="model.py:0: cluster 'cluster_0': variable 'w' has no value yet"):
+    with pytest.raises(UninitialisedError, match=r"model.py:0: cluster 'cluster_0': variable 'w' has no value yet"):
         lab.run(read)
 
     def write(inputs: Sequence[Value]) -> Sequence[Value]:

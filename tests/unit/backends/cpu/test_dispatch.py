@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 import threading
@@ -120,10 +121,21 @@ def test_calls_from_several_threads_lose_no_update() -> None:
     np.testing.assert_array_equal(variable, sum(done) * x.sum(0))
 
 
-def test_while_entered_the_quick_way_is_closed() -> None:
-    direct = _program().direct([np.zeros(3, np.float32)])
+@pytest.mark.parametrize("write", [True, False])
+@pytest.mark.parametrize("holders, wanted, free_to_write, free_to_read", [
+    (0, 0, True, True), (2, 0, False, True), (-1, 0, False, False), (0, 1, False, False), (2, 1, False, False),
+])
+def test_the_quick_way_needs_all_locks(
+    write: bool, holders: int, wanted: int, free_to_write: bool, free_to_read: bool
+) -> None:
+    """Of another lock that was free nothing is left either way."""
+    other, words = (ctypes.c_int32 * 2)(), (ctypes.c_int32 * 2)(holders, wanted)
+    direct = _program().direct([np.zeros(3, np.float32)], [(other, True), (words, write), (other_reader(), False)])
     assert direct is not None
-    assert direct.enter() and not direct.enter()
-    assert direct.call(*_arrays()) is NotImplemented
-    direct.leave()
-    assert direct.call(*_arrays()) is not NotImplemented
+    entered = direct.call(*_arrays()) is not NotImplemented
+    assert entered == (free_to_write if write else free_to_read)
+    assert ([*other], [*words]) == ([0, 0], [holders, wanted])
+
+
+def other_reader() -> ctypes.Array[ctypes.c_int32]:
+    return (ctypes.c_int32 * 2)(1, 0)
