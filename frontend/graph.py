@@ -252,6 +252,9 @@ class Graph(Trace):
             self._register(row, operation, results, where)
         return results
 
+    def _put_in_order(self, row: OpDef, operation: ir.Operation) -> None:
+        """In a graph only data and control dependencies decide."""
+
     def _register(self, row: OpDef, mlir: ir.Operation, results: Sequence[Any], where: Where) -> None:
         here = self._here
         self._count += 1

@@ -20,7 +20,7 @@ from thalweg.dialects.location import Where, on_device, user_frame
 from thalweg.dialects.mlir import func_dialect, ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import elementwise, shape, state
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import ResourceType, TensorType
 from thalweg.frontend.device import current_scope
 from thalweg.frontend.dtypes import default_dtype
 from thalweg.frontend.program import Program
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from thalweg.frontend.resource import Resource
     from thalweg.frontend.variable import Variable
 
+NAME, AFTER = "tw.name", "tw.after"  # attributes: an op's name, and the names of those that must run before
 Body = Callable[[list[Tensor]], Sequence[Tensor]]
 
 # Attributes of ops live as long as the process's MLIR context: only arrays up to this many bytes become attributes.
@@ -103,6 +104,8 @@ class Trace:
         self._seen: dict[int, tuple[TracedTensor, Array]] = {}  # by the id of a buffer, which is kept alive here
         self._handles: dict[Variable, ir.Value] = {}
         self._resources: dict[Resource, ir.Value] = {}
+        self._latest_on: dict[ir.Value, str] = {}  # by handle: the name of the last op on it
+        self._ordered = 0
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
         self._locations: dict[tuple[Where, str], ir.Location] = {}
         self.root = Scope(self, label or name, where or user_frame(), inline=True)
@@ -290,7 +293,22 @@ class Trace:
 
     def added(self, row: OpDef, operation: ir.Operation, where: Where) -> tuple[Any, ...]:
         """The results of an op that has been added now: tensors, and MLIR values where they are none."""
+        if row.runs == "host" and row.effects != "pure":
+            self._put_in_order(row, operation)
         return self._wrap(operation.results, where)
+
+    def _put_in_order(self, row: OpDef, operation: ir.Operation) -> None:
+        """What is done to one resource happens in the order in which it is written."""
+        handles = [o for o in operation.operands if isinstance(context.type_of(o), ResourceType)]
+        if not handles or self.scopes[-1] is not self.root:
+            return
+        name = f"{row.name}_{self._ordered}"
+        before = dict.fromkeys(self._latest_on[h] for h in handles if h in self._latest_on)
+        operation.attributes[NAME] = ir.StringAttr.get(name)
+        if before:
+            operation.attributes[AFTER] = ir.ArrayAttr.get([ir.StringAttr.get(n) for n in before])
+        self._ordered += 1
+        self._latest_on.update(dict.fromkeys(handles, name))
 
     @contextmanager
     def _scope(self, label: str, where: Where, inline: bool) -> Iterator[Scope]:
