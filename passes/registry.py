@@ -22,8 +22,10 @@ PASSES = MappingProxyType(
         "simplify": "simplify:Simplify",
         "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
         "lower-scan": "lower_scan:LowerScan",
+        "lower-control": "lower_control:LowerControl",
         "functionalize": "functionalize:Functionalize",
         "place": "place:Place",
+        "fuse-lookups": "fuse_lookups:FuseLookups",
         "cluster": "cluster:Cluster",
     }
 )

@@ -271,6 +271,11 @@ def _scatter_update(machine: _Machine, step: _Step, operands: Values) -> Values:
     return []
 
 
+def _lookup(machine: _Machine, step: _Step, operands: Values) -> Values:
+    name, ids = operands
+    return [machine.variables[name][ids]]
+
+
 # What a NumPy function of the operands cannot be: ops with regions, and ops on variables.
 _STATEFUL: dict[str, Callable[[_Machine, _Step, Values], Values]] = {
     "cond": _cond,
@@ -285,4 +290,6 @@ _STATEFUL: dict[str, Callable[[_Machine, _Step, Values], Values]] = {
     "assign_add": _assign(lambda old, new: old + new),
     "assign_sub": _assign(lambda old, new: old - new),
     "scatter_update": _scatter_update,
+    "lookup": _lookup,
+    "update_rows": _scatter_update,
 }
