@@ -15,12 +15,16 @@ This file holds the public names, nothing else; the folders beside it are the co
 from math import e, inf, nan, pi
 
 from thalweg.dialects.diagnostics import (
+    CancelledError,
     CheckpointError,
+    DeadlineError,
     ExecutionError,
+    GraphError,
     LeakedTensorError,
     LoweringError,
+    OutOfRangeError,
     PassError,
-    GraphError,
+    StepError,
     ThalwegError,
     TracingError,
     TypeInferenceError,
@@ -36,6 +40,7 @@ from thalweg.dialects.types import (
     int16,
     int32,
     int64,
+    string,
     uint8,
     uint16,
     uint32,
@@ -43,6 +48,7 @@ from thalweg.dialects.types import (
 )
 from thalweg.dialects.types import bool_ as bool
 from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary, train
+from thalweg.frontend.accumulators import Barrier, ConditionalAccumulator, Mutex, SparseConditionalAccumulator
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
 from thalweg.frontend.branches import case, switch_case
 from thalweg.frontend.building import control_dependencies, group, identity, name_scope, placeholder
@@ -56,6 +62,14 @@ from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.inspection import __array_namespace_info__  # noqa: F401
 from thalweg.frontend.loops import fold, map
 from thalweg.frontend.program import Compiler
+from thalweg.frontend.queues import (
+    BucketQueue,
+    FIFOQueue,
+    PaddingFIFOQueue,
+    PriorityQueue,
+    RandomShuffleQueue,
+    StagingArea,
+)
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.session import Session
 from thalweg.frontend.spec import TensorSpec, spec
@@ -80,19 +94,33 @@ def _driver() -> Compiler:
 program.install(_driver)
 
 __all__ = [
+    "Barrier",
+    "BucketQueue",
+    "CancelledError",
     "CheckpointError",
+    "ConditionalAccumulator",
     "DType",
+    "DeadlineError",
     "Device",
     "ExecutionError",
+    "FIFOQueue",
     "Function",
     "Graph",
     "GraphError",
     "IndexedSlices",
     "LeakedTensorError",
     "LoweringError",
+    "Mutex",
     "Operation",
+    "OutOfRangeError",
+    "PaddingFIFOQueue",
     "PassError",
+    "PriorityQueue",
+    "RandomShuffleQueue",
     "Session",
+    "SparseConditionalAccumulator",
+    "StagingArea",
+    "StepError",
     "Tensor",
     "TensorArray",
     "TensorSpec",
@@ -131,8 +159,8 @@ __all__ = [
     "int64",
     "isdtype",
     "map",
-    "nan",
     "name_scope",
+    "nan",
     "newaxis",
     "nn",
     "optim",
@@ -144,11 +172,12 @@ __all__ = [
     "save",
     "scan",
     "spec",
+    "string",
     "summary",
-    "trace",
     "switch_case",
-    "uint8",
+    "trace",
     "train",
+    "uint8",
     "uint16",
     "uint32",
     "uint64",
