@@ -90,6 +90,12 @@ class _Peer:
         self.pool = LendingPool(budget) if budget is not None else None
         self.probed = self.reads_memory = False
 
+    def let_go(self) -> None:
+        """Of shared memory; arrays that were received can still be read."""
+        self.borrowed = BorrowedMemory()
+        if self.pool is not None:
+            self.pool.close()
+
     def is_new(self, number: int) -> bool:
         """Note that a message came; False if it had come before."""
         if number <= self.upto or number in self.beyond:
@@ -194,8 +200,7 @@ class Transport:
         if not self._thread.is_alive():
             self._link.close()
         for peer in self._all_peers():
-            if peer.pool is not None:
-                peer.pool.close()
+            peer.let_go()
 
     def traffic(self) -> dict[str, Traffic]:
         """What went to and came from each peer, by address."""
@@ -318,9 +323,7 @@ class Transport:
                 return False
             peer.error = error
             peer.outbox.clear()
-            peer.borrowed = BorrowedMemory()
-        if peer.pool is not None:
-            peer.pool.close()
+        peer.let_go()
         self._link.forget(peer.endpoint)
         return True
 
