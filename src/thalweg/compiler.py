@@ -35,13 +35,14 @@ from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
+from thalweg.frontend import program as frontend
 from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
 from thalweg.runtime.locks import Held
 from thalweg.runtime.resources import of_process
-from thalweg.steps import StepProgram, compile_step, runs_alone
+from thalweg.steps import CutStep, Target, compile_step, cut, runs_alone
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
@@ -107,19 +108,27 @@ class Driver:
         self._one_at_a_time = threading.RLock()
         self._in_use: WeakValueDictionary[str, Executable] = WeakValueDictionary()
         self._names: WeakKeyDictionary[Executable, list[str]] = WeakKeyDictionary()
+        self.devices = ("/device:CPU:0",)  # of this process
         self.state = of_process()  # queues and the like, shared by all steps of the process
 
-    def compile(self, program: Program) -> CompiledProgram | StepProgram:
+    def compile(self, program: Program, target: Target | None = None) -> frontend.Executable:
         """Machine code for a program, from the cache on disk where it has been compiled before. A program with ops that
-        run on the host becomes a step for the executor.
+        run on the host or on several devices becomes a step for the executor.
+
+        Args:
+            target: a cluster to run on; this process if None.
 
         Raises:
             PassError, LoweringError: the program cannot be compiled; the message names the op and the user's line.
         """
         with self._one_at_a_time, context.entered():
-            if not runs_alone(program.module):
+            if target is not None:
+                return target.bind(self.cut(program, target.devices))
+            if not runs_alone(program.module, self.devices):
                 module = optimized(program.module, self.options.verify_each)
-                return compile_step(self, program, module, self.state)
+                if not runs_alone(module, self.devices):  # what is left of it
+                    step = cut(program, module, ";".join(self.devices), self.options.verify_each)
+                    return compile_step(self, step, self.devices, self.state)
             executable, names = self.executable(program.module)
             if self.options.dump_dir:
                 self._dump(program, Path(self.options.dump_dir))
@@ -144,6 +153,11 @@ class Driver:
             self._in_use[key] = executable
             self._names[executable] = names
         return executable, names
+
+    def cut(self, program: Program, devices: str) -> CutStep:
+        """A program in parts for devices, which are given as the pass `place` takes them."""
+        with self._one_at_a_time, context.entered():
+            return cut(program, optimized(program.module, self.options.verify_each), devices, self.options.verify_each)
 
     def stage(self, program: Program, stage: str) -> str:
         """The text of a program at a stage.

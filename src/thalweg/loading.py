@@ -59,7 +59,7 @@ class CompiledCluster:
         if self._direct is not None:
             result = self._direct(*inputs)
             if result is not NotImplemented:
-                return (result,) if self._outputs == 1 else result  # type: ignore[no-any-return]
+                return (result,) if self._outputs == 1 else result
         return self._executable([*inputs, *self._bound])[: self._outputs]
 
 

@@ -1,33 +1,77 @@
-"""Programs with ops that run on the host, or on several devices: one plan per device, run by the executor.
+"""Programs with ops that run on the host, or on several devices: a part for each device, run by the executor.
 
-    tw ──optimize──▶ ──cluster──▶ plans with compiled clusters ──▶ a task runs them
+    tw ──optimize──▶ ──place──▶ ──lower-control──▶ ──partition──▶ ──cluster──▶ one module per device
+       ──load──▶ plans with compiled clusters ──▶ a task runs them
 
-`Driver.compile` makes a `StepProgram` of every program that one piece of machine code cannot do alone.
+`Driver.compile` makes a `StepProgram` of every program that one piece of machine code cannot do alone; for a cluster,
+the target gets the parts and distributes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
+from thalweg.dialects import context
 from thalweg.dialects.build import row_of
+from thalweg.dialects.devices import parse
+from thalweg.dialects.location import scope_of
 from thalweg.dialects.mlir import ir
-from thalweg.frontend.program import Program
+from thalweg.frontend.program import Executable, Program
 from thalweg.passes.pipeline import Pipeline
-from thalweg.passes.rewriting import functions, inside, operations
+from thalweg.runtime import tracing
 from thalweg.runtime.plan import Array
 from thalweg.runtime.resources import Resources
-from thalweg.runtime.step import StepIds
+from thalweg.runtime.step import StepIds, Tracer
 from thalweg.runtime.task import Task
 
 if TYPE_CHECKING:
     from thalweg.loading import Compiler
 
 HANDLE = "step"
+COLOCATE = "colocate:"
+
+
+@dataclass(frozen=True)
+class CutStep:
+    """A step cut into the parts of its devices.
+
+    Args:
+        program: what was cut. Its inputs are numbered first, then its constants.
+        parts: a module per device, with the attributes `tw.device`, `tw.feeds` and `tw.fetches`; host ops and clusters.
+    """
+
+    program: Program
+    parts: tuple[ir.Module, ...]
+
+    @property
+    def constants(self) -> dict[int, Array]:
+        """The inputs that are the same in every step, by number."""
+        first = len(self.program.inputs)
+        return {first + number: array for number, array in enumerate(self.program.constants)}
+
+    def texts(self) -> list[str]:
+        """The parts as text with the user's lines, to be parsed elsewhere."""
+        with context.entered():
+            return [part.operation.get_asm(enable_debug_info=True) for part in self.parts]
+
+
+class Target(Protocol):
+    """Where steps run if not in this process: a cluster."""
+
+    @property
+    def devices(self) -> str:
+        """Its devices, as the pass `place` takes them: '/job:ps/task:0..1/cpu:0;/job:worker/task:0/cpu:0'."""
+        ...
+
+    def bind(self, step: CutStep) -> Executable:
+        """Hand the parts out to the tasks; what is returned runs a step."""
+        ...
 
 
 class StepProgram:
-    """A program that the executor runs, bound to its constants and variables.
+    """A step on this process's devices, bound to its constants and variables.
 
     Called like any executable: the inputs' arrays in, the outputs' arrays out. Safe from several threads at once; their
     steps overlap.
@@ -35,44 +79,79 @@ class StepProgram:
 
     direct = None
 
-    def __init__(self, task: Task, inputs: int, outputs: int, timeout: float | None = None) -> None:
+    def __init__(self, task: Task, outputs: int) -> None:
         self.task = task
-        self.timeout = timeout
-        self._inputs = inputs
         self._outputs = range(outputs)
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        found = self.task.run(HANDLE, _ids(), dict(enumerate(inputs)), self.timeout)
+        return self.run(inputs)
+
+    def run(
+        self, inputs: Sequence[Array], timeout: float | None = None, tracer: Tracer | None = None
+    ) -> list[Array]:
+        """Run one step.
+
+        Args:
+            timeout: seconds; for steps that wait for queues.
+            tracer: is told what runs when; by default the trace that is being made, if there is one.
+
+        Raises:
+            StepError: an op failed, or the time was over. The message names the op and the user's line.
+        """
+        found = self.task.run(HANDLE, _ids(), dict(enumerate(inputs)), timeout, tracer or tracing.current())
         return [found[number] for number in self._outputs]
 
 
 _ids = StepIds()
 
 
-def runs_alone(module: ir.Module) -> bool:
-    """Whether a traced program is one piece of machine code: nothing in it runs on the host."""
-    return not any(
-        (row := row_of(inner)) is not None and row.runs == "host"
-        for block in functions(module)
-        for outer in operations(block)
-        for inner in inside(outer)
-    )
+def runs_alone(module: ir.Module, devices: Sequence[str]) -> bool:
+    """Whether a traced program is one piece of machine code: nothing in it runs on the host, and nothing asks for
+    another device than the first."""
+    found = False
+    here = parse(devices[0])
+    known: dict[str, bool] = {"": True}
+
+    def look(operation: ir.Operation) -> ir.WalkResult:
+        nonlocal found
+        row = row_of(operation)
+        scope = scope_of(operation.location)
+        if scope not in known:
+            known[scope] = scope.startswith(COLOCATE) or parse(scope).matches(here)
+        if (row is not None and row.runs == "host") or not known[scope]:
+            found = True
+            return ir.WalkResult.INTERRUPT
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look, ir.WalkOrder.PRE_ORDER)
+    return not found
 
 
-def compile_step(compiler: Compiler, program: Program, optimised: ir.Module, state: Resources) -> StepProgram:
-    """A program as a step on this process's devices.
+def cut(program: Program, optimised: ir.Module, devices: str, verify_each: bool = True) -> CutStep:
+    """Cut a program into the parts of devices.
 
     Args:
         optimised: the program's module after `optimize`; it is consumed.
+        devices: as the pass `place` takes them.
+
+    Raises:
+        PassError: what is asked for cannot be: the message names the user's lines.
+    """
+    Pipeline.parse(f"place{{devices={devices}}},lower-control,cluster").run(optimised, verify_each=verify_each)
+    return CutStep(program, (optimised,))
+
+
+def compile_step(compiler: Compiler, step: CutStep, devices: Sequence[str], state: Resources) -> StepProgram:
+    """A step on this process's devices.
+
+    Args:
         state: what all steps of this process share: queues and the like.
     """
     from thalweg.loading import load  # plain programs do without
 
-    Pipeline.parse("cluster").run(optimised)
     resources = state.scoped()
-    for variable in program.variables:
+    for variable in step.program.variables:
         resources.bind(variable.name, variable.buffer, variable.lock)
-    task = Task(resources=resources)
-    constants = {len(program.inputs) + number: array for number, array in enumerate(program.constants)}
-    task.register(HANDLE, [load(compiler, optimised, resources)], constants)
-    return StepProgram(task, len(program.inputs), len(program.outputs))
+    task = Task(devices=devices, resources=resources)
+    task.register(HANDLE, [load(compiler, part, resources) for part in step.parts], step.constants)
+    return StepProgram(task, len(step.program.outputs))
