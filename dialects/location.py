@@ -64,6 +64,13 @@ def on_device(location: ir.Location, scope: str) -> ir.Location:
     return ir.Location.name(f"@{scope}", childLoc=location) if scope else location
 
 
+def moved(location: ir.Location, scope: str) -> ir.Location:
+    """The location with this request for a device instead of its own."""
+    if isinstance(location, ir.NameLoc) and location.name_str.startswith("@"):
+        location = location.child_loc
+    return on_device(location, scope)
+
+
 def scope_of(location: ir.Location) -> str:
     """The device that a location asks for, the empty string where it asks for none."""
     if isinstance(location, ir.NameLoc):

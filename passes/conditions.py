@@ -20,6 +20,7 @@ class Conditions:
         self._bits: dict[object, int] = {}
         self._of_value: dict[ir.Value, int] = {}
         self._of_node: list[int] = []
+        self._nodes = dependences.nodes
         plain = not any(n.row is not None and n.row.family == "dataflow" for n in dependences.nodes)
         for node in dependences.nodes:
             self._of_node.append(0 if plain else self._visit(node))
@@ -40,6 +41,9 @@ class Conditions:
             condition = 0
             for bits in given:
                 condition |= bits
+        for earlier in node.order:
+            if self._nodes[earlier].operation.name == "tw.pivot":  # dead where its pivot is
+                condition |= self._of_node[earlier]
         if name == "exit":
             condition &= ~self._introduced(node.inputs[0])
         for number, result in enumerate(node.operation.results):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from thalweg.dialects.build import row_of
 from thalweg.dialects.diagnostics import PassError
-from thalweg.dialects.location import where_of
+from thalweg.dialects.location import scope_of, where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.passes.rewriting import bodies, captures, definition, inside, operations
@@ -15,6 +15,7 @@ from thalweg.passes.rewriting import bodies, captures, definition, inside, opera
 NAME = "tw.name"
 AFTER = "tw.after"
 DEVICE = "tw.device"
+DEVICES = "tw.devices"  # of a module: those that `place` was given, the default one first
 
 
 @dataclass
@@ -107,6 +108,12 @@ def name_of(operation: ir.Operation) -> str | None:
     """The op's name in the graph, if it has one."""
     attributes = operation.attributes
     return str(ir.StringAttr(attributes[NAME]).value) if NAME in attributes else None
+
+
+def device_of(operation: ir.Operation) -> str:
+    """The device that an op was placed on, or that it asks for where it was not; the empty string for none."""
+    attributes = operation.attributes
+    return str(ir.StringAttr(attributes[DEVICE]).value) if DEVICE in attributes else scope_of(operation.location)
 
 
 def after_of(operation: ir.Operation) -> list[str]:

@@ -13,18 +13,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from thalweg.dialects.build import row_of
-from thalweg.dialects.context import type_of
 from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.types import TensorType
 from thalweg.passes.conditions import Conditions
 from thalweg.passes.dependences import Dependences, Node
-from thalweg.passes.place.costs import Costs
+from thalweg.passes.place.costs import Costs, is_cheap
 from thalweg.passes.rewriting import inside
-
-SMALL = 256  # elements: what makes no more than this from constants is made again rather than passed on
-_SPREADING = frozenset({"constant", "variable_handle", "broadcast", "reshape", "convert", "iota"})  # free when fused
 
 Key: TypeAlias = tuple[int, int]  # host ops that a node waits for, and the conditions that it runs under, as bits
 
@@ -101,15 +96,13 @@ class Places:
                 self.after[earlier].add(index)
 
     def _is_free(self, node: Node) -> bool:
-        """Cheaper to do again than to pass on: constants, and small work on them."""
-        row = node.row
-        if row is None or node.index in self.host or row.effects != "pure" or row.regions or row.name == "barrier":
-            return False
         makers = [self.dependences.maker(value) for value in node.inputs]
-        if node.order or not all(m is not None and m in self.free for m in makers):
-            return False
-        types = [type_of(r) for r in node.operation.results]
-        return row.name in _SPREADING or all(isinstance(t, TensorType) and t.size <= SMALL for t in types)
+        return (
+            not node.order
+            and node.index not in self.host
+            and all(m is not None and m in self.free for m in makers)
+            and is_cheap(node.operation)
+        )
 
     def _is_placed(self, node: Node) -> bool:
         if node.index not in self.free:

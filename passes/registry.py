@@ -26,6 +26,7 @@ PASSES = MappingProxyType(
         "functionalize": "functionalize:Functionalize",
         "place": "place:Place",
         "fuse-lookups": "fuse_lookups:FuseLookups",
+        "partition": "partition:Partition",
         "cluster": "cluster:Cluster",
     }
 )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thalweg.dialects.attributes import attributes_of
+from thalweg.dialects.attributes import attributes_of, splat_value
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import type_of
 from thalweg.dialects.cost import flops_and_bytes
@@ -23,6 +23,9 @@ from thalweg.dialects.types import TensorType, Type
 ITERATIONS = 16  # of a loop whose number of iterations only running it can tell
 LARGEST = 2**40  # extents beyond are stand-ins for what is not known before the step runs
 TYPICAL = 128  # and count as this much
+SMALL = 256  # elements: what makes no more than this from constants is made again rather than passed on
+LARGE_CONSTANT = 65536  # bytes that are not worth having twice
+_SPREADING = frozenset({"variable_handle", "broadcast", "reshape", "convert", "iota"})  # free once fused
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,21 @@ class Costs:
 def nbytes(type_: Type) -> int:
     """Bytes of a value, with a guess for extents that are not known; 0 for handles."""
     return _known(type_).nbytes if isinstance(type_, TensorType) else 0
+
+
+def is_cheap(operation: ir.Operation) -> bool:
+    """Cheaper to do again where it is used than to pass on, if that is so of its operands: constants, what spreads
+    them, and small work on them."""
+    row = row_of(operation)
+    if row is None or row.runs == "host" or row.effects != "pure" or row.regions or not len(operation.results):
+        return False
+    if row.name == "constant":
+        attribute = operation.attributes["value"]
+        return splat_value(attribute) is not None or nbytes(type_of(operation.results[0])) <= LARGE_CONSTANT
+    types = [type_of(r) for r in operation.results]
+    return row.name in _SPREADING or (
+        row.name != "barrier" and all(isinstance(t, TensorType) and t.size <= SMALL for t in types)
+    )
 
 
 def _seconds(operation: ir.Operation, speed: Speed) -> float:

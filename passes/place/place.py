@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from thalweg.dialects.build import row_of
 from thalweg.dialects.devices import parse
+from thalweg.dialects.location import moved
 from thalweg.dialects.mlir import ir
 from thalweg.passes.base import Pass
-from thalweg.passes.dependences import DEVICE
+from thalweg.passes.dependences import DEVICE, DEVICES
 from thalweg.passes.place.constraints import COLOCATE, constrain, request_of
 from thalweg.passes.place.costs import Costs
 from thalweg.passes.place.devices import parse_devices
@@ -20,7 +21,7 @@ from thalweg.passes.rewriting import bodies, functions, inside, operations
 
 @dataclass(frozen=True)
 class Place(Pass):
-    """Give every op a device: the attribute `tw.device`.
+    """Give every op a device: the attribute `tw.device`, and its location asks for just that.
 
     Before:
         %w = "tw.variable_handle"() loc("@/device:CPU:1"(…))  %a = "tw.read"(%w)  %b = "tw.exp"(%a)
@@ -52,6 +53,8 @@ class Place(Pass):
             gather(tasks, sets)
             for operation, device in zip(placed, choose(tasks, sets), strict=True):
                 operation.attributes[DEVICE] = ir.StringAttr.get(str(device))
+                operation.location = moved(operation.location, str(device))
+        module.operation.attributes[DEVICES] = ir.ArrayAttr.get([ir.StringAttr.get(str(d)) for d in devices])
         return True
 
 
