@@ -113,3 +113,7 @@ class MissingExtraError(ThalwegError, ImportError):
 
 class ExportError(ThalwegError):
     """A program cannot be exported as asked."""
+
+
+class BundleError(ThalwegError):
+    """An exported model cannot be loaded, or was called with what it does not take."""

@@ -185,6 +185,13 @@ class Function:
         paths = [p for a in key for p, leaf in zip(a.paths(), a.leaves, strict=True) if isinstance(leaf, Data)]
         return dict(zip(paths, data, strict=True))
 
+    def results(self, *args: Any, **kwargs: Any) -> list[str]:
+        """The paths of the computed results in what the function returns (`['sum']`, `[0].loss`), in the order in
+        which the program gives them; an empty path for a single one."""
+        plan = self._specialisation(self._with_specs(args, kwargs), kwargs)[0].plan
+        paths = dict(zip(plan.results or [], plan.structure.paths(), strict=False))
+        return [paths[k] for k in sorted(paths)]
+
     def ir(self, stage: str, *args: Any, **kwargs: Any) -> str:
         """The program's text at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm".
 

@@ -1,0 +1,1 @@
+"""Ahead of time: programs as native libraries with a C interface and nothing below them."""

@@ -1,0 +1,171 @@
+"""The C interface of an exported model, in LLVM IR.
+
+    int32_t  m_infer(const void *state, const float *x, float *out, void *arena, size_t arena_bytes);
+    int32_t  m_abi(void);                        the version of this interface
+    size_t   m_state_bytes(void);
+    size_t   m_arena_bytes(int32_t signature);   of the signature with this number; 0 for none
+    int32_t  m_state_of(const void *file, size_t bytes, const void **state);
+    const void *m_initial_state(void);           NULL where the weights are in a file of their own
+    const char *m_meta(void);                    JSON
+
+Functions check what they are given and return a status; they never crash on a null pointer, a short arena or the
+weights of another model. They hold no state of their own: threads only need an arena each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thalweg.backends.aot.layout import HASH_AT, Layout
+from thalweg.dialects.types import TensorType
+
+VERSION = 1
+OK, NULL_POINTER, SHORT_ARENA, WRONG_LAYOUT, MISALIGNED = 0, 1, 2, 3, 4
+STATUS = {
+    "OK": OK, "NULL_POINTER": NULL_POINTER, "SHORT_ARENA": SHORT_ARENA, "WRONG_LAYOUT": WRONG_LAYOUT,
+    "MISALIGNED": MISALIGNED,
+}  # fmt: skip
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Function:
+    """A signature of the model: a named step.
+
+    Args:
+        inputs, outputs: named tensors, in the order of the C function's parameters.
+        bindings: what the compiled step's arguments are: an input's number, or the offset of a part of the state.
+        arena_bytes: of scratch memory.
+        writes: whether it changes the state.
+    """
+
+    name: str
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    bindings: tuple[tuple[str, int], ...]  # ("input", number) or ("state", offset)
+    arena_bytes: int
+    writes: bool
+
+
+def exported_names(model: str, functions: Sequence[Function]) -> list[str]:
+    """The symbols that a library offers."""
+    common = ("abi", "state_bytes", "arena_bytes", "state_of", "initial_state", "meta")
+    return [f"{model}_{name}" for name in (*(f.name for f in functions), *common)]
+
+
+def interface(model: str, functions: Sequence[Function], layout: Layout, meta: str, bits: int, embedded: bool) -> str:
+    """The LLVM IR of everything above; it calls `step.NAME` of each signature."""
+    parts = [_signature(model, function, layout, bits) for function in functions]
+    parts.append(_constants(model, functions, layout, bits))
+    parts.append(_state_of(model, layout, bits))
+    parts.append(_text(f"{model}_meta", meta))
+    state = f"@{model}.state" if embedded else "null"
+    parts.append(f"define ptr @{model}_initial_state() nounwind {{\n  ret ptr {state}\n}}\n")
+    return "\n".join(parts)
+
+
+class _Writer:
+    """Lines of a function that returns a status at the first check that fails."""
+
+    def __init__(self, head: str) -> None:
+        self.lines = [f"{head} {{", "entry:"]
+        self._count = 0
+
+    def refuse_if(self, condition: str, status: int) -> None:
+        """Return `status` where the i1 `condition` holds."""
+        n = self._count
+        self._count += 1
+        self.lines += [f"  br i1 {condition}, label %no{n}, label %yes{n}"]
+        self.lines += [f"no{n}:", f"  ret i32 {status}", f"yes{n}:"]
+
+    def op(self, text: str, name: str) -> str:
+        self.lines.append(f"  %{name} = {text}")
+        return f"%{name}"
+
+    def text(self) -> str:
+        return "\n".join([*self.lines, "  ret i32 0", "}", ""])
+
+
+def _signature(model: str, function: Function, layout: Layout, bits: int) -> str:
+    inputs = [f"%in{k}" for k in range(len(function.inputs))]
+    outputs = [f"%out{k}" for k in range(len(function.outputs))]
+    parameters = ", ".join(f"ptr {p}" for p in ("%state", *inputs, *outputs, "%arena"))
+    w = _Writer(f"define i32 @{model}_{function.name}({parameters}, i{bits} %arena_bytes) nounwind")
+    pointers = [*inputs, *outputs]
+    if layout.nbytes and any(kind == "state" for kind, _ in function.bindings):
+        pointers.append("%state")
+    if function.arena_bytes:
+        pointers.append("%arena")
+    for number, pointer in enumerate(pointers):
+        w.refuse_if(w.op(f"icmp eq ptr {pointer}, null", f"null{number}"), NULL_POINTER)
+    if function.arena_bytes:
+        w.refuse_if(w.op(f"icmp ult i{bits} %arena_bytes, {function.arena_bytes}", "short"), SHORT_ARENA)
+    for pointer in pointers:
+        if pointer in ("%state", "%arena"):
+            address = w.op(f"ptrtoint ptr {pointer} to i{bits}", f"address{pointer[1:]}")
+            low = w.op(f"and i{bits} {address}, {ALIGNMENT - 1}", f"low{pointer[1:]}")
+            w.refuse_if(w.op(f"icmp ne i{bits} {low}, 0", f"odd{pointer[1:]}"), MISALIGNED)
+    arguments = []
+    for number, (kind, value) in enumerate(function.bindings):
+        if kind == "input":
+            arguments.append(inputs[value])
+        else:
+            arguments.append(w.op(f"getelementptr i8, ptr %state, i{bits} {value}", f"part{number}"))
+    called = ", ".join(f"ptr {a}" for a in (*arguments, *outputs, "%arena"))
+    w.lines.append(f"  call void @step.{function.name}({called})")
+    return w.text()
+
+
+def _constants(model: str, functions: Sequence[Function], layout: Layout, bits: int) -> str:
+    cases = "\n".join(f"    i32 {number}, label %is{number}" for number in range(len(functions)))
+    returns = "\n".join(f"is{number}:\n  ret i{bits} {f.arena_bytes}" for number, f in enumerate(functions))
+    return (
+        f"define i32 @{model}_abi() nounwind {{\n  ret i32 {VERSION}\n}}\n"
+        f"define i{bits} @{model}_state_bytes() nounwind {{\n  ret i{bits} {layout.nbytes}\n}}\n"
+        f"define i{bits} @{model}_arena_bytes(i32 %signature) nounwind {{\n"
+        f"  switch i32 %signature, label %none [\n{cases}\n  ]\nnone:\n  ret i{bits} 0\n{returns}\n}}\n"
+    )
+
+
+def _state_of(model: str, layout: Layout, bits: int) -> str:
+    """Checks a weights file in memory: its length, and the hash of the layout at its fixed place."""
+    w = _Writer(f"define i32 @{model}_state_of(ptr %file, i{bits} %bytes, ptr %out) nounwind")
+    w.refuse_if(w.op("icmp eq ptr %file, null", "nofile"), NULL_POINTER)
+    w.refuse_if(w.op("icmp eq ptr %out, null", "noout"), NULL_POINTER)
+    w.refuse_if(w.op(f"icmp ult i{bits} %bytes, {HASH_AT + 64}", "tiny"), WRONG_LAYOUT)
+    wide = w.op("load i64, ptr %file, align 1", "wide")
+    w.refuse_if(w.op(f"icmp ugt i64 {wide}, 1073741824", "absurd"), WRONG_LAYOUT)
+    header = w.op(f"trunc i64 {wide} to i{bits}", "header") if bits < 64 else wide
+    start = w.op(f"add i{bits} {header}, 8", "start")
+    end = w.op(f"add i{bits} {start}, {layout.nbytes}", "end")
+    w.refuse_if(w.op(f"icmp ne i{bits} {end}, %bytes", "length"), WRONG_LAYOUT)
+    for k in range(8):
+        part = layout.hash[8 * k : 8 * k + 8].encode()
+        at = w.op(f"getelementptr i8, ptr %file, i{bits} {HASH_AT + 8 * k}", f"at{k}")
+        found = w.op(f"load i64, ptr {at}, align 1", f"found{k}")
+        w.refuse_if(w.op(f"icmp ne i64 {found}, {int.from_bytes(part, 'little')}", f"differs{k}"), WRONG_LAYOUT)
+    state = w.op(f"getelementptr i8, ptr %file, i{bits} {start}", "state")
+    w.lines.append(f"  store ptr {state}, ptr %out")
+    return w.text()
+
+
+def _text(name: str, value: str) -> str:
+    data = value.encode() + b"\0"
+    return (
+        f"@{name}.text = internal constant [{len(data)} x i8] {quoted(data)}\n"
+        f"define ptr @{name}() nounwind {{\n  ret ptr @{name}.text\n}}\n"
+    )
+
+
+def embedded_state(model: str, block: bytes) -> str:
+    """The state as constant data of the library."""
+    return f"@{model}.state = internal constant [{len(block)} x i8] {quoted(block)}, align {ALIGNMENT}\n"
+
+
+_ESCAPED = [f"\\{b:02X}" if b < 32 or b > 126 or b in b'"\\' else chr(b) for b in range(256)]
+
+
+def quoted(data: bytes) -> str:
+    """Bytes as LLVM IR writes them."""
+    return 'c"' + "".join(map(_ESCAPED.__getitem__, data)) + '"'

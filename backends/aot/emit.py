@@ -1,0 +1,131 @@
+"""Signatures to object code for a target: the CPU backend's own kernels, one module, the C interface around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from thalweg.backends.aot.abi import Function, embedded_state, exported_names, interface
+from thalweg.backends.aot.layout import Layout
+from thalweg.backends.aot.support import MEMORY, memory_functions
+from thalweg.backends.aot.targets import Target
+from thalweg.backends.cpu.backend import lower
+from thalweg.backends.cpu.executable import Signature
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects.diagnostics import ExportError
+from thalweg.dialects.mlir import ir
+
+
+@dataclass(frozen=True)
+class Step:
+    """A signature's StableHLO as LLVM IR that defines `step.NAME`, for a processor."""
+
+    signature: Signature
+    llvm: str
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Object code of a model; `exports` are the C functions that it defines."""
+
+    code: bytes
+    assembly: str
+    exports: tuple[str, ...]
+
+
+def options_for(target: Target) -> CpuOptions:
+    """How the CPU backend generates code for a target: one thread, since there may be no library of threads below."""
+    return CpuOptions(threads=1, cpu=target.cpu, features=target.features, opt_level=2)
+
+
+def lower_step(name: str, module: ir.Module, target: Target) -> Step:
+    """The kernels and the step of one signature. Call with a context entered.
+
+    Raises:
+        LoweringError: the program holds what cannot be compiled; names the op and the user's line.
+    """
+    lowered = lower(module, options_for(target))
+    text = lowered.llvm[: lowered.llvm.index("\ndefine void @tw_entry(")]
+    # Only now are there other functions of the same names beside these.
+    text = re.sub(r"@(step|constant\d+|k\d+_\w+)\b", rf"@\1.{name}", text)
+    return Step(lowered.signature, text)
+
+
+def emit(
+    model: str, target: Target, functions: Sequence[Function], steps: Sequence[Step], layout: Layout, meta: str,
+    block: bytes | None,
+) -> Emitted:  # fmt: skip
+    """Object code.
+
+    Args:
+        block: the state to be embedded, None to leave it to a file.
+
+    Raises:
+        ExportError: LLVM cannot generate the code, or the code needs functions that are not in it.
+    """
+    machine = _machine(target)
+    bits = target.pointer_bits
+    texts = [memory_functions(bits), interface(model, functions, layout, meta, bits, block is not None)]
+    texts[1] += "".join(_declaration(step.llvm, f.name) for f, step in zip(functions, steps, strict=True))
+    if block is not None:
+        texts[1] += embedded_state(model, block)
+    if target.format == "coff":
+        texts[1] += "@_fltused = constant i32 0\n"  # what Microsoft's linker wants of code with floats
+    module = _parse(texts[1], target, machine)
+    for text in (texts[0], *(step.llvm for step in steps)):
+        module.link_in(_parse(text, target, machine))
+    exports = exported_names(model, functions)
+    _finish(module, exports)
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_vectorization = tuning.slp_vectorization = True
+    tuning.loop_unrolling = False  # the kernels are unrolled as far as it pays: more costs size alone
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    assembly = machine.emit_assembly(module)
+    return Emitted(machine.emit_object(module), assembly, tuple(exports))
+
+
+def _declaration(text: str, name: str) -> str:
+    found = re.search(rf"^define void @step\.{name}\((.*)\) ?.*\{{$", text, flags=re.MULTILINE)
+    assert found is not None, f"no step.{name} in the code"
+    count = found[1].count("ptr")
+    return f"declare void @step.{name}({', '.join(['ptr'] * count)})\n"
+
+
+def _parse(text: str, target: Target, machine: Any) -> Any:
+    try:
+        module = llvm.parse_assembly(text)
+    except RuntimeError as error:
+        raise ExportError(f"LLVM rejects the code for {target.name}: {error}") from error
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    return module
+
+
+def _finish(module: Any, exports: Sequence[str]) -> None:
+    """All but the interface is internal; what the code generator may yet call stays."""
+    for function in module.functions:
+        if not function.is_declaration and function.name not in (*exports, *MEMORY):
+            function.linkage = "internal"
+    for name in MEMORY:
+        module.get_function(name).linkage = "internal"
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def _machine(target: Target) -> Any:
+    _initialize()
+    found = llvm.Target.from_triple(target.triple)
+    reloc = "static" if target.is_wasm else "pic"
+    return found.create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc=reloc, codemodel="default"
+    )

@@ -1,0 +1,63 @@
+"""The C header of an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from thalweg.backends.aot.abi import ALIGNMENT, STATUS, VERSION, Function
+from thalweg.backends.aot.layout import Layout
+from thalweg.dialects.types import TensorType
+
+C_TYPES = {
+    "float64": "double", "float32": "float", "float16": "uint16_t", "bfloat16": "uint16_t", "bool": "uint8_t",
+}  # fmt: skip
+
+
+def c_type(type_: TensorType) -> str:
+    """The C type of an element; halves and bools as the integers that hold them."""
+    return C_TYPES.get(type_.dtype.name, f"{type_.dtype.name}_t")
+
+
+def header(model: str, functions: Sequence[Function], layout: Layout) -> str:
+    """The header: constants, then one commented prototype a signature. C89, usable from C++."""
+    upper = model.upper()
+    lines = [
+        f"/* {model}: made by Thalweg. Arrays are dense and row-major, pointers to different ones must not overlap.",
+        "   Every function returns a status; none holds state of its own, so threads need only an arena each. */",
+        f"#ifndef {upper}_H", f"#define {upper}_H", "#include <stddef.h>", "#include <stdint.h>",
+        "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
+        f"#define {upper}_ABI {VERSION}", f"#define {upper}_ALIGNMENT {ALIGNMENT} /* of the state and of arenas */",
+        f"#define {upper}_STATE_BYTES {layout.nbytes}", *(f"#define {upper}_{k} {v}" for k, v in STATUS.items()), "",
+    ]  # fmt: skip
+    for number, function in enumerate(functions):
+        lines += _prototype(model, number, function)
+    lines += [
+        f"int32_t {model}_abi(void); /* {upper}_ABI of the library */",
+        f"size_t {model}_state_bytes(void);",
+        f"size_t {model}_arena_bytes(int32_t signature); /* by the numbers above */",
+        "/* The state inside a weights file that was read or mapped to an aligned address. */",
+        f"int32_t {model}_state_of(const void *file, size_t bytes, const void **state);",
+        f"const void *{model}_initial_state(void); /* NULL if the weights are in a file of their own */",
+        f"const char *{model}_meta(void); /* JSON */", "",
+        "#ifdef __cplusplus", "}", "#endif", "#endif", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _prototype(model: str, number: int, function: Function) -> list[str]:
+    upper, name = model.upper(), function.name.upper()
+    rows = [("in", n, t) for n, t in function.inputs] + [("out", n, t) for n, t in function.outputs]
+    comment = [f"   {way:<3} {n}: {t}" for way, n, t in rows] or ["   no arrays"]
+    state = "void *state" if function.writes else "const void *state"
+    parameters = [state]
+    parameters += [f"{'const ' if way == 'in' else ''}{c_type(t)} *{n}" for way, n, t in rows]
+    parameters += ["void *arena", "size_t arena_bytes"]
+    return [
+        f"#define {upper}_{name} {number}",
+        f"#define {upper}_{name}_ARENA_BYTES {function.arena_bytes}",
+        f"/* {function.name}{', changes the state' if function.writes else ''}",
+        *comment[:-1],
+        comment[-1] + " */",
+        f"int32_t {model}_{function.name}({', '.join(parameters)});",
+        "",
+    ]

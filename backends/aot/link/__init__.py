@@ -1,0 +1,1 @@
+"""Object code to libraries, without a linker to install: static archives, ELF shared libraries, WebAssembly modules."""

@@ -1,0 +1,69 @@
+"""What a program can be exported for: one row a target."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from thalweg.dialects.diagnostics import ExportError, did_you_mean
+
+Format = Literal["elf", "macho", "coff", "wasm"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor and an operating system's file format.
+
+    Args:
+        cpu, features: the least that the code needs, as LLVM writes it.
+        page: bytes; segments of shared libraries begin on such a boundary (16 KiB: Android's new devices).
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str = ""
+    pointer_bits: int = 64
+    format: Format = "elf"
+    page: int = 0x1000
+
+    @property
+    def is_wasm(self) -> bool:
+        return self.format == "wasm"
+
+
+_X86 = "x86-64-v3"  # AVX2 and FMA: every x86-64 server and desktop since 2013
+_ROWS = (
+    Target("linux-x86_64", "x86_64-unknown-linux-gnu", _X86),
+    Target("linux-arm64", "aarch64-unknown-linux-gnu", "generic", "+neon", page=0x10000),
+    Target("linux-armv7", "armv7a-unknown-linux-gnueabihf", "generic", "+neon,+vfp4", pointer_bits=32),
+    Target("android-arm64", "aarch64-unknown-linux-android24", "generic", "+neon", page=0x4000),
+    Target("android-armv7", "armv7a-unknown-linux-androideabi24", "generic", "+neon,+vfp3", pointer_bits=32),
+    Target("android-x86_64", "x86_64-unknown-linux-android24", "x86-64-v2", page=0x4000),
+    Target("ios-arm64", "arm64-apple-ios14.0", "apple-a12", format="macho"),
+    Target("ios-simulator", "arm64-apple-ios14.0-simulator", "apple-a12", format="macho"),
+    Target("macos-arm64", "arm64-apple-macosx12.0", "apple-m1", format="macho"),
+    Target("windows-x86_64", "x86_64-pc-windows-msvc", _X86, format="coff"),
+    Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory", 32, "wasm"),
+    Target("wasm32-nosimd", "wasm32-unknown-unknown", "generic", "+bulk-memory", 32, "wasm"),
+)
+TARGETS = MappingProxyType({target.name: target for target in _ROWS})
+
+
+def find(name: str) -> Target:
+    """The target called `name`; "host" is this machine's.
+
+    Raises:
+        ExportError: there is none; the message lists them.
+    """
+    if name == "host":
+        system, processor = platform.system().lower(), platform.machine().lower()
+        system = {"darwin": "macos"}.get(system, system)
+        name = f"{system}-{ {'amd64': 'x86_64', 'aarch64': 'arm64'}.get(processor, processor)}"
+    if name not in TARGETS:
+        raise ExportError(
+            f"unknown target '{name}'{did_you_mean(name, TARGETS) or '.'} The targets are: {', '.join(TARGETS)}."
+        )
+    return TARGETS[name]

@@ -1,0 +1,184 @@
+"""Exported models in a process without the compiler: `model = tw.load("dist"); model.infer(x)`."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.dialects.diagnostics import BundleError, did_you_mean
+from thalweg.dialects.types import TensorType, as_dtype
+
+Array = np.ndarray[Any, Any]
+ALIGNMENT = 64
+_ABI = 1
+_STATUS = {1: "a null pointer", 2: "an arena that is too short", 3: "weights of another model", 4: "misaligned memory"}
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Load an exported model.
+
+    Args:
+        path: the folder that was exported to, or a target's folder in it.
+
+    Raises:
+        BundleError: no bundle, one without a library for this machine, or weights that do not fit.
+
+    Example:
+        >>> model = tw.load("dist")
+        >>> model.infer(x)
+    """
+    folder = Path(path)
+    root = folder if (folder / "manifest.json").is_file() else folder.parent
+    try:
+        manifest = json.loads((root / "manifest.json").read_text())
+    except FileNotFoundError:
+        raise BundleError(f"no manifest.json in {folder}. Give a folder that tw.export wrote.") from None
+    except ValueError as error:
+        raise BundleError(f"{root / 'manifest.json'} cannot be read: {error}") from None
+    target = folder if folder != root else root / _host()
+    library = target / f"lib{manifest['name']}.so"
+    if not library.is_file():
+        raise BundleError(
+            f"no library for this machine, {_host()}, in {root}; it has {', '.join(manifest['targets'])}. Export with "
+            f"targets=['{_host()}']."
+        )
+    return Model(manifest, library, root / "weights.safetensors")
+
+
+def _host() -> str:
+    processor = platform.machine().lower()
+    return f"{platform.system().lower()}-{ {'amd64': 'x86_64', 'aarch64': 'arm64'}.get(processor, processor)}"
+
+
+def aligned(nbytes: int) -> Array:
+    """Bytes that begin on a cache line."""
+    storage = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -storage.ctypes.data % ALIGNMENT
+    return storage[start : start + nbytes]
+
+
+class Model:
+    """An exported model with a state of its own. Its signatures are methods, safe to call from several threads unless
+    they change the state."""
+
+    def __init__(self, manifest: Mapping[str, Any], library: Path, weights: Path) -> None:
+        self.name: str = manifest["name"]
+        self._library = ctypes.CDLL(os.fspath(library))
+        found = self._symbol("abi", ctypes.c_int32)()
+        if found != _ABI:
+            raise BundleError(f"{library} has version {found} of the interface, this is Thalweg for {_ABI}.")
+        self._entries = manifest["state"]["entries"]
+        self._memory = aligned(manifest["state"]["bytes"])
+        self.restore(weights)
+        self._signatures = {
+            name: _Signature(name, row, self._symbol(name, ctypes.c_int32), self._memory)
+            for name, row in manifest["signatures"].items()
+        }
+
+    def _symbol(self, name: str, result: Any) -> Any:
+        function = getattr(self._library, f"{self.name}_{name}")
+        function.restype = result
+        return function
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The names of what can be called."""
+        return tuple(self._signatures)
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The variables by name, as views: changing one changes the model."""
+        return {row["name"]: self._view(_type(row), row["offset"]) for row in self._entries}
+
+    def _view(self, kind: TensorType, offset: int) -> Array:
+        return self._memory[offset : offset + kind.nbytes].view(kind.dtype.numpy).reshape(kind.shape)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Take the state from a weights file; all or nothing.
+
+        Raises:
+            BundleError: no such file, or not one of this model.
+        """
+        try:
+            file = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise BundleError(f"{os.fspath(path)} cannot be read: {error}") from None
+        self._take(file, path)
+
+    def _take(self, file: Array, path: str | os.PathLike[str]) -> None:
+        state = ctypes.c_void_p()
+        check = self._symbol("state_of", ctypes.c_int32)
+        status = check(ctypes.c_void_p(file.ctypes.data), ctypes.c_size_t(file.nbytes), ctypes.byref(state))
+        if status:
+            raise BundleError(f"{os.fspath(path)} does not hold the weights of this model, or is truncated.")
+        start = (state.value or 0) - file.ctypes.data
+        self._memory[:] = file[start : start + self._memory.nbytes]
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        signatures = self.__dict__.get("_signatures", {})
+        if name not in signatures:
+            raise AttributeError(f"the model has no signature '{name}'{did_you_mean(name, signatures) or '.'} "
+                                 f"It has {', '.join(signatures)}.")  # fmt: skip
+        found: Callable[..., Any] = signatures[name]
+        return found
+
+
+def _type(row: Mapping[str, Any]) -> TensorType:
+    return TensorType(tuple(row["shape"]), as_dtype(row["dtype"]))
+
+
+class _Signature:
+    """One signature of a model."""
+
+    def __init__(self, name: str, row: Mapping[str, Any], function: Any, state: Array) -> None:
+        self.name = name
+        self._function, self._state = function, state
+        self._inputs = [(r["name"], _type(r)) for r in row["inputs"]]
+        self._outputs = [(r["name"], _type(r)) for r in row["outputs"]]
+        self._arena_bytes: int = row["arena_bytes"]
+        self._alone = threading.Lock() if row["changes_state"] else None
+        self._arenas = threading.local()
+
+    def __call__(self, *arrays: Any, **named: Any) -> Any:
+        """Run on arrays of exactly the signature's types, by position or name; one array, a dict of them, or None."""
+        inputs = self._checked(arrays, named)
+        outputs = [np.empty(kind.shape, kind.dtype.numpy) for _, kind in self._outputs]
+        arena = getattr(self._arenas, "memory", None)
+        if arena is None:
+            arena = self._arenas.memory = aligned(self._arena_bytes)
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (self._state, *inputs, *outputs, arena)]
+        if self._alone is None:
+            status = self._function(*pointers, ctypes.c_size_t(arena.nbytes))
+        else:
+            with self._alone:
+                status = self._function(*pointers, ctypes.c_size_t(arena.nbytes))
+        if status:
+            raise BundleError(f"{self.name}() refused {_STATUS.get(status, f'with status {status}')}.")
+        if len(outputs) == 1:
+            return outputs[0]
+        return {name: array for (name, _), array in zip(self._outputs, outputs, strict=True)} or None
+
+    def _checked(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> list[Array]:
+        names = [name for name, _ in self._inputs]
+        given = dict(zip(names, arrays, strict=False)) | dict(named)
+        unknown = [n for n in named if n not in names]
+        if len(arrays) > len(names) or unknown or len(given) < len(names):
+            shown = ", ".join(f"{n}: {t}" for n, t in self._inputs)
+            got = f"{len(arrays)} arrays and {', '.join(named) or 'no names'}"
+            raise BundleError(f"{self.name}() takes ({shown}), got {got}.")
+        return [self._array(name, kind, given[name]) for name, kind in self._inputs]
+
+    def _array(self, name: str, kind: TensorType, value: Any) -> Array:
+        array = np.asarray(value)
+        if array.shape != kind.shape or array.dtype != kind.dtype.numpy:
+            found = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+            raise BundleError(f"{self.name}(): {name} must be {kind}, got {found}. Convert it.")
+        return np.ascontiguousarray(array)

@@ -1,0 +1,126 @@
+"""A model, exported: the library in this process against the compiled function, and what every target's files are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import thalweg as tw
+from thalweg.backends.aot.targets import TARGETS
+from thalweg.dialects.diagnostics import BundleError, ExportError
+from thalweg.export import export
+from thalweg.runtime.bundle import load
+
+RNG = np.random.default_rng(0)
+X, XS = RNG.normal(size=(4, 24)).astype(np.float32), RNG.normal(size=(16, 24)).astype(np.float32)
+Y = RNG.integers(0, 5, 16).astype(np.int32)
+
+
+class Mlp:
+    """Two layers with variables of their own, a step that infers and one that trains."""
+
+    def __init__(self) -> None:
+        shapes = {"w1": (24, 33), "b1": (33,), "w2": (33, 5), "b2": (5,)}
+        rng = np.random.default_rng(1)
+        self.weights = [tw.Variable(rng.normal(size=s).astype(np.float32) * 0.2, name=n) for n, s in shapes.items()]
+        self.infer = tw.function(lambda x: tw.nn.softmax(self.logits(x)))
+        self.train = tw.function(self.step)
+
+    def logits(self, x):
+        w1, b1, w2, b2 = self.weights
+        return tw.tanh(x @ w1 + b1) @ w2 + b2
+
+    def step(self, x, y):
+        loss, gradients = tw.value_and_grad(
+            lambda: tw.mean(tw.nn.softmax_cross_entropy(self.logits(x), y)), wrt=self.weights
+        )()
+        for w, g in zip(self.weights, gradients, strict=True):
+            w.assign_sub(0.3 * g)
+        return loss
+
+    def signatures(self):
+        return {
+            "infer": (self.infer, [tw.spec((4, 24))]),
+            "train": (self.train, [tw.spec((16, 24)), tw.spec((16,), tw.int32)]),
+        }
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    export(Mlp().signatures(), folder, targets=["host", *TARGETS])
+    return folder
+
+
+def test_training_in_the_library_follows_the_function(everywhere: Path) -> None:
+    ours, library = Mlp(), load(everywhere)
+    np.testing.assert_allclose(library.infer(X), np.asarray(ours.infer(X)), rtol=1e-5, atol=1e-6)
+    for _ in range(20):
+        np.testing.assert_allclose(library.train(XS, Y), np.asarray(ours.train(XS, Y)), rtol=1e-4)
+    for name, weight in zip(sorted(library.state), sorted(ours.weights, key=lambda v: v.name), strict=True):
+        np.testing.assert_allclose(library.state[name], weight.buffer, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(library.infer(X), np.asarray(ours.infer(X)), rtol=1e-3, atol=1e-5)
+
+
+def test_the_weights_are_a_safetensors_file(everywhere: Path) -> None:
+    found = safetensors.numpy.load_file(everywhere / "weights.safetensors")
+    model = load(everywhere)
+    assert {n for n in found if not n.startswith("__pad.")} == set(model.state)
+    for name, array in model.state.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_every_target_has_its_files(everywhere: Path) -> None:
+    manifest = json.loads((everywhere / "manifest.json").read_text())
+    kinds = {"elf": {".a", ".so"}, "macho": {".a"}, "coff": {".lib"}, "wasm": {".wasm"}}
+    for target in TARGETS.values():
+        assert {p.suffix for p in (everywhere / target.name).iterdir()} == kinds[target.format]
+    assert all((everywhere / path).stat().st_size == row["bytes"] for path, row in manifest["files"].items())
+
+
+def test_same_input_same_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        function = tw.function(lambda x: tw.tanh(x) * 2)
+        export({"run": (function, [tw.spec((8,))])}, tmp_path / folder, targets=["linux-x86_64", "wasm32"])
+    for path in (tmp_path / "a").rglob("*"):
+        if path.is_file() and path.suffix != ".mlir":  # the program's text names the line that it was traced at
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+
+
+def test_weights_of_another_model(everywhere: Path, tmp_path: Path) -> None:
+    model = load(everywhere)
+    before = {n: a.copy() for n, a in model.state.items()}
+    good = (everywhere / "weights.safetensors").read_bytes()
+    for wrong in (good[:-1], good[: len(good) // 2], good[:20], good[:60] + b"0" + good[61:], b"x" * 200):
+        (tmp_path / "w.safetensors").write_bytes(wrong)
+        with pytest.raises(BundleError, match="weights of this model"):
+            model.restore(tmp_path / "w.safetensors")
+    with pytest.raises(BundleError, match="cannot be read"):
+        model.restore(tmp_path / "nothing")
+    assert all((model.state[n] == before[n]).all() for n in before)
+
+
+def test_wrong_calls(everywhere: Path) -> None:
+    model = load(everywhere)
+    with pytest.raises(BundleError, match=r"x must be f32\[4,24\], got float64\[4,24\]"):
+        model.infer(X.astype(np.float64))
+    with pytest.raises(BundleError, match=r"infer\(\) takes \(x: f32\[4,24\]\), got 2 arrays"):
+        model.infer(X, X)
+    with pytest.raises(AttributeError, match="no signature 'infre'; did you mean 'infer'"):
+        model.infre(X)
+    with pytest.raises(BundleError, match=r"no manifest\.json"):
+        load(everywhere.parent)
+
+
+def test_wrong_exports(tmp_path: Path) -> None:
+    function = tw.function(lambda x: x)
+    with pytest.raises(ExportError, match=r"test_export.py:\d+:.*unknown target 'linux-arm'; did you mean"):
+        export({"run": (function, [tw.spec((8,))])}, tmp_path, targets=["linux-arm"])
+    with pytest.raises(ExportError, match="'Run' is not a lower-case C identifier"):
+        export({"Run": (function, [tw.spec((8,))])}, tmp_path)
+    with pytest.raises(ExportError, match="nothing says of which types"):
+        export(lambda x: x, tmp_path)
