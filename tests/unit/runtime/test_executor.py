@@ -97,7 +97,8 @@ def test_an_executor_runs_any_number_of_steps_at_once(lab: Lab) -> None:
 def test_control_edges_order_what_no_value_orders(lab: Lab) -> None:
     order: list[str] = []
     lab.run_as("note", lambda call: order.append(call.node.name) or ())  # type: ignore[func-returns-value]
-    lab.run(plan(node(0, "note", after=[2], outputs=0), node(1, "note", outputs=0), node(2, "note", after=[1], outputs=0)))
+    after = {0: [2], 1: [], 2: [1]}
+    lab.run(plan(*(node(k, "note", after=after[k], outputs=0) for k in range(3))))
     assert order == ["note_1", "note_2", "note_0"]
 
 
@@ -241,7 +242,7 @@ def test_a_step_that_is_cancelled_from_outside_stops(lab: Lab) -> None:
 def test_a_late_step_names_what_it_was_waiting_for(lab: Lab) -> None:
     lab.start_as("wait", lambda call, done: None)
     began = time.monotonic()
-    with pytest.raises(DeadlineError, match="waiting for model.py:0: wait 'wait_0'"):
+    with pytest.raises(DeadlineError, match=r"waiting for model.py:0: wait 'wait_0'"):
         lab.run(plan(node(0, "wait"), node(1, "identity", (0, 0))), timeout=0.05)
     assert time.monotonic() - began < 5
 
@@ -306,7 +307,8 @@ def test_a_cluster_that_reads_a_variable_without_a_value_says_which(lab: Lab) ->
     from thalweg.dialects.types import TensorType, float32
 
     buffer = lab.resources.declare("w", TensorType((2,), float32))
-    read = plan(node(0, "cluster", program=0, reads=("w",)), fetches=[(0, 0)], programs=[lambda _: [buffer.array.copy()]])
+    programs = [lambda _: [buffer.array.copy()]]
+    read = plan(node(0, "cluster", program=0, reads=("w",)), fetches=[(0, 0)], programs=programs)
     with pytest.raises(UninitialisedError, match=r"model.py:0: cluster 'cluster_0': variable 'w' has no value yet"):
         lab.run(read)
 
