@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from thalweg.tools import bench, inspect, opt, run, translate
+from thalweg.tools import bench, export, inspect, opt, run, translate
 from thalweg.tools.console import complain
 
 _HELP = """
@@ -91,6 +91,7 @@ opt.register(app)
 translate.register(app)
 run.register(app)
 inspect.register(app)
+export.register(app)
 bench.register(app)
 
 

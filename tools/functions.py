@@ -33,10 +33,7 @@ def trace(
     Raises:
         LoadError: no such file or function, an exception in the user's code, no example inputs.
     """
-    traced = _find(load_file(path), name, path)
-    label = f"{path}:{name}"
-    arguments = _arguments(traced, label, types, examples)
-    _check_call(traced, arguments, label)
+    traced, arguments = resolve(path, name, types, examples)
     with user_code(path):
         program = traced.program(*arguments)
         data = traced.inputs(*arguments)
@@ -51,6 +48,20 @@ def trace(
         constants=program.constants,
         variables={v.name: v.buffer for v in program.variables},
     )
+
+
+def resolve(
+    path: Path, name: str, types: Sequence[TensorType] | None = None, examples: Sequence[Array] | None = None
+) -> tuple[Function, tuple[Any, ...]]:
+    """The function `path:name`, and what `trace` traces it with.
+
+    Raises:
+        LoadError: as for `trace`.
+    """
+    traced = _find(load_file(path), name, path)
+    arguments = _arguments(traced, f"{path}:{name}", types, examples)
+    _check_call(traced, arguments, f"{path}:{name}")
+    return traced, arguments
 
 
 def load_file(path: Path) -> ModuleType:

@@ -1,0 +1,79 @@
+"""`thalweg export`: programs as native libraries with nothing below them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from thalweg.tools.console import out
+
+_HELP = """
+Write native libraries: for each target a static and a shared library (or WebAssembly), and for all of them a C header,
+the weights, a manifest and the program's IR.
+
+Each program is a signature of the model, called by its function's name; write NAME=model.py:function for another one.
+The variables that the programs share are the model's state.
+
+**Examples**
+
+    thalweg export model.py:infer --target host --out dist
+    thalweg export infer=model.py:predict train=model.py:step --target android-arm64 --target wasm32 --out dist
+    thalweg export --list
+"""
+
+Programs = Annotated[list[str] | None, typer.Argument(metavar="[NAME=]model.py:function…", show_default=False)]
+Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target; may be repeated. See --list.")]
+Out = Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Where to.")]
+Name = Annotated[str, typer.Option("--name", help="The model's, as C functions are called by.")]
+Embed = Annotated[
+    bool | None,
+    typer.Option("--embed/--no-embed", help="Weights inside the libraries; by default below 1 MB.", show_default=False),
+]
+List = Annotated[bool, typer.Option("--list", help="List the targets.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="export", help=_HELP, rich_help_panel="Ship")(export)
+
+
+def export(
+    programs: Programs = None,
+    targets: Targets = ["host"],  # noqa: B006  (the command line's default, never changed)
+    folder: Out = "dist",
+    name: Name = "model",
+    embed: Embed = None,
+    list_targets: List = False,
+) -> None:
+    """Resolve the programs, export, tell what was written."""
+    if list_targets:
+        _list()
+        return
+    from thalweg.export import export as run
+    from thalweg.tools.functions import resolve
+    from thalweg.tools.loading import LoadError
+
+    if not programs:
+        raise typer.BadParameter("name a program: model.py:function.", param_hint="PROGRAM")
+    from pathlib import Path
+
+    signatures = {}
+    for program in programs:
+        given, equals, target = program.partition("=")
+        path, colon, function = (target if equals else program).rpartition(":")
+        if not colon or not path.endswith(".py"):
+            raise LoadError(f"'{program}' is not a function in a Python file. Write model.py:function.")
+        signature = given if equals else function.rpartition(".")[2]
+        if signature in signatures:
+            raise LoadError(f"two programs are called '{signature}'. Name them: infer={path}:{function}.")
+        signatures[signature] = resolve(Path(path), function)
+    report = run(signatures, folder, targets=targets, name=name, embed=embed)
+    out().print(str(report), highlight=False)
+
+
+def _list() -> None:
+    from thalweg.backends.aot.targets import TARGETS
+
+    for target in TARGETS.values():
+        out().print(f"{target.name:<18} {target.triple:<36} {target.cpu} {target.features}", highlight=False)
