@@ -22,13 +22,13 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.types import VariableType
 from thalweg.passes.cluster import outlined
-from thalweg.passes.dependences import after_of, name_of
+from thalweg.passes.dependences import DEVICE, after_of, name_of
 from thalweg.passes.hoist_state import READS, WRITES, variable_name
+from thalweg.passes.partition import FEEDS, FETCHES
 from thalweg.passes.rewriting import functions, inside, operations
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
-
-DEVICE, FEEDS, FETCHES = "tw.device", "tw.feeds", "tw.fetches"
+from thalweg.runtime.task import Load
 
 
 class Compiler(Protocol):
@@ -61,6 +61,17 @@ class CompiledCluster:
             if result is not NotImplemented:
                 return (result,) if self._outputs == 1 else result
         return self._executable([*inputs, *self._bound])[: self._outputs]
+
+
+def loader(compiler: Compiler) -> Load:
+    """The function with which a task loads partitions, which it is given as text or as modules."""
+
+    def load_any(partition: Any, resources: Resources) -> LoadedPartition:
+        with context.entered():
+            module = ir.Module.parse(partition) if isinstance(partition, str) else partition
+            return load(compiler, module, resources)
+
+    return load_any
 
 
 def load(compiler: Compiler, module: ir.Module, resources: Resources) -> LoadedPartition:

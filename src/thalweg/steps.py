@@ -19,6 +19,7 @@ from thalweg.dialects.devices import parse
 from thalweg.dialects.location import scope_of
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Executable, Program
+from thalweg.passes.partition import parts
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime import tracing
 from thalweg.runtime.plan import Array
@@ -54,7 +55,7 @@ class CutStep:
     def texts(self) -> list[str]:
         """The parts as text with the user's lines, to be parsed elsewhere."""
         with context.entered():
-            return [part.operation.get_asm(enable_debug_info=True) for part in self.parts]
+            return [text_of(part.operation) for part in self.parts]
 
 
 class Target(Protocol):
@@ -137,8 +138,15 @@ def cut(program: Program, optimised: ir.Module, devices: str, verify_each: bool 
     Raises:
         PassError: what is asked for cannot be: the message names the user's lines.
     """
-    Pipeline.parse(f"place{{devices={devices}}},lower-control,cluster").run(optimised, verify_each=verify_each)
-    return CutStep(program, (optimised,))
+    pipeline = Pipeline.parse(f"place{{devices={devices}}},lower-control,partition,cluster")
+    pipeline.run(optimised, verify_each=verify_each)
+    return CutStep(program, tuple(ir.Module.parse(text_of(part)) for part in parts(optimised)))
+
+
+def text_of(module: ir.Operation) -> str:
+    """A module as text with the user's lines."""
+    text: str = module.get_asm(enable_debug_info=True)
+    return text
 
 
 def compile_step(compiler: Compiler, step: CutStep, devices: Sequence[str], state: Resources) -> StepProgram:
@@ -147,11 +155,11 @@ def compile_step(compiler: Compiler, step: CutStep, devices: Sequence[str], stat
     Args:
         state: what all steps of this process share: queues and the like.
     """
-    from thalweg.loading import load  # plain programs do without
+    from thalweg.loading import loader  # plain programs do without
 
     resources = state.scoped()
     for variable in step.program.variables:
         resources.bind(variable.name, variable.buffer, variable.lock)
-    task = Task(devices=devices, resources=resources)
-    task.register(HANDLE, [load(compiler, part, resources) for part in step.parts], step.constants)
+    task = Task(devices=devices, load=loader(compiler), resources=resources)
+    task.register(HANDLE, step.parts, step.constants)
     return StepProgram(task, len(step.program.outputs))

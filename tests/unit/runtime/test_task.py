@@ -45,7 +45,8 @@ def test_steps_are_run_by_handle_with_feeds_and_constants_by_number() -> None:
 
 
 def test_partitions_are_loaded_by_the_function_that_it_was_given() -> None:
-    task = Task(load=lambda text, resources: _difference() if text == "text" else pytest.fail("not what was registered"))
+    loads = {"text": _difference()}
+    task = Task(load=lambda text, resources: loads[text])
     task.register("a", ["text"])
     task.register("a", ["another"])  # the handle is known: nothing is loaded
     assert task.run("a", 1, {0: 1, 3: 2}) == {2: 1}
