@@ -14,6 +14,7 @@ import numpy as np
 
 from thalweg.dialects.context import type_of
 from thalweg.dialects.diagnostics import TypeInferenceError
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
@@ -29,6 +30,7 @@ from thalweg.frontend.trace import Trace, current
 from thalweg.frontend.tree import flatten
 from thalweg.frontend.variable import Variable
 
+_LOOKUPS = ("tw.take_rows", "tw.lookup_rows")
 __all__ = ["IndexedSlices", "grad", "stop_gradient", "value_and_grad", "vjp"]
 
 
@@ -231,7 +233,7 @@ def _differentiate(request: _Request) -> Any:
         )
     )
     grads = [
-        next(flat) if rows < 0 else IndexedSlices(next(flat), next(flat), t.shape)
+        next(flat) if rows < 0 else IndexedSlices(next(flat), next(flat), t.type.shape)
         for rows, t in zip(sparse, operands, strict=True)
     ]
     answer = (value, aux.fill(rest[:-1])) if request.has_aux else value
@@ -250,15 +252,18 @@ def _arranged(request: _Request, of_arguments: list[Any], of_variables: dict[Var
 
 def _rows_used(argument: ir.Value) -> int:
     """How many rows the region takes from a table that it uses for nothing else; -1 if it does anything else."""
-    rows = 0
+    rows, on_host = 0, False
     uses = list(argument.uses)
     for use in uses:
         operation = use.owner.operation
-        if operation.name != "tw.take_rows" or use.operand_number != 0 or not _runs_once(operation):
+        if operation.name not in _LOOKUPS or use.operand_number != 0 or not _runs_once(operation):
             return -1
         indices = type_of(operation.operands[1])
         assert isinstance(indices, TensorType)
         rows += indices.size
+        on_host = on_host or operation.name == "tw.lookup_rows"
+    if on_host and is_open(rows) and len(uses) > 1:
+        (rows,) = _trace().open_extents(1)  # there is no sum of several unknown numbers
     return rows if uses else -1
 
 
@@ -349,9 +354,9 @@ def _cotangents(name: str, value: Any, results: Sequence[Tensor], cotangents: An
         if not any(leaf is r for r in results) or not leaf.dtype.is_floating:
             continue
         tensor = cast(operand(cotangent), leaf.dtype)
-        if tensor.shape not in ((), leaf.shape):
+        if tensor.type.shape not in ((), leaf.type.shape):
             raise TypeInferenceError(
                 f"{user_frame()} pullback of {name}(): {path} is {leaf.type}, its cotangent {tensor.type}."
             )
-        checked.append(broadcast_to(tensor, leaf.shape))
+        checked.append(broadcast_to(tensor, leaf.type.shape))
     return checked

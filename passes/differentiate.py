@@ -9,10 +9,11 @@ from typing import ClassVar
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.extents import any_open, is_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import is_float
-from thalweg.dialects.ops import control, elementwise, shape
+from thalweg.dialects.ops import control, elementwise, ragged, shape
 from thalweg.dialects.types import TensorType, int32
 from thalweg.passes.base import Pass
 from thalweg.passes.gradients import activate, backward
@@ -137,6 +138,10 @@ def _sparse(pullback: ir.Operation, table: ir.Value, count: int, sums: Sums) -> 
     type_ = tensor_type_of(table)
     indices, rows = [], []
     for index, cotangent in sums.lookups[table]:
+        if any_open(tensor_type_of(index).shape):  # by lookup_rows, which has no rows outside
+            indices.append(index)
+            rows.append(cotangent)
+            continue
         size = tensor_type_of(index).size
         flat = elementwise.convert(shape.reshape(index, shape=(size,)), dtype=int32)
         bounds = array(0, int32), array(type_.shape[0] - 1, int32)
@@ -145,6 +150,10 @@ def _sparse(pullback: ir.Operation, table: ir.Value, count: int, sums: Sums) -> 
     if not indices:
         return [full(TensorType((count,), int32), 0), full(type_.with_shape((count, *type_.shape[1:])), 0)]
     found = sum(tensor_type_of(i).size for i in indices)
+    if is_open(count):
+        if len(indices) == 1:
+            return [indices[0], rows[0]]
+        return [ragged.join_rows(*indices, extents=(count,)), ragged.join_rows(*rows, extents=(count,))]
     if found != count:
         raise _misplaced(pullback, f"{count} rows are asked for, but the function looks up {found}.")
     if len(indices) == 1:

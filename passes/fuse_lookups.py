@@ -73,7 +73,7 @@ def _fuse_lookup(operation: ir.Operation, handle: ir.Value | None) -> bool:
         return False
     table, ids = operation.operands
     with ir.InsertionPoint(operation), operation.location:
-        rows = tables.lookup(handle, ids)
+        rows = tables.lookup(handle, ids, **attributes_of(tables.lookup_rows, operation))
     _keep_marks(operation, definition(rows))
     replace(operation, [rows])
     _drop(table)

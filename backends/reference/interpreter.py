@@ -272,8 +272,8 @@ def _scatter_update(machine: _Machine, step: _Step, operands: Values) -> Values:
 
 
 def _lookup(machine: _Machine, step: _Step, operands: Values) -> Values:
-    name, ids = operands
-    return [machine.variables[name][ids]]
+    table, ids = machine.variables[operands[0]], operands[1]
+    return [table[np.clip(ids, 0, len(table) - 1) if step.attrs["clamp"] else ids]]
 
 
 # What a NumPy function of the operands cannot be: ops with regions, and ops on variables.

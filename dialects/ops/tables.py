@@ -42,12 +42,15 @@ def _infer_lookup_rows(operands: Sequence[TensorType], attrs: Attrs) -> list[Ten
 lookup_rows = define(
     "lookup_rows",
     "table ids",
-    doc="Rows of a table, one per id; an id outside is an error. take_rows is the same for a number of ids that is "
-        "known when the program is built.",
+    doc="Rows of a table, one per id; an id outside is an error, or takes the nearest row if `clamp`. take_rows is the "
+        "same for a number of ids that is known when the program is built.",
     infer=_infer_lookup_rows,
-    reference=lambda table, ids: table[ids],
+    attrs={"clamp": "bool"},
+    defaults={"clamp": False},
+    reference=lambda table, ids, clamp: table[np.clip(ids, 0, len(table) - 1) if clamp else ids],
     samples=[
         Sample((Arg((5, 3)), _ids(3, 0, 3, 4))),
+        Sample((Arg((5, 3)), _ids(-1, 9)), {"clamp": True}),
         Sample((Arg((4,)), Arg((2, 2), dtype=int64, values=((0, 1), (3, 3))))),
     ],
     runs="host",
@@ -63,8 +66,9 @@ def _infer_sum_rows(operands: Sequence[TensorType], attrs: Attrs) -> list[Tensor
     return [like]
 
 
-def _sum_rows(like: Array, ids: Array, rows: Array) -> Array:
+def _sum_rows(like: Array, ids: Array, rows: Array, clamp: bool) -> Array:
     result = np.zeros_like(like)
+    ids = np.clip(ids, 0, len(like) - 1) if clamp else ids
     for i, row in zip(ids.reshape(-1), rows.reshape(-1, *like.shape[1:]), strict=True):
         result[i] += row
     return result
@@ -73,11 +77,14 @@ def _sum_rows(like: Array, ids: Array, rows: Array) -> Array:
 sum_rows = define(
     "sum_rows",
     "like ids rows",
-    doc="Zeros like `like` with each row added at its id.",
+    doc="Zeros like `like` with each row added at its id; of ids outside as for lookup_rows.",
     infer=_infer_sum_rows,
+    attrs={"clamp": "bool"},
+    defaults={"clamp": False},
     reference=_sum_rows,
     samples=[
         Sample((Arg((5, 3)), _ids(3, 0, 3, 4), Arg((4, 3), 1))),
+        Sample((Arg((5, 3)), _ids(-1, 9, 4), Arg((3, 3), 1)), {"clamp": True}),
         Sample((Arg((4,)), Arg((2, 2), dtype=int64, values=((0, 1), (3, 3))), Arg((2, 2), 1))),
     ],
     dtypes=_NUMBERS,
@@ -171,8 +178,9 @@ def _infer_lookup(operands: Sequence[Type], attrs: Attrs) -> list[TensorType]:
     return _infer_lookup_rows([expect_variable(variable).tensor, ids], attrs)
 
 
-lookup = define("lookup", "variable ids", doc="Rows of a variable, one per id; an id outside is an error.",
-                infer=_infer_lookup, reference=_NEEDS_STATE, effects="read", runs="host")
+lookup = define("lookup", "variable ids", doc="Rows of a variable, one per id, as lookup_rows gives them.",
+                infer=_infer_lookup, attrs={"clamp": "bool"}, defaults={"clamp": False}, reference=_NEEDS_STATE,
+                effects="read", runs="host")
 
 
 def _infer_update_rows(operands: Sequence[Type], attrs: Attrs) -> list[TensorType]:

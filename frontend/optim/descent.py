@@ -7,7 +7,8 @@ from typing import Any
 
 from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.optim.base import Optimizer, Rate
-from thalweg.frontend.optim.sparse import add_rows
+from thalweg.frontend.optim.sparse import add_rows, combine
+from thalweg.frontend.ragged import from_data
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable
 
@@ -20,6 +21,8 @@ class SGD(Optimizer):
 
     def apply_rows(self, gradient: IndexedSlices, state: list[Variable], scalars: Mapping[str, Any]) -> list[Any]:
         # The rule is linear: duplicates add up in the scatter, and nothing needs to be read or sorted.
+        if from_data(gradient.indices):
+            gradient = combine(gradient)  # for the sake of its size
         return [add_rows(state[0], gradient.indices, -scalars["rate"] * gradient.values)]
 
 

@@ -10,10 +10,12 @@ from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import is_float
-from thalweg.dialects.ops import indexing
+from thalweg.dialects.ops import indexing, tables
 from thalweg.passes.gradients.rules import NotDifferentiable, Rule, rule_of
 from thalweg.passes.gradients.sums import Sums, Walk
 from thalweg.passes.rewriting import bodies, captures
+
+_LOOKUPS = (indexing.take_rows, tables.lookup_rows)  # whose cotangents may be sparse
 
 
 def activate(operations: Sequence[ir.Operation], active: set[ir.Value]) -> None:
@@ -56,7 +58,7 @@ def backward(operations: Sequence[ir.Operation], sums: Sums, walk: Walk) -> None
         rule = rule_of(row)
         with operation.location:
             if isinstance(rule, Rule):
-                if row is indexing.take_rows and operation.operands[0] in sums.lookups:
+                if row in _LOOKUPS and operation.operands[0] in sums.lookups:
                     table, indices = operation.operands
                     sums.lookups[table].append((indices, _only(cotangents)))
                     continue

@@ -13,13 +13,13 @@ V: TypeAlias = ir.Value
 
 
 @vjp(tables.lookup_rows)
-def _(g: V, table: V, ids: V) -> Sequence[Any]:
-    return (lambda: tables.sum_rows(table, ids, g)), None
+def _(g: V, table: V, ids: V, *, clamp: bool) -> Sequence[Any]:
+    return (lambda: tables.sum_rows(table, ids, g, clamp=clamp)), None
 
 
 @vjp(tables.sum_rows)
-def _(g: V, like: V, ids: V, rows: V) -> Sequence[Any]:
-    return None, None, lambda: tables.lookup_rows(g, ids)
+def _(g: V, like: V, ids: V, rows: V, *, clamp: bool) -> Sequence[Any]:
+    return None, None, lambda: tables.lookup_rows(g, ids, clamp=clamp)
 
 
 no_vjp("gradients are combined after they have been taken", tables.combine_rows, error=True)

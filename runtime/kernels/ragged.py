@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thalweg.dialects.diagnostics import StepError
+from thalweg.dialects.extents import is_open
 from thalweg.runtime.kernels import Call, kernel
 from thalweg.runtime.plan import Array
 
@@ -47,20 +48,15 @@ def merge_partitions(call: Call) -> Sequence[Array]:
     return [result]
 
 
-def _is_real(extent: int) -> bool:
-    """The extent was known when the program was built; see `dialects.extents`."""
-    return 0 <= extent < 1 << 40
-
-
 @kernel("dynamic_stitch")
 def dynamic_stitch(call: Call) -> Sequence[Array]:
     count = len(call.inputs) // 2
     indices, pieces = call.inputs[:count], call.inputs[count:]
     places = np.concatenate(indices)
     (wanted,) = call.attrs["extents"]
-    rows = wanted if _is_real(wanted) else len(places)
+    rows = len(places) if is_open(wanted) else wanted
     check_ids(places, rows, "the result")
-    if not _is_real(wanted) and np.bincount(places, minlength=rows).max(initial=1) > 1:
+    if is_open(wanted) and np.bincount(places, minlength=rows).max(initial=1) > 1:
         raise StepError(
             f"the {len(places)} indices do not fill {rows} rows, one each. Give the number of rows of the result."
         )

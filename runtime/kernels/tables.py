@@ -43,17 +43,26 @@ def combine_into(table: Array, ids: Array, rows: Array, mode: str) -> None:
     table[places] = _UFUNCS[mode](table[places], combined)
 
 
+def _rows(table: Array, ids: Array, call: Call, what: str) -> Array:
+    if call.attrs["clamp"]:
+        return table.take(ids, axis=0, mode="clip")
+    check_ids(ids, len(table), what)
+    return table.take(ids, axis=0)
+
+
 @kernel("lookup_rows")
 def lookup_rows(call: Call) -> Sequence[Array]:
     table, ids = call.inputs
-    check_ids(ids, len(table), "the table")
-    return [table.take(ids, axis=0)]
+    return [_rows(table, ids, call, "the table")]
 
 
 @kernel("sum_rows")
 def sum_rows(call: Call) -> Sequence[Array]:
     like, ids, rows = call.inputs
-    check_ids(ids, len(like), "the table")
+    if call.attrs["clamp"]:
+        ids = ids.clip(0, len(like) - 1)
+    else:
+        check_ids(ids, len(like), "the table")
     result = np.zeros_like(like)
     places, summed = segments(ids.reshape(-1), rows.reshape(-1, *like.shape[1:]))
     result[places] = summed
@@ -89,8 +98,7 @@ def lookup(call: Call) -> Sequence[Array]:
     variable, ids = call.inputs
     _expect_value(variable)
     with variable.lock.reading():
-        check_ids(ids, len(variable.array), f"variable '{variable.name}'")
-        return [variable.array.take(ids, axis=0)]
+        return [_rows(variable.array, ids, call, f"variable '{variable.name}'")]
 
 
 @kernel("update_rows")

@@ -70,6 +70,14 @@ from thalweg.frontend.queues import (
     RandomShuffleQueue,
     StagingArea,
 )
+from thalweg.frontend.ragged import (
+    boolean_mask,
+    dynamic_partition,
+    dynamic_stitch,
+    lookup,
+    merge_partitions,
+    unique_with_counts,
+)
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.session import Session
 from thalweg.frontend.spec import TensorSpec, spec
@@ -181,6 +189,12 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "boolean_mask",
+    "dynamic_partition",
+    "dynamic_stitch",
+    "lookup",
+    "merge_partitions",
+    "unique_with_counts",
     "value_and_grad",
     "vjp",
     "while_loop",
