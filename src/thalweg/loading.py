@@ -9,6 +9,8 @@ so that clusters that differ in names only are compiled once.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -17,18 +19,22 @@ from thalweg.dialects import context
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
 from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.extents import any_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
-from thalweg.dialects.types import VariableType
+from thalweg.dialects.types import TensorType, VariableType
 from thalweg.passes.cluster import outlined
 from thalweg.passes.dependences import DEVICE, after_of, name_of
 from thalweg.passes.hoist_state import READS, WRITES, variable_name
 from thalweg.passes.partition import FEEDS, FETCHES
 from thalweg.passes.rewriting import functions, inside, operations
+from thalweg.passes.specialise import specialise
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
+
+SIZES = 64  # of one cluster whose code is kept
 
 
 class Compiler(Protocol):
@@ -61,6 +67,39 @@ class CompiledCluster:
             if result is not NotImplemented:
                 return (result,) if self._outputs == 1 else result
         return self._executable([*inputs, *self._bound])[: self._outputs]
+
+
+class SizedCluster:
+    """A cluster with open extents: compiled when arrays of new sizes come, looked up from then on.
+
+    Its inputs' sizes may be known to the data only, so this happens while a step runs.
+    """
+
+    def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> None:
+        self._compiler = compiler
+        self._text: str = module.operation.get_asm(enable_debug_info=True)
+        self._buffers = buffers
+        self._sizes: OrderedDict[tuple[tuple[int, ...], ...], CompiledCluster] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        key = tuple([array.shape for array in inputs])
+        found = self._sizes.get(key)
+        if found is None:
+            found = self._of_sizes(key)
+            with self._lock:
+                self._sizes[key] = found
+                if len(self._sizes) > SIZES:
+                    self._sizes.popitem(last=False)
+        return found(inputs)
+
+    def _of_sizes(self, shapes: Sequence[tuple[int, ...]]) -> CompiledCluster:
+        with context.entered():
+            module = ir.Module.parse(self._text)
+            (main,) = operations(module.body)
+            declared = [context.tensor_type_of(argument) for argument in main.regions[0].blocks[0].arguments]
+            specialise(main, [t.with_shape(shape) for t, shape in zip(declared, shapes, strict=True)])
+            return _compiled(self._compiler, module, self._buffers)
 
 
 def loader(compiler: Compiler) -> Load:
@@ -160,7 +199,8 @@ class _Loader:
             position = order.index(ir.StringAttr(handle.attributes["name"]).value)
             handle.attributes["name"] = ir.StringAttr.get(f"variable{position}")
         bound = [buffers[name] for name in order]
-        self._programs.append(_program(self._compiler, module, bound))
+        make = SizedCluster if _is_open(module) else _compiled
+        self._programs.append(make(self._compiler, module, bound))
         return {"program": len(self._programs) - 1, "reads": reads, "writes": writes}
 
     def _declare(self, handle: ir.Operation) -> Buffer:
@@ -169,9 +209,17 @@ class _Loader:
         return self._resources.declare(ir.StringAttr(handle.attributes["name"]).value, variable.tensor)
 
 
-def _program(compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> Program:
+def _compiled(compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> CompiledCluster:
     executable, names = compiler.executable(module)
     return CompiledCluster(executable, [buffers[int(name.removeprefix("variable"))] for name in names])
+
+
+def _is_open(module: ir.Module) -> bool:
+    """Whether a size in a program is not known yet."""
+    (block,) = functions(module)
+    values = [*block.arguments, *(result for operation in _all(module) for result in operation.results)]
+    types = [context.type_of(value) for value in values]
+    return any(any_open(t.shape) for t in types if isinstance(t, TensorType))
 
 
 def accesses(module: ir.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
