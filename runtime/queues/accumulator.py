@@ -15,7 +15,7 @@ from thalweg.dialects.diagnostics import StepError
 from thalweg.dialects.types import VARIES, TensorType
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
-from thalweg.runtime.queues.stacking import describe, fits
+from thalweg.runtime.queues.stacking import describe, fits, seen
 from thalweg.runtime.queues.waiting import Meeting, Ticket, Values
 
 REDUCTIONS = ("mean", "sum", "row_mean")
@@ -135,12 +135,12 @@ class DenseAccumulator(_Accumulator):
         if not fits(gradient, self.type):
             raise StepError(
                 f"apply to {self}: it takes {describe(self.type)}, the gradient is "
-                f"{gradient.dtype.name}{list(gradient.shape)}."
+                f"{seen(gradient)}."
             )
 
         def add() -> None:
             if self._sum is None:
-                self._sum = gradient.astype(self._wide)
+                self._sum = np.array(gradient, self._wide)
             else:
                 np.add(self._sum, gradient, out=self._sum)
 
@@ -176,7 +176,7 @@ class SparseAccumulator(_Accumulator):
         if indices.ndim != 1 or not fits(values, TensorType((len(indices), *rows), self.type.dtype)):
             raise StepError(
                 f"apply to {self}: it takes rows of {describe(self.type)}, got indices {list(indices.shape)} and "
-                f"values {values.dtype.name}{list(values.shape)}."
+                f"values {seen(values)}."
             )
         outside = indices[(indices < 0) | (indices >= bound)] if bound != VARIES else indices[indices < 0]
         if outside.size:

@@ -14,7 +14,7 @@ from thalweg.dialects.types import DType, TensorType, int64, string
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
 from thalweg.runtime.queues.queue import Queue
-from thalweg.runtime.queues.stacking import describe, fits
+from thalweg.runtime.queues.stacking import describe, fits, seen
 from thalweg.runtime.queues.stores import PriorityStore
 from thalweg.runtime.queues.waiting import Ticket
 
@@ -88,8 +88,8 @@ class Barrier:
         if keys.ndim != 1 or keys.dtype != self.key.dtype.numpy or not fits(values, wanted):
             raise StepError(
                 f"{what}: component {component} takes keys {describe(self.key.with_shape((len(keys),)))} and values "
-                f"{describe(wanted)}, got {keys.dtype.name}{list(keys.shape)} and "
-                f"{values.dtype.name}{list(values.shape)}."
+                f"{describe(wanted)}, got {seen(keys)} and "
+                f"{seen(values)}."
             )
 
     def _check_keys(self, what: str, component: int, keys: Array) -> None:

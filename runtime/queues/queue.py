@@ -24,7 +24,7 @@ from thalweg.dialects.diagnostics import CancelledError, OutOfRangeError, StepEr
 from thalweg.dialects.types import VARIES, TensorType
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
-from thalweg.runtime.queues.stacking import describe, fits, stacked
+from thalweg.runtime.queues.stacking import describe, fits, seen, stacked
 from thalweg.runtime.queues.stores import Element, FifoStore, Store
 from thalweg.runtime.queues.waiting import Meeting, Ticket
 
@@ -32,11 +32,12 @@ from thalweg.runtime.queues.waiting import Meeting, Ticket
 class _Enqueue(Ticket):
     """Elements that have not all entered yet."""
 
-    __slots__ = ("elements",)
+    __slots__ = ("elements", "total")
 
     def __init__(self, queue: Queue, what: str, done: Done, elements: Sequence[Element]) -> None:
         super().__init__(queue, what, done)
         self.elements = deque(elements)
+        self.total = len(elements)
 
 
 class _Dequeue(Ticket):
@@ -216,12 +217,12 @@ class Queue(Meeting[Ticket]):
     def _admit(self, ticket: _Enqueue) -> bool:
         """Let the first enqueue in, or part of one that is larger than the queue. Says whether anything entered."""
         waiting = len(ticket.elements)
+        in_pieces = self.capacity is not None and ticket.total > self.capacity
         if self.capacity is None or self._dequeues:
-            # A dequeue lacks elements. What is larger than the queue enters one by one, so that what stays is small.
-            entering = waiting if self.capacity is None or waiting <= self.capacity else 1
+            entering = 1 if in_pieces else waiting  # a dequeue lacks elements: let in what it needs
         else:
             room = max(0, self.capacity - len(self._store))
-            entering = waiting if waiting <= room else room if waiting > self.capacity else 0
+            entering = waiting if waiting <= room else room if in_pieces else 0
         for _ in range(entering):
             self._store.add(ticket.elements.popleft())
         self._entered += entering
@@ -253,6 +254,6 @@ class Queue(Meeting[Ticket]):
             if not fits(array, type_):
                 raise StepError(
                     f"{what}: component {number} of an element is {describe(type_)}, the value given is "
-                    f"{array.dtype.name}{list(array.shape)}."
+                    f"{seen(array)}."
                 )
         return element

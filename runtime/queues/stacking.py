@@ -15,6 +15,11 @@ def describe(type_: TensorType) -> str:
     return f"{type_.dtype.name}[{','.join('?' if n == VARIES else str(n) for n in type_.shape)}]"
 
 
+def seen(array: Array) -> str:
+    """An array's type for people: `float32[4,2]`."""
+    return f"{'string' if array.dtype == object else array.dtype.name}[{','.join(map(str, array.shape))}]"
+
+
 def fits(array: Array, type_: TensorType) -> bool:
     """Whether an element's component has its declared type."""
     return (
