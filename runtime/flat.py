@@ -80,6 +80,7 @@ class Layout:
 
     def __init__(self, partition: LoadedPartition) -> None:
         plan = self.plan = partition.plan
+        self.is_dataflow = plan.is_dataflow
         self.ops = tuple(_op(node, plan, partition.programs) for node in plan.nodes)
         self.operands: list[tuple[int, int]] = []  # for each node its slots: from, to
         self.targets: list[list[list[tuple[int, int]]]] = [[[] for _ in range(n.outputs)] for n in plan.nodes]
@@ -97,6 +98,7 @@ class Layout:
                 self.pending[node.id] += 1
         self.fetched = [(number, self._connect(source, output, -1)) for number, (source, output) in plan.fetches]
         self.roots = [node.id for node in plan.nodes if self.pending[node.id] == 0]
+        self.loops: Any = None  # what frames.py finds out about a plan with dataflow ops, once
         _expect_no_cycle(self)
 
     def _connect(self, source: int, output: int, consumer: int) -> int:
@@ -185,7 +187,7 @@ def _no_kernel(*_: Any) -> Any:
 
 def _expect_no_cycle(layout: Layout) -> None:
     """Without dataflow ops, a cycle of nodes would never run and the step would end without them."""
-    if layout.plan.is_dataflow:
+    if layout.is_dataflow:
         return
     pending, ready, ran = layout.pending.copy(), list(layout.roots), 0
     while ready:

@@ -22,7 +22,7 @@ CLUSTER: Final = "cluster"
 
 # Ops that decide at run time what runs. A plan with one of them goes through `frames.py`.
 DATAFLOW: Final = frozenset(
-    {"switch", "merge", "enter", "exit", "next_iteration", "next_iteration_source", "next_iteration_sink", "loop_cond"}
+    {"switch", "merge", "enter", "exit", "next_iteration_source", "next_iteration_sink", "loop_cond", "pivot"}
 )
 
 
