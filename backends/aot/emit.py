@@ -12,7 +12,7 @@ import llvmlite.binding as llvm
 
 from thalweg.backends.aot.abi import Function, embedded_state, exported_names, interface
 from thalweg.backends.aot.layout import Layout
-from thalweg.backends.aot.support import MEMORY, memory_functions
+from thalweg.backends.aot.support import support
 from thalweg.backends.aot.targets import Target
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.executable import Signature
@@ -70,17 +70,18 @@ def emit(
     """
     machine = _machine(target)
     bits = target.pointer_bits
-    texts = [memory_functions(bits), interface(model, functions, layout, meta, bits, block is not None)]
-    texts[1] += "".join(_declaration(step.llvm, f.name) for f, step in zip(functions, steps, strict=True))
+    outside = interface(model, functions, layout, meta, bits, block is not None)
+    outside += "".join(_declaration(step.llvm, f.name) for f, step in zip(functions, steps, strict=True))
     if block is not None:
-        texts[1] += embedded_state(model, block)
+        outside += embedded_state(model, block)
     if target.format == "coff":
-        texts[1] += "@_fltused = constant i32 0\n"  # what Microsoft's linker wants of code with floats
-    module = _parse(texts[1], target, machine)
-    for text in (texts[0], *(step.llvm for step in steps)):
+        outside += "@_fltused = constant i32 0\n"  # what Microsoft's linker wants of code with floats
+    below = support(target.triple, bits)
+    module = _parse(outside, target, machine)
+    for text in (below.llvm, *(step.llvm for step in steps)):
         module.link_in(_parse(text, target, machine))
     exports = exported_names(model, functions)
-    _finish(module, exports)
+    _finish(module, exports, below.names)
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_vectorization = tuning.slp_vectorization = True
     tuning.loop_unrolling = False  # the kernels are unrolled as far as it pays: more costs size alone
@@ -107,12 +108,12 @@ def _parse(text: str, target: Target, machine: Any) -> Any:
     return module
 
 
-def _finish(module: Any, exports: Sequence[str]) -> None:
+def _finish(module: Any, exports: Sequence[str], below: Sequence[str]) -> None:
     """All but the interface is internal; what the code generator may yet call stays."""
     for function in module.functions:
-        if not function.is_declaration and function.name not in (*exports, *MEMORY):
+        if not function.is_declaration and function.name not in (*exports, *below):
             function.linkage = "internal"
-    for name in MEMORY:
+    for name in below:
         module.get_function(name).linkage = "internal"
 
 
