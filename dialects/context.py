@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from thalweg.dialects.attributes import element_type
+from thalweg.dialects.diagnostics import TypeInferenceError
+from thalweg.dialects.extents import LARGEST, extent
 from thalweg.dialects.mlir import PassManager, ir, stablehlo
 from thalweg.dialects.opdef import RegionType
 from thalweg.dialects.types import VARIES, ResourceType, TapeType, TensorType, Type, VariableType, dtype_from_mlir
@@ -109,7 +111,7 @@ def from_mlir(mlir_type: ir.Type) -> Type:
     ranked = ir.RankedTensorType(mlir_type)
     if not ranked.has_static_shape:
         raise TypeError(f"type {text} has a dynamic dimension; tw tensors have static shapes")
-    return TensorType(tuple(ranked.shape), dtype_from_mlir(str(ranked.element_type)))
+    return TensorType(tuple(map(extent, ranked.shape)), dtype_from_mlir(str(ranked.element_type)))
 
 
 def _component(mlir_type: ir.Type) -> TensorType:
@@ -129,6 +131,8 @@ def to_mlir(type_: Type) -> ir.Type:
     known = _process.to_mlir.get(type_)
     if known is None:
         if isinstance(type_, TensorType):
+            if any(n > LARGEST for n in type_.shape):
+                raise TypeInferenceError(f"{type_} has an extent that is the product of two open ones: too many.")
             shape = [ir.ShapedType.get_dynamic_size() if n == VARIES else n for n in type_.shape]
             known = ir.RankedTensorType.get(shape, element_type(type_.dtype))
         elif isinstance(type_, VariableType):

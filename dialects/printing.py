@@ -21,6 +21,7 @@ import numpy as np
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import from_mlir
+from thalweg.dialects.extents import show
 from thalweg.dialects.location import Where, where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import DType
@@ -192,7 +193,7 @@ def _show(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return _cut(np.array2string(value, separator=",", threshold=8, edgeitems=2).replace("\n", "").replace(" ", ""))
     if isinstance(value, tuple):
-        return f"[{','.join(map(str, value))}]"
+        return f"[{','.join(show(v) if isinstance(v, int) else str(v) for v in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -14,6 +14,8 @@ from functools import cached_property
 import ml_dtypes
 import numpy as np
 
+from thalweg.dialects.extents import show
+
 
 @dataclass(frozen=True)
 class DType:
@@ -131,7 +133,7 @@ class TensorType:
         return TensorType(self.shape, dtype)
 
     def __str__(self) -> str:
-        return f"{self.dtype.short}[{','.join(map(str, self.shape))}]"
+        return f"{self.dtype.short}[{','.join(map(show, self.shape))}]"
 
 
 @dataclass(frozen=True)

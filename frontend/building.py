@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from thalweg.dialects.diagnostics import TracingError
+from thalweg.dialects.extents import axis
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.ops import graph as rows
 from thalweg.dialects.types import as_dtype, float32
+from thalweg.frontend.extent import code_of
 from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.spec import spec
 from thalweg.frontend.tensor import ArrayLike, Tensor, TracedTensor, as_tensor
@@ -28,12 +30,15 @@ def _graph(what: str) -> Graph:
     return trace
 
 
-def placeholder(dtype: Any = float32, shape: Sequence[int | None] = (), name: str = "placeholder") -> Tensor:
+def placeholder(
+    dtype: Any = float32, shape: int | Sequence[int | str | None] = (), name: str = "placeholder"
+) -> Tensor:
     """A tensor that is fed when the graph is run.
 
     Args:
         dtype: of the tensor.
-        shape: None stands for an extent that each run may choose.
+        shape: None stands for an extent that each run may choose. Those at one position (the first of each, say) are
+            taken for the same size; extents with names, ("rows", 4), are the same where their names are.
         name: of its operation.
 
     Raises:
@@ -44,10 +49,14 @@ def placeholder(dtype: Any = float32, shape: Sequence[int | None] = (), name: st
         >>> session.run(y, feeds={x: images})
     """
     graph = _graph("tw.placeholder")
-    wanted = spec(shape, as_dtype(dtype))
-    return graph.named(  # type: ignore[no-any-return]
-        name, lambda: graph.emit(rows.placeholder, [], {"shape": wanted.shape, "dtype": wanted.dtype})[0]
+    given = (shape,) if isinstance(shape, int) else shape
+    extents = [graph.named_extent(n) if isinstance(n, str) else n for n in given]
+    wanted = spec([None if n is None else code_of(n) for n in extents], as_dtype(dtype))
+    sizes = tuple(axis(i) if n is None else n for i, n in enumerate(wanted.shape))
+    made: Tensor = graph.named(
+        name, lambda: graph.emit(rows.placeholder, [], {"shape": sizes, "dtype": wanted.dtype})[0]
     )
+    return made
 
 
 def identity(x: ArrayLike, *, name: str | None = None) -> Tensor:
@@ -58,7 +67,7 @@ def identity(x: ArrayLike, *, name: str | None = None) -> Tensor:
     """
     tensor = as_tensor(x)
     trace = current()
-    return tensor if trace is None else trace.named(name or "identity", lambda: tensor)  # type: ignore[no-any-return]
+    return tensor if trace is None else trace.named(name or "identity", lambda: tensor)
 
 
 @contextmanager

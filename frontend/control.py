@@ -171,7 +171,7 @@ class _Carry:
         for index, (tensor, wanted) in enumerate(zip(tensors, types, strict=True)):
             if tensor.type == wanted:
                 continue
-            if is_weak(self.leaves[index]) and self.dtypes[index] is None and tensor.shape == wanted.shape:
+            if is_weak(self.leaves[index]) and self.dtypes[index] is None and tensor.type.shape == wanted.shape:
                 self.dtypes[index] = tensor.dtype
                 raise _Widen
             raise _fail(
@@ -320,9 +320,9 @@ def _length(tensors: Sequence[Tensor], structure: Structure, length: int | None)
     for tensor, path in zip(tensors, structure.paths("xs"), strict=True):
         if not tensor.ndim:
             raise _fail(f"scan: {path} is {tensor.type}, which has no rows.")
-        if count is not None and tensor.shape[0] != count:
-            raise _fail(f"scan: {path} is {tensor.type}, with {tensor.shape[0]} rows where {count} are expected.")
-        count = tensor.shape[0]
+        if count is not None and tensor.type.shape[0] != count:
+            raise _fail(f"scan: {path} is {tensor.type}, with {tensor.type.shape[0]} rows where {count} are expected.")
+        count = tensor.type.shape[0]
     assert count is not None
     return count
 
@@ -337,7 +337,7 @@ def _scan_traced(
 ) -> tuple[Any, Any]:
     start = carry.start()
     types = [t.type for t in start]
-    slices = [TensorType(t.shape[1:], t.dtype) for t in tensors]
+    slices = [TensorType(t.type.shape[1:], t.dtype) for t in tensors]
     out_structure = structure
 
     def step(values: list[Tensor]) -> list[Tensor]:

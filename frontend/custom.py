@@ -110,7 +110,7 @@ def _custom_cotangents(name: str, inputs: Sequence[Tensor], structure: Structure
     except ValueError as error:
         raise TypeInferenceError(f"{user_frame()} the gradient of {name}(): {error}.") from None
     return [
-        zeros_like(x) if c is None else broadcast_to(cast(operand(c), x.dtype), x.shape)
+        zeros_like(x) if c is None else broadcast_to(cast(operand(c), x.dtype), x.type.shape)
         for x, c in zip(inputs, flat, strict=True)
     ]
 

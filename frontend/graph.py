@@ -112,6 +112,7 @@ class Graph(Trace):
         self._made: dict[ir.Value, Operation] = {}
         self._latest: Operation | None = None
         self._tensors: dict[ir.Value, TracedTensor] = {}
+        self._extents: dict[str, int] = {}
         self._count = 0
 
     def as_default(self) -> AbstractContextManager[Graph]:
@@ -273,7 +274,14 @@ class Graph(Trace):
         operation.name = name
         self._operations[name] = operation
 
-    # Names and order
+    # Names, sizes and order
+
+    def named_extent(self, name: str) -> int:
+        """The open extent that is called `name` in this graph."""
+        with self.lock:
+            if name not in self._extents:
+                self._extents[name] = self.open_extent()
+            return self._extents[name]
 
     @contextmanager
     def scope(self, name: str) -> Iterator[str]:

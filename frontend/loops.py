@@ -73,7 +73,7 @@ def fold(
         return run_traced("fold", lambda: fold(function, xs, right=right, parallel_iterations=parallel_iterations))
     tensors = map_structure(as_tensor, xs)
     leaves = flatten(tensors)[0]
-    if not leaves or any(not t.ndim or not t.shape[0] for t in leaves):
+    if not leaves or any(not t.ndim or not t.type.shape[0] for t in leaves):
         raise TypeInferenceError(f"{user_frame()} fold: there is no first row to begin with; give init.")
     first = map_structure(lambda t: t[-1 if right else 0], tensors)
     rest = map_structure(lambda t: t[:-1] if right else t[1:], tensors)

@@ -26,6 +26,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 class Program:
     """A traced program: a module with one function `@main(inputs…, constants…) -> outputs`.
 
+    An input may have open extents (`dialects.extents`): a compiler then makes one executable that takes any sizes.
     Variables are declared inside by `tw.variable_handle` under their unique names. A compiler must leave `module` as it
     is: `Function.ir` prints it again.
     """
@@ -36,6 +37,7 @@ class Program:
     outputs: tuple[TensorType, ...]
     constants: tuple[Array, ...] = ()  # captured arrays too big to be attributes: the trailing arguments of @main
     variables: tuple[Variable, ...] = ()
+    labels: tuple[str, ...] = ()  # what messages call the inputs
 
 
 class Executable(Protocol):

@@ -29,6 +29,7 @@ from thalweg.frontend.array.manipulation import expand_dims, stack, unstack
 from thalweg.frontend.array.searching import argmax
 from thalweg.frontend.custom import as_one
 from thalweg.frontend.eager import array_function, emit, emit_all
+from thalweg.frontend.extent import Extent, code_of
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
 from thalweg.frontend.trace import suspended
 from thalweg.frontend.variable import Variable
@@ -59,7 +60,7 @@ def fold_in(key: ArrayLike, data: ArrayLike) -> Tensor:
 
 def _checked(name: str, key: ArrayLike) -> Tensor:
     tensor = as_tensor(key)
-    if tensor.shape != (2,) or tensor.dtype != uint32:
+    if tensor.type.shape != (2,) or tensor.dtype != uint32:
         raise fail(f"random.{name}", f"a key is u32[2], got {tensor.type}. Make one with tw.random.key(seed).")
     return tensor
 
@@ -128,7 +129,7 @@ def _key(name: str, given: ArrayLike | None, seed: int | None) -> Tensor:
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    return (code_of(shape),) if isinstance(shape, int | Extent) else tuple(map(code_of, shape))
 
 
 def bits(shape: int | Sequence[int], *, key: ArrayLike = None, seed: int | None = None, dtype: Any = uint32) -> Tensor:
@@ -254,7 +255,7 @@ def bernoulli(
 ) -> Tensor:
     """True with probability p; the shape is p's by default."""
     probability = as_tensor(p)
-    extents = probability.shape if shape is None else _shape(shape)
+    extents = probability.type.shape if shape is None else _shape(shape)
     return _bernoulli(_key("bernoulli", key, seed), astype(probability, float32), extents)
 
 
@@ -274,7 +275,7 @@ def categorical(
 def _categorical(key: ArrayLike, logits: ArrayLike, axis: int, num: int | None) -> Tensor:
     scores = astype(logits, float32)
     place = axis % scores.ndim
-    shape = scores.shape
+    shape = scores.type.shape
     if num is not None:
         scores, shape = expand_dims(scores, axis=-1), (*shape, num)
     u = add(_unit(key, shape, float32), 2.0**-25)
@@ -302,7 +303,7 @@ def permutation(x: ArrayLike, *, key: ArrayLike = None, seed: int | None = None)
     tensor = as_tensor(x)
     if not tensor.ndim:
         raise fail("random.permutation", f"takes an integer or an array with rows, got {tensor.type}.")
-    return take(tensor, _permutation(drawn, tensor.shape[0]), axis=0)
+    return take(tensor, _permutation(drawn, tensor.type.shape[0]), axis=0)
 
 
 @array_function

@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from thalweg.dialects.diagnostics import GraphError, did_you_mean
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.graph import Graph, Operation
@@ -287,9 +288,10 @@ def _fitting(value: Any, tensor: TracedTensor) -> Array:
         array = given.astype(wanted.dtype.numpy)
         if not _holds(array, given):
             raise _unfit(tensor, f"{value!r:.60}", "It is out of range.")
-    if array.shape != wanted.shape:
+    fits = zip(array.shape, wanted.shape, strict=False)
+    if array.ndim != wanted.rank or any(n != m and not is_open(m) for n, m in fits):
         raise _unfit(tensor, f"a value of shape {array.shape}", "Reshape it, or feed another tensor.")
-    return np.ascontiguousarray(array).reshape(wanted.shape)
+    return np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes a vector of a number
 
 
 def _holds(array: Array, given: Array) -> bool:

@@ -116,6 +116,7 @@ class _Copy:
             name=self.name,
             module=self.module,
             inputs=tuple(f.type for f in self.feeds),
+            labels=tuple(f"the feed {described(f)}" for f in self.feeds),
             outputs=tuple(context.tensor_type_of(v) for v in values),
             constants=tuple(self.graph.captured[i].data for i in constants),
             variables=tuple(v for v in self.graph.variables() if self.graph.handle(v) in self.mapping),

@@ -13,11 +13,13 @@ import numpy as np
 
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import TracingError, TypeInferenceError
-from thalweg.dialects.location import Where, user_frame
+from thalweg.dialects.extents import any_open, is_open
+from thalweg.dialects.location import Where, scope_of, user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import DType, TensorType, as_dtype
-from thalweg.frontend.device import CPU, Device, check_device
+from thalweg.frontend.device import CPU, Device, asked_for, check_device
 from thalweg.frontend.dtypes import DEFAULT_INT, default_dtype, scalar_kind
+from thalweg.frontend.extent import shown_shape
 from thalweg.frontend.operators import Operators
 
 if TYPE_CHECKING:
@@ -50,10 +52,10 @@ class Tensor(Operators):
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return len(self.shape)
+        return self.type.rank
 
     @property
-    def size(self) -> int:
+    def size(self) -> Any:
         """Number of elements."""
         return self.type.size
 
@@ -191,6 +193,28 @@ class TracedTensor(Tensor):
         if self.weak:
             return TensorType((), default_dtype(self._type.dtype.kind))
         return self._type
+
+    @property
+    def device(self) -> Device:
+        """The device that was asked for, where the trace that made it is at home if none was."""
+        owner = self.value.owner
+        return CPU if isinstance(owner, ir.Block) else asked_for(scope_of(owner.operation.location))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its extents; one that is open until a graph is run prints as None."""
+        shape = self.type.shape
+        return shown_shape(shape) if any_open(shape) else shape
+
+    @property
+    def size(self) -> Any:
+        """Number of elements; None where an extent is open."""
+        return None if any_open(self.type.shape) else self.type.size
+
+    def __len__(self) -> int:
+        if self.type.shape and is_open(self.type.shape[0]):
+            raise self._no_numbers("len()", "Its first extent is open until the graph is run: use tw.extent(x, 0).")
+        return super().__len__()
 
     @property
     def name(self) -> str:

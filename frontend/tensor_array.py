@@ -121,7 +121,7 @@ class TensorArray:
             TypeInferenceError: the values are no elements, one for each index.
         """
         places = self._indices("scatter", indices)
-        rows = self._element("scatter", values, (*places.shape, *self.element_shape))
+        rows = self._element("scatter", values, (*places.type.shape, *self.element_shape))
         return self.of(At(self.elements)[places].set(rows))
 
     def _starts(self, name: str, index: ArrayLike) -> list[Tensor]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from thalweg.dialects import context
+from thalweg.dialects import context, extents
 from thalweg.dialects.build import build, create, create_with_regions
 from thalweg.dialects.diagnostics import LeakedTensorError, TracingError, TypeInferenceError
+from thalweg.dialects.extents import any_open, result
 from thalweg.dialects.location import Where, on_device, user_frame
 from thalweg.dialects.mlir import func_dialect, ir
 from thalweg.dialects.opdef import OpDef
@@ -106,6 +107,8 @@ class Trace:
         self._resources: dict[Resource, ir.Value] = {}
         self._latest_on: dict[ir.Value, str] = {}  # by handle: the name of the last op on it
         self._ordered = 0
+        self._open = 0  # open extents given so far
+        self._opened = 0
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
         self._locations: dict[tuple[Where, str], ir.Location] = {}
         self.root = Scope(self, label or name, where or user_frame(), inline=True)
@@ -180,6 +183,11 @@ class Trace:
         """The name of one of its tensors; only a graph has any."""
         raise TracingError(f"{user_frame()} a traced tensor {tensor.type} has no name: only those of a tw.Graph do")
 
+    def open_extent(self) -> int:
+        """An extent for a result whose size only the data decides: `?` in its type."""
+        self._opened += 1
+        return result(self._opened - 1)
+
     # Values
 
     def value_of(self, tensor: Tensor) -> ir.Value:
@@ -205,7 +213,16 @@ class Trace:
         return result
 
     def constant(self, value: Array) -> TracedTensor:
-        """A small array as an op of the program."""
+        """A small array as an op of the program.
+
+        Raises:
+            TypeInferenceError: it holds the number that stands for an open extent.
+        """
+        if value.dtype.kind in "iu" and any_open(value.flat):
+            raise TypeInferenceError(
+                f"{user_frame()} an extent that is open until the graph is run has become a number. "
+                "Use tw.extent(x, axis)."
+            )
         (result,) = self.emit(shape.constant, [], {"value": value})
         return result
 
@@ -339,6 +356,11 @@ class Trace:
                 )
         return self._handles[variable]
 
+    def open_extents(self, count: int) -> tuple[int, ...]:
+        """Extents for results whose sizes only the data decides, different from those given before."""
+        self._open += count
+        return tuple(extents.result(number) for number in range(self._open - count, self._open))
+
     def resource(self, owner: Resource) -> ir.Value:
         """The handle of a queue or the like, made at the top of the function at its first use."""
         if owner not in self._resources:
@@ -398,8 +420,8 @@ def _leak(tensor: TracedTensor) -> LeakedTensorError:
     if scope.trace.stays_open and scope.open:
         return LeakedTensorError(
             f"{user_frame()} a tensor {tensor.type}, created at {str(tensor.where).removesuffix(':')}, belongs to "
-            f"{scope.label}, which is not what is being built here. Add to it within `with graph.as_default():`; get its "
-            "numbers with tw.Session(graph).run(…)."
+            f"{scope.label}, which is not what is being built here. Add to it within `with graph.as_default():`; get "
+            "its numbers with tw.Session(graph).run(…)."
         )
     ended = "has ended" if not scope.open else "is another trace"
     return LeakedTensorError(

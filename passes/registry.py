@@ -24,6 +24,7 @@ PASSES = MappingProxyType(
         "lower-scan": "lower_scan:LowerScan",
         "lower-control": "lower_control:LowerControl",
         "functionalize": "functionalize:Functionalize",
+        "specialise": "specialise:Specialise",
         "place": "place:Place",
         "fuse-lookups": "fuse_lookups:FuseLookups",
         "partition": "partition:Partition",

@@ -161,6 +161,7 @@ from thalweg.frontend.array.reduction import (
 )
 from thalweg.frontend.array.searching import argmax, argmin, nonzero, searchsorted
 from thalweg.frontend.array.sets import unique, unique_all, unique_counts, unique_inverse, unique_values
+from thalweg.frontend.array.sizes import extent
 from thalweg.frontend.array.sorting import argsort, sort, top_k
 from thalweg.frontend.array.updates import At
 
@@ -254,6 +255,7 @@ __all__ = [
     "exp2",
     "expand_dims",
     "expm1",
+    "extent",
     "eye",
     "flatten",
     "flip",

@@ -47,7 +47,7 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]],
     inputs = [_names(p, t, subscripts) for p, t in zip(parts, tensors, strict=True)]
     extents: dict[str, int] = {}
     for names, tensor in zip(inputs, tensors, strict=True):
-        for name, extent in zip(names, tensor.shape, strict=True):
+        for name, extent in zip(names, tensor.type.shape, strict=True):
             if extents.setdefault(name, extent) != extent:
                 raise fail("einsum", f"'{name}' of '{subscripts}' is {extents[name]} and {extent}.")
     if arrow:
@@ -80,8 +80,8 @@ def _diagonal(tensor: Tensor, names: list[str]) -> Term:
         first = names.index(name)
         second = names.index(name, first + 1)
         shape = [1] * tensor.ndim
-        shape[first] = shape[second] = tensor.shape[first]
-        mask = reshape(eye(tensor.shape[first], dtype=tensor.dtype), tuple(shape))
+        shape[first] = shape[second] = tensor.type.shape[first]
+        mask = reshape(eye(tensor.type.shape[first], dtype=tensor.dtype), tuple(shape))
         tensor = sum(multiply(tensor, mask), axis=second, dtype=tensor.dtype)
         names = names[:second] + names[second + 1 :]
     return tensor, names

@@ -122,7 +122,7 @@ def broadcast_shape(name: str, *tensors: Tensor) -> tuple[int, ...]:
     rank = max(t.ndim for t in tensors)
     result: list[int] = []
     for axis in range(-rank, 0):
-        extents = [t.shape[axis] for t in tensors if t.ndim >= -axis]
+        extents = [t.type.shape[axis] for t in tensors if t.ndim >= -axis]
         wanted = {n for n in extents if n != 1}
         if len(wanted) > 1:
             shown = " and ".join(str(t.type) for t in tensors)
@@ -138,7 +138,7 @@ def broadcast_shape(name: str, *tensors: Tensor) -> tuple[int, ...]:
 def broadcast_to_shape(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """`tensor` stretched to `shape`, which it must fit."""
     shape = tuple(shape)
-    if tensor.shape == shape:
+    if tensor.type.shape == shape:
         return tensor
     dims = tuple(range(len(shape) - tensor.ndim, len(shape)))
     return emit(shape_rows.broadcast, tensor, shape=shape, dims=dims)
@@ -161,7 +161,7 @@ def fitted(value: ArrayLike, wanted: TensorType, what: str) -> Tensor:
         shown = given if isinstance(given, Scalar) else given.type
         raise fail(what, f"it holds {wanted}, the value is {shown}. Convert the value with tw.astype.")
     tensor = cast(given, wanted.dtype)
-    shape = tensor.shape
+    shape = tensor.type.shape
     offset = wanted.rank - len(shape)
     if offset < 0 or any(n not in (1, w) for n, w in zip(shape, wanted.shape[offset:], strict=True)):
         raise fail(what, f"it holds {wanted}, the value is {tensor.type}. Reshape the value.")

@@ -6,7 +6,6 @@ Default dtypes are float32 and int32. Outside a trace the result is filled in at
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from thalweg.frontend.array.manipulation import broadcast_arrays, reshape
 from thalweg.frontend.device import check_device
 from thalweg.frontend.dtypes import DEFAULT_FLOAT, DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.eager import array_function, emit
+from thalweg.frontend.extent import Extent, code_of
 from thalweg.frontend.program import Array
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Scalar, Tensor, TracedTensor, as_tensor, from_numpy
 from thalweg.frontend.trace import current
@@ -28,11 +28,11 @@ Shape = int | Sequence[int]
 
 
 def _shape(name: str, shape: Shape) -> tuple[int, ...]:
-    extents = (shape,) if isinstance(shape, int) else tuple(shape)
+    extents = (shape,) if isinstance(shape, int | Extent) else tuple(shape)
     if any(isinstance(n, TracedTensor) for n in extents):
         raise fail(name, "an extent is a traced tensor; shapes must be known while tracing.")
     try:
-        extents = tuple(operator.index(n) for n in extents)
+        extents = tuple(code_of(n) for n in extents)
     except TypeError:
         raise fail(name, f"extents are integers, got {list(extents)}.") from None
     if any(n < 0 for n in extents):
@@ -121,7 +121,7 @@ def empty(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Te
 
 def _like(x: ArrayLike, dtype: Any) -> tuple[tuple[int, ...], DType]:
     shaped = x if hasattr(x, "shape") and hasattr(x, "dtype") else as_tensor(x)
-    return tuple(shaped.shape), as_dtype(shaped.dtype if dtype is None else dtype)
+    return tuple(map(code_of, shaped.shape)), as_dtype(shaped.dtype if dtype is None else dtype)
 
 
 def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -220,7 +220,7 @@ def tril(x: ArrayLike, /, *, k: int = 0) -> Tensor:
     tensor = as_tensor(x)
     if tensor.ndim < 2:
         raise fail("tril", f"needs at least 2 dimensions, got {tensor.type}.")
-    return where(_diagonals(tensor.shape, k), tensor, zeros_like(tensor)) if tensor.size else tensor
+    return where(_diagonals(tensor.type.shape, k), tensor, zeros_like(tensor)) if tensor.type.size else tensor
 
 
 @array_function
@@ -229,7 +229,7 @@ def triu(x: ArrayLike, /, *, k: int = 0) -> Tensor:
     tensor = as_tensor(x)
     if tensor.ndim < 2:
         raise fail("triu", f"needs at least 2 dimensions, got {tensor.type}.")
-    return where(_diagonals(tensor.shape, k - 1), zeros_like(tensor), tensor) if tensor.size else tensor
+    return where(_diagonals(tensor.type.shape, k - 1), zeros_like(tensor), tensor) if tensor.type.size else tensor
 
 
 @array_function
@@ -242,7 +242,7 @@ def meshgrid(*arrays: ArrayLike, indexing: str = "xy") -> list[Tensor]:
     if indexing == "xy" and len(places) > 1:
         places[0], places[1] = 1, 0
     spread = [
-        reshape(t, tuple(t.size if p == place else 1 for p in range(len(tensors))))
+        reshape(t, tuple(t.type.size if p == place else 1 for p in range(len(tensors))))
         for t, place in zip(tensors, places, strict=True)
     ]
     return broadcast_arrays(*spread)
@@ -256,7 +256,7 @@ def one_hot(x: ArrayLike, num_classes: int, /, *, dtype: Any = DEFAULT_FLOAT, ax
         raise fail("one_hot", f"takes integers, got {tensor.type}.")
     rank = tensor.ndim + 1
     place = axis % rank
-    shape = (*tensor.shape[:place], num_classes, *tensor.shape[place:])
-    spread = reshape(tensor, (*tensor.shape[:place], 1, *tensor.shape[place:]))
+    shape = (*tensor.type.shape[:place], num_classes, *tensor.type.shape[place:])
+    spread = reshape(tensor, (*tensor.type.shape[:place], 1, *tensor.type.shape[place:]))
     classes = emit(rows.iota, shape=shape, dim=place, dtype=tensor.dtype)
     return astype(classes == broadcast_to_shape(spread, shape), dtype)

@@ -86,7 +86,7 @@ def parse_key(x: Tensor, key: Any) -> tuple[Basic, dict[int, Tensor]]:
         if part is None:
             shape.append(1)
             continue
-        extent = x.shape[axis]
+        extent = x.type.shape[axis]
         if isinstance(part, slice):
             start, limit, stride, backwards = _slice(part, extent)
             shape.append(max(0, -(-(limit - start) // stride)))
@@ -107,7 +107,7 @@ def parse_key(x: Tensor, key: Any) -> tuple[Basic, dict[int, Tensor]]:
 
 
 def _known_index(x: Tensor, index: int, axis: int) -> int:
-    extent = x.shape[axis]
+    extent = x.type.shape[axis]
     if not -extent <= index < extent:
         raise IndexError(f"{user_frame()} index {index} is out of range for dimension {axis} of {x.type}")
     return index % extent
@@ -176,7 +176,7 @@ def _mask(x: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
 def apply_basic(x: Tensor, basic: Basic) -> Tensor:
     """The known part of a key as slice, reverse and reshape, those of them that do something."""
     result = x
-    if basic.limits != x.shape or any(basic.starts) or any(s != 1 for s in basic.strides):
+    if basic.limits != x.type.shape or any(basic.starts) or any(s != 1 for s in basic.strides):
         result = emit(shape_rows.slice, result, start=basic.starts, limit=basic.limits, strides=basic.strides)
     if basic.reversed:
         result = emit(shape_rows.reverse, result, axes=basic.reversed)
@@ -214,11 +214,11 @@ def gather_arrays(x: Tensor, arrays: dict[int, Tensor]) -> Tensor:
 def fold(x: Tensor, arrays: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """x with the indexed dimensions moved to the front and folded into one, and the index of the row in it."""
     axes = sorted(arrays)
-    extents = [x.shape[a] for a in axes]
+    extents = [x.type.shape[a] for a in axes]
     rest = [a for a in range(x.ndim) if a not in axes]
     table = permute_dims(x, (*axes, *rest))
     if len(axes) > 1:
-        table = reshape(table, (math.prod(extents), *(x.shape[a] for a in rest)))
+        table = reshape(table, (math.prod(extents), *(x.type.shape[a] for a in rest)))
     dtype = int32 if math.prod(extents) < 2**31 else int64
     places = [wrapped(arrays[a], n) for a, n in zip(axes, extents, strict=True)]
     if len(places) == 1:
@@ -251,12 +251,12 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> T
     if tensor.ndim != places.ndim:
         raise fail("take_along_axis", f"ranks differ: {tensor.type} and indices {places.type}.")
     place = normalize_axis("take_along_axis", axis, tensor.ndim)
-    shape = tuple(max(a, b) for a, b in zip(tensor.shape, places.shape, strict=True))
-    tensor = broadcast_to(tensor, (*shape[:place], tensor.shape[place], *shape[place + 1 :]))
-    places = broadcast_to(places, (*shape[:place], places.shape[place], *shape[place + 1 :]))
+    shape = tuple(max(a, b) for a, b in zip(tensor.type.shape, places.type.shape, strict=True))
+    tensor = broadcast_to(tensor, (*shape[:place], tensor.type.shape[place], *shape[place + 1 :]))
+    places = broadcast_to(places, (*shape[:place], places.type.shape[place], *shape[place + 1 :]))
     arrays = {}
     for dim in range(tensor.ndim):
-        arrays[dim] = places if dim == place else emit(shape_rows.iota, shape=places.shape, dim=dim, dtype=int32)
+        arrays[dim] = places if dim == place else emit(shape_rows.iota, shape=places.type.shape, dim=dim, dtype=int32)
     return gather_arrays(tensor, arrays)
 
 

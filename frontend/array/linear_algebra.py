@@ -35,10 +35,11 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     if not lhs.ndim or not rhs.ndim:
         raise fail("matmul", f"needs at least one dimension: {lhs.type} and {rhs.type}. Use * for scalars.")
     inner = 0 if rhs.ndim == 1 else rhs.ndim - 2
-    if lhs.shape[-1] != rhs.shape[inner]:
+    of_lhs, of_rhs = lhs.type.shape[-1], rhs.type.shape[inner]
+    if of_lhs != of_rhs:
         raise fail(
             "matmul",
-            f"inner dimensions differ: lhs {lhs.type} has {lhs.shape[-1]}, rhs {rhs.type} has {rhs.shape[inner]}. "
+            f"inner dimensions differ: lhs {lhs.type} has {of_lhs}, rhs {rhs.type} has {of_rhs}. "
             "Transpose rhs or reshape lhs.",
         )
     if rhs.ndim <= 2:
@@ -46,8 +47,8 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     if lhs.ndim == 1:
         return squeeze(matmul(expand_dims(lhs, axis=0), rhs), axis=-2)
     batch = broadcast_shape("matmul", *(_batch_only(t) for t in (lhs, rhs)))
-    lhs = broadcast_to_shape(lhs, (*batch, *lhs.shape[-2:]))
-    rhs = broadcast_to_shape(rhs, (*batch, *rhs.shape[-2:]))
+    lhs = broadcast_to_shape(lhs, (*batch, *lhs.type.shape[-2:]))
+    rhs = broadcast_to_shape(rhs, (*batch, *rhs.type.shape[-2:]))
     dims = tuple(range(len(batch)))
     return emit(
         rows.dot_general,
@@ -64,9 +65,8 @@ class _Shaped:
     """Just enough of a tensor for `broadcast_shape`."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.shape = tensor.shape[:-2]
-        self.ndim = len(self.shape)
-        self.type = tensor.type
+        self.type = tensor.type.with_shape(tensor.type.shape[:-2])
+        self.ndim = self.type.rank
 
 
 def _batch_only(tensor: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: int | Sequence[Sequence[
     else:
         left = [normalize_axis("tensordot", a, lhs.ndim) for a in axes[0]]
         right = [normalize_axis("tensordot", a, rhs.ndim) for a in axes[1]]
-    wrong = [(i, j) for i, j in zip(left, right, strict=True) if lhs.shape[i] != rhs.shape[j]]
+    wrong = [(i, j) for i, j in zip(left, right, strict=True) if lhs.type.shape[i] != rhs.type.shape[j]]
     if wrong:
         i, j = wrong[0]
         raise fail("tensordot", f"contracted dimensions differ: axis {i} of {lhs.type} and axis {j} of {rhs.type}.")
@@ -112,7 +112,7 @@ def vecdot(x1: ArrayLike, x2: ArrayLike, /, *, axis: int = -1) -> Tensor:
     """Sum of products along `axis`; all other dimensions broadcast."""
     lhs, rhs = promote(x1, x2)
     shape = broadcast_shape("vecdot", lhs, rhs)
-    if lhs.shape[axis] != rhs.shape[axis]:
+    if lhs.type.shape[axis] != rhs.type.shape[axis]:
         raise fail("vecdot", f"extents along axis {axis} differ: {lhs.type} and {rhs.type}.")
     lhs = moveaxis(broadcast_to_shape(lhs, shape), axis, -1)
     rhs = moveaxis(broadcast_to_shape(rhs, shape), axis, -1)
@@ -135,11 +135,11 @@ def diagonal(x: ArrayLike, /, *, offset: int = 0) -> Tensor:
     tensor = as_tensor(x)
     if tensor.ndim < 2:
         raise fail("diagonal", f"needs at least 2 dimensions, got {tensor.type}.")
-    rows_, columns = tensor.shape[-2:]
+    rows_, columns = tensor.type.shape[-2:]
     below, right = builtins.max(-offset, 0), builtins.max(offset, 0)
     length = builtins.max(0, builtins.min(rows_ - below, columns - right))
     first = right + below * columns
-    flat = reshape(tensor, (*tensor.shape[:-2], rows_ * columns))
+    flat = reshape(tensor, (*tensor.type.shape[:-2], rows_ * columns))
     return take(flat, first + np.arange(length, dtype=np.int32) * (columns + 1), axis=-1)
 
 
@@ -170,5 +170,5 @@ def kron(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
     lhs, rhs = as_tensor(x1), as_tensor(x2)
     if lhs.ndim != 2 or rhs.ndim != 2:
         raise fail("kron", f"takes matrices, got {lhs.type} and {rhs.type}.")
-    (a, b), (c, d) = lhs.shape, rhs.shape
+    (a, b), (c, d) = lhs.type.shape, rhs.type.shape
     return reshape(multiply(reshape(lhs, (a, 1, b, 1)), reshape(rhs, (1, c, 1, d))), (a * c, b * d))

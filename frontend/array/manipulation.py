@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.ops import shape as rows
 from thalweg.frontend.array.conversion import (
     broadcast,
@@ -19,6 +20,7 @@ from thalweg.frontend.array.conversion import (
     promote,
 )
 from thalweg.frontend.eager import array_function, emit
+from thalweg.frontend.extent import Extent, code_of
 from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
 
 
@@ -26,15 +28,15 @@ from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
 def reshape(x: ArrayLike, /, shape: int | Sequence[int], *, copy: bool | None = None) -> Tensor:
     """The elements in row-major order under another shape; one extent may be -1."""
     tensor = as_tensor(x)
-    wanted = [shape] if isinstance(shape, int) else [int(n) for n in shape]
+    wanted = [code_of(shape)] if isinstance(shape, int | Extent) else [code_of(n) for n in shape]
     if wanted.count(-1) > 1:
         raise fail("reshape", f"only one extent may be -1, got {wanted}.")
     if -1 in wanted:
         known = math.prod(n for n in wanted if n != -1)
-        if known == 0 or tensor.size % known:
-            raise fail("reshape", f"{tensor.type} has {tensor.size} elements, which {wanted} cannot hold.")
-        wanted[wanted.index(-1)] = tensor.size // known
-    return tensor if tensor.shape == tuple(wanted) else emit(rows.reshape, tensor, shape=tuple(wanted))
+        if known == 0 or tensor.type.size % known:
+            raise fail("reshape", f"{tensor.type} has {tensor.type.size} elements, which {wanted} cannot hold.")
+        wanted[wanted.index(-1)] = tensor.type.size // known
+    return tensor if tensor.type.shape == tuple(wanted) else emit(rows.reshape, tensor, shape=tuple(wanted))
 
 
 @array_function
@@ -86,7 +88,7 @@ def expand_dims(x: ArrayLike, /, axis: int | Sequence[int] = 0) -> Tensor:
     tensor = as_tensor(x)
     count = 1 if isinstance(axis, int) else len(axis)
     places = normalize_axes("expand_dims", axis, tensor.ndim + count)
-    shape = list(tensor.shape)
+    shape = list(tensor.type.shape)
     for place in places:
         shape.insert(place, 1)
     return reshape(tensor, tuple(shape))
@@ -97,12 +99,12 @@ def squeeze(x: ArrayLike, /, axis: int | Sequence[int] | None = None) -> Tensor:
     """Without the dimensions `axis`, which must have extent 1; without all such dimensions if None."""
     tensor = as_tensor(x)
     if axis is None:
-        return reshape(tensor, tuple(n for n in tensor.shape if n != 1))
+        return reshape(tensor, tuple(n for n in tensor.type.shape if n != 1))
     axes = normalize_axes("squeeze", axis, tensor.ndim)
-    wrong = [a for a in axes if tensor.shape[a] != 1]
+    wrong = [a for a in axes if tensor.type.shape[a] != 1]
     if wrong:
-        raise fail("squeeze", f"dimension {wrong[0]} of {tensor.type} has extent {tensor.shape[wrong[0]]}, not 1.")
-    return reshape(tensor, tuple(n for i, n in enumerate(tensor.shape) if i not in axes))
+        raise fail("squeeze", f"dimension {wrong[0]} of {tensor.type} has extent {tensor.type.shape[wrong[0]]}, not 1.")
+    return reshape(tensor, tuple(n for i, n in enumerate(tensor.type.shape) if i not in axes))
 
 
 @array_function
@@ -112,9 +114,10 @@ def broadcast_to(x: ArrayLike, /, shape: Sequence[int]) -> Tensor:
     Raises:
         TypeInferenceError: x does not fit.
     """
-    tensor, wanted = as_tensor(x), (shape,) if isinstance(shape, int) else tuple(shape)
+    tensor = as_tensor(x)
+    wanted = (code_of(shape),) if isinstance(shape, int | Extent) else tuple(map(code_of, shape))
     offset = len(wanted) - tensor.ndim
-    if offset < 0 or any(n not in (1, w) for n, w in zip(tensor.shape, wanted[offset:], strict=True)):
+    if offset < 0 or any(n not in (1, w) for n, w in zip(tensor.type.shape, wanted[offset:], strict=True)):
         raise fail("broadcast_to", f"{tensor.type} does not fit the shape {list(wanted)}.")
     return broadcast_to_shape(tensor, wanted)
 
@@ -158,7 +161,7 @@ concatenate = concat
 def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
     """The arrays, of one shape, along a new dimension."""
     tensors = _several("stack", arrays)
-    different = [t for t in tensors if t.shape != tensors[0].shape]
+    different = [t for t in tensors if t.type.shape != tensors[0].type.shape]
     if different:
         raise fail("stack", f"shapes differ: {tensors[0].type} and {different[0].type}.")
     place = normalize_axis("stack", axis, tensors[0].ndim + 1)
@@ -170,7 +173,10 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """The sub-arrays along `axis`, which disappears."""
     tensor = as_tensor(x)
     place = normalize_axis("unstack", axis, tensor.ndim)
-    return tuple(squeeze(cut(tensor, place, i, i + 1), axis=place) for i in range(tensor.shape[place]))
+    count = tensor.type.shape[place]
+    if is_open(count):
+        raise fail("unstack", f"{tensor.type} has an open extent there. Go along it with tw.scan or tw.map.")
+    return tuple(squeeze(cut(tensor, place, i, i + 1), axis=place) for i in range(count))
 
 
 @array_function
@@ -178,7 +184,7 @@ def split(x: ArrayLike, parts: int | Sequence[int], /, *, axis: int = 0) -> list
     """x cut along `axis`: into `parts` equal pieces, or before each of the given indices."""
     tensor = as_tensor(x)
     place = normalize_axis("split", axis, tensor.ndim)
-    extent = tensor.shape[place]
+    extent = tensor.type.shape[place]
     if isinstance(parts, int):
         if parts < 1 or extent % parts:
             raise fail("split", f"{parts} equal parts of an extent of {extent} are not possible; give indices.")
@@ -189,7 +195,7 @@ def split(x: ArrayLike, parts: int | Sequence[int], /, *, axis: int = 0) -> list
 
 def cut(x: Tensor, axis: int, start: int, limit: int) -> Tensor:
     """The elements start to limit along one axis."""
-    starts, limits = [0] * x.ndim, list(x.shape)
+    starts, limits = [0] * x.ndim, list(x.type.shape)
     starts[axis], limits[axis] = start, limit
     return emit(rows.slice, x, start=starts, limit=limits, strides=[1] * x.ndim)
 
@@ -208,12 +214,12 @@ def roll(x: ArrayLike, /, shift: int | Sequence[int], *, axis: int | Sequence[in
     tensor = as_tensor(x)
     if axis is None:
         total = shift if isinstance(shift, int) else sum(shift)
-        return reshape(roll(reshape(tensor, -1), total, axis=0), tensor.shape)
+        return reshape(roll(reshape(tensor, -1), total, axis=0), tensor.type.shape)
     axes = [axis] if isinstance(axis, int) else list(axis)
     shifts = [shift] * len(axes) if isinstance(shift, int) else list(shift)
     for one, amount in zip(axes, shifts, strict=True):
         place = normalize_axis("roll", one, tensor.ndim)
-        extent = tensor.shape[place]
+        extent = tensor.type.shape[place]
         if extent and amount % extent:
             middle = extent - amount % extent
             tensor = concat([cut(tensor, place, middle, extent), cut(tensor, place, 0, middle)], axis=place)
@@ -227,7 +233,7 @@ def tile(x: ArrayLike, repetitions: Sequence[int], /) -> Tensor:
     counts = [repetitions] if isinstance(repetitions, int) else list(repetitions)
     rank = max(tensor.ndim, len(counts))
     counts = [1] * (rank - len(counts)) + counts
-    shape = [1] * (rank - tensor.ndim) + list(tensor.shape)
+    shape = [1] * (rank - tensor.ndim) + list(tensor.type.shape)
     paired = reshape(tensor, tuple(n for extent in shape for n in (1, extent)))
     wide = broadcast_to_shape(paired, tuple(n for c, extent in zip(counts, shape, strict=True) for n in (c, extent)))
     return reshape(wide, tuple(c * n for c, n in zip(counts, shape, strict=True)))
@@ -242,7 +248,7 @@ def repeat(x: ArrayLike, repeats: int, /, *, axis: int | None = None) -> Tensor:
     if axis is None:
         tensor, axis = reshape(tensor, -1), 0
     place = normalize_axis("repeat", axis, tensor.ndim)
-    shape = tensor.shape
+    shape = tensor.type.shape
     wide = expand_dims(tensor, axis=place + 1)
     wide = broadcast_to_shape(wide, (*shape[: place + 1], repeats, *shape[place + 1 :]))
     return reshape(wide, (*shape[:place], shape[place] * repeats, *shape[place + 1 :]))
@@ -292,7 +298,7 @@ def _padding(x: Tensor, padding: int | Sequence[int] | Sequence[Sequence[int]]) 
 
 
 def _pad_from_inside(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    extent = x.shape[axis]
+    extent = x.type.shape[axis]
     limit = {"edge": 0, "reflect": extent - 1, "symmetric": extent, "wrap": extent}[mode]
     if mode != "edge" and max(before, after) > limit:
         raise fail(

@@ -23,6 +23,7 @@ from thalweg.frontend.array.elementwise import (
     where_finite,
 )
 from thalweg.frontend.array.manipulation import concat, cut, reshape
+from thalweg.frontend.array.sizes import number_of, reciprocal_of
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
 
@@ -34,7 +35,7 @@ def reduce(row: OpDef, x: Tensor, axis: Axis, keepdims: bool, name: str) -> Tens
     axes = normalize_axes(name, axis, x.ndim)
     result: Tensor = emit(row, x, axes=axes) if axes else x
     if keepdims:
-        result = reshape(result, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+        result = reshape(result, tuple(1 if i in axes else n for i, n in enumerate(x.type.shape)))
     return result
 
 
@@ -63,7 +64,7 @@ def prod(x: ArrayLike, /, *, axis: Axis = None, dtype: Any = None, keepdims: boo
 
 def _extreme(row: OpDef, name: str, x: ArrayLike, axis: Axis, keepdims: bool) -> Tensor:
     tensor = as_tensor(x)
-    empty = [a for a in normalize_axes(name, axis, tensor.ndim) if tensor.shape[a] == 0]
+    empty = [a for a in normalize_axes(name, axis, tensor.ndim) if tensor.type.shape[a] == 0]
     if empty:
         raise fail(name, f"dimension {empty[0]} of {tensor.type} is empty, and nothing has no {name}.")
     return reduce(row, tensor, axis, keepdims, name)
@@ -106,7 +107,7 @@ def logsumexp(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False) -> 
     high = where_finite(max(tensor, axis=axis, keepdims=True))
     shift = stop_gradient(high)
     total = sum(exp(subtract(tensor, shift)), axis=axis, keepdims=keepdims)
-    return add(log(total), shift if keepdims else reshape(shift, total.shape))
+    return add(log(total), shift if keepdims else reshape(shift, total.type.shape))
 
 
 def _running(row: OpDef, name: str, x: ArrayLike, axis: int | None, dtype: Any, initial: Any, reverse: bool) -> Tensor:
@@ -120,7 +121,7 @@ def _running(row: OpDef, name: str, x: ArrayLike, axis: int | None, dtype: Any, 
     result: Tensor = emit(row, tensor, axis=place, reverse=reverse)
     if initial is None:
         return result
-    shape = (*tensor.shape[:place], 1, *tensor.shape[place + 1 :])
+    shape = (*tensor.type.shape[:place], 1, *tensor.type.shape[place + 1 :])
     first = initial(shape, dtype=tensor.dtype)
     return concat([result, first] if reverse else [first, result], axis=place)
 
@@ -174,7 +175,7 @@ def diff(x: ArrayLike, /, *, axis: int = -1, n: int = 1) -> Tensor:
     tensor = as_tensor(x)
     place = normalize_axis("diff", axis, tensor.ndim)
     for _ in range(n):
-        extent = tensor.shape[place]
+        extent = tensor.type.shape[place]
         low, high = cut(tensor, place, 0, extent - 1), cut(tensor, place, 1, extent)
         tensor = high != low if tensor.dtype.kind == "b" else subtract(high, low)
     return tensor
@@ -184,25 +185,18 @@ def diff(x: ArrayLike, /, *, axis: int = -1, n: int = 1) -> Tensor:
 def mean(x: ArrayLike, /, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over `axis`; integers as float32."""
     (tensor,) = promote(x, to_float=True)
-    count = _count(tensor, axis, "mean")
-    return multiply(sum(tensor, axis=axis, keepdims=keepdims), 1 / count if count else float("nan"))
-
-
-def _count(x: Tensor, axis: Axis, name: str) -> int:
-    count = 1
-    for a in normalize_axes(name, axis, x.ndim):
-        count *= x.shape[a]
-    return count
+    one_part = reciprocal_of(number_of(tensor, normalize_axes("mean", axis, tensor.ndim)), tensor.dtype)
+    return multiply(sum(tensor, axis=axis, keepdims=keepdims), one_part)
 
 
 @array_function
 def var(x: ArrayLike, /, *, axis: Axis = None, correction: int | float = 0, keepdims: bool = False) -> Tensor:
     """Variance over `axis`: squared distances from the mean, summed and divided by count - correction."""
     (tensor,) = promote(x, to_float=True)
-    count = _count(tensor, axis, "var") - correction
+    count = number_of(tensor, normalize_axes("var", axis, tensor.ndim)) - correction
     centred = subtract(tensor, mean(tensor, axis=axis, keepdims=True))
     total = sum(multiply(centred, centred), axis=axis, keepdims=keepdims)
-    return multiply(total, 1 / count if count > 0 else float("nan"))
+    return multiply(total, reciprocal_of(count, tensor.dtype))
 
 
 @array_function

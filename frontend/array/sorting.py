@@ -24,7 +24,7 @@ def argsort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable
     """The indices that sort x along `axis`, as int32."""
     tensor = as_tensor(x)
     place = normalize_axis("argsort", axis, tensor.ndim)
-    indices = emit(shape_rows.iota, shape=tensor.shape, dim=place, dtype=int32)
+    indices = emit(shape_rows.iota, shape=tensor.type.shape, dim=place, dtype=int32)
     _, order = emit_all(rows.sort, tensor, indices, axis=place, descending=descending, stable=stable)
     return order
 

@@ -94,7 +94,8 @@ def update(x: Tensor, key: Any, mode: str, value: ArrayLike) -> Tensor:
     given = cast(operand(value), x.dtype)
     if not arrays and basic.is_plain:
         return _window(x, basic, mode, given)
-    untouched = basic.is_plain and basic.limits == x.shape and not any(basic.starts) and basic.shape == x.shape
+    extents = x.type.shape
+    untouched = basic.is_plain and basic.limits == extents and not any(basic.starts) and basic.shape == extents
     if arrays and untouched:
         return _rows(x, arrays, mode, given)
     return _elements(x, basic, arrays, mode, given)
@@ -127,12 +128,12 @@ def _rows(x: Tensor, arrays: dict[int, Tensor], mode: str, value: Tensor) -> Ten
     rest = [a for a in range(x.ndim) if a not in axes]
     neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
     before = axes[0] if neighbours else 0
-    wanted = [x.shape[a] for a in rest]
-    value = _expect(value, (*wanted[:before], *linear.shape, *wanted[before:]), mode)
+    wanted = [x.type.shape[a] for a in rest]
+    value = _expect(value, (*wanted[:before], *linear.type.shape, *wanted[before:]), mode)
     value = moveaxis(value, tuple(range(before, before + rank)), tuple(range(rank)))
     changed = _scatter_rows(table, linear, value, mode)
     back = np.argsort((*axes, *rest))
-    return permute_dims(reshape(changed, tuple(x.shape[a] for a in (*axes, *rest))), [int(i) for i in back])
+    return permute_dims(reshape(changed, tuple(x.type.shape[a] for a in (*axes, *rest))), [int(i) for i in back])
 
 
 def _scatter_rows(table: Tensor, indices: Tensor, updates: Tensor, mode: str) -> Tensor:
@@ -151,11 +152,11 @@ def _scatter_rows(table: Tensor, indices: Tensor, updates: Tensor, mode: str) ->
 
 def _elements(x: Tensor, basic: Basic, arrays: dict[int, Tensor], mode: str, value: Tensor) -> Tensor:
     """Anything else: number all elements, index the numbers by the key, scatter element by element."""
-    dtype = int32 if x.size < 2**31 else int64
-    places: Tensor = reshape(emit(shape.iota, shape=(x.size,), dim=0, dtype=dtype), x.shape)
+    dtype = int32 if x.type.size < 2**31 else int64
+    places: Tensor = reshape(emit(shape.iota, shape=(x.type.size,), dim=0, dtype=dtype), x.type.shape)
     places = apply_basic(places, basic)
     if arrays:
         places = gather_arrays(places, arrays)
-    value = _expect(value, places.shape, mode)
+    value = _expect(value, places.type.shape, mode)
     flat = _scatter_rows(reshape(x, -1), reshape(places, -1), reshape(value, -1), mode)
-    return reshape(flat, x.shape)
+    return reshape(flat, x.type.shape)

@@ -6,6 +6,7 @@ from typing import Any
 
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
+from thalweg.frontend.array.sizes import number_of
 from thalweg.frontend.custom import as_one
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.module import Module
@@ -79,9 +80,14 @@ class BatchNorm(Module):
     def _in_training(self, x: Tensor) -> Tensor:
         """Normalize by the batch's own statistics, and let the moving ones follow."""
         mean, variance = _moments(x, tuple(range(len(x.shape) - 1)))
-        features = x.shape[-1]
-        count = x.size // features
-        unbiased = variance * (count / max(count - 1, 1))
+        features = x.type.shape[-1]
+        count = number_of(x, range(x.ndim - 1))
+        correction: Tensor | float
+        if isinstance(count, Tensor):
+            correction = xp.astype(count / xp.maximum(count - 1, 1), x.dtype)
+        else:
+            correction = count / max(count - 1, 1)
+        unbiased = variance * correction
         for moving, batch in ((self.mean, mean), (self.variance, unbiased)):
             batch = xp.stop_gradient(xp.reshape(batch, (features,)))
             moving.assign(self.momentum * moving + (1 - self.momentum) * batch)

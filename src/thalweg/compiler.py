@@ -42,6 +42,7 @@ from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
 from thalweg.runtime.locks import Held
 from thalweg.runtime.resources import of_process
+from thalweg.sized import SizedProgram, is_sized
 from thalweg.steps import CutStep, Target, compile_step, cut, runs_alone
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
@@ -108,8 +109,12 @@ class Driver:
         self._one_at_a_time = threading.RLock()
         self._in_use: WeakValueDictionary[str, Executable] = WeakValueDictionary()
         self._names: WeakKeyDictionary[Executable, list[str]] = WeakKeyDictionary()
-        self.devices = ("/device:CPU:0",)  # of this process
         self.state = of_process()  # queues and the like, shared by all steps of the process
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Of this process."""
+        return self.options.devices
 
     def compile(self, program: Program, target: Target | None = None) -> frontend.Executable:
         """Machine code for a program, from the cache on disk where it has been compiled before. A program with ops that
@@ -121,6 +126,8 @@ class Driver:
         Raises:
             PassError, LoweringError: the program cannot be compiled; the message names the op and the user's line.
         """
+        if not is_sized(program):
+            return SizedProgram(program, lambda sized: self.compile(sized, target))
         with self._one_at_a_time, context.entered():
             if target is not None:
                 return target.bind(self.cut(program, target.devices))

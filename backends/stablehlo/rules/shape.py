@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from thalweg.backends.stablehlo import expressions as hlo
 from thalweg.backends.stablehlo.expressions import Array
 from thalweg.backends.stablehlo.table import LowerBlock, expands, lowers
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.ops import graph
 from thalweg.dialects.ops import shape as rows
 from thalweg.dialects.ops.checks import dilated
 from thalweg.dialects.types import DType
@@ -17,6 +19,11 @@ from thalweg.dialects.types import DType
 def constant(operation: ir.Operation, operands: Sequence[ir.Value], lower: LowerBlock) -> Sequence[ir.Value]:
     attributes = {"value": operation.attributes["value"]}
     return list(ir.Operation.create("stablehlo.constant", [operation.results[0].type], [], attributes).results)
+
+
+@lowers(graph.extent)
+def extent(x: Array, axes: Sequence[int], dtype: DType) -> Array:
+    return hlo.constant(math.prod(x.shape[a] for a in axes), dtype.mlir)
 
 
 @lowers(rows.reshape)

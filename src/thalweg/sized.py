@@ -1,0 +1,90 @@
+"""Programs with open extents: compiled once for each size that occurs."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from thalweg.dialects import context
+from thalweg.dialects.extents import any_open
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import TensorType
+from thalweg.frontend.program import Executable, Program
+from thalweg.passes.specialise import specialise
+
+KEPT = 64  # sizes of one program whose code is kept, the ones used last
+
+
+def is_sized(program: Program) -> bool:
+    """Whether the sizes of all inputs are known."""
+    return not any(any_open(t.shape) for t in program.inputs)
+
+
+def specialised(program: Program, inputs: Sequence[TensorType]) -> Program:
+    """The program for inputs of these types.
+
+    Raises:
+        PassError: they do not fit, or disagree with each other; the message has the user's line.
+    """
+    with context.entered():
+        module = ir.Module.parse(program.module.operation.get_asm(binary=False, enable_debug_info=True))
+        (main,) = [v.operation for v in module.body.operations if v.operation.name == "func.func"]
+        block = main.regions[0].blocks[0]
+        constants = [context.tensor_type_of(a) for a in list(block.arguments)[len(inputs) :]]
+        specialise(main, [*inputs, *constants], program.labels)
+        last = list(main.regions[0].blocks[0].operations)[-1].operation
+        outputs = tuple(context.tensor_type_of(v) for v in last.operands)
+    return replace(program, module=module, inputs=tuple(inputs), outputs=outputs)
+
+
+class SizedProgram:
+    """A program whose inputs have open extents: compiled when arrays of new sizes come, looked up from then on.
+
+    Called like any executable; safe from several threads.
+    """
+
+    def __init__(self, program: Program, compile_: Callable[[Program], Executable]) -> None:
+        self._program = program
+        self._compile = compile_
+        self._sizes: OrderedDict[tuple[tuple[int, ...], ...], Executable] = OrderedDict()
+        self._latest: Callable[..., Any] | None = None  # the quick way of the sizes that came last
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.of_size(inputs)(inputs)
+
+    @property
+    def direct(self) -> Callable[..., Any]:
+        """The quick way in: that of the sizes that came last, which compares them itself."""
+        return self._direct
+
+    def _direct(self, *arrays: np.ndarray) -> Any:
+        latest = self._latest
+        result = NotImplemented if latest is None else latest(*arrays)
+        if result is not NotImplemented or not all(type(a) is np.ndarray for a in arrays):
+            return result
+        executable = self._sizes.get(tuple(a.shape for a in arrays))
+        if executable is None or executable.direct is None:
+            return NotImplemented
+        self._latest = executable.direct
+        return self._latest(*arrays)
+
+    def of_size(self, inputs: Sequence[np.ndarray]) -> Executable:
+        """What runs on arrays of these shapes."""
+        key = tuple(a.shape for a in inputs)
+        found = self._sizes.get(key)
+        if found is None:
+            types = [t.with_shape(a.shape) for t, a in zip(self._program.inputs, inputs, strict=True)]
+            found = self._compile(specialised(self._program, types))
+        with self._lock:
+            found = self._sizes.setdefault(key, found)
+            self._sizes.move_to_end(key)
+            while len(self._sizes) > KEPT:
+                self._sizes.popitem(last=False)
+        self._latest = found.direct
+        return found
