@@ -39,6 +39,16 @@ class Device:
         """No field that both give differs: something that asks for one may be on the other."""
         return all(a is None or b is None or a == b for a, b in _pairs(self, other))
 
+    def satisfies(self, request: Device) -> bool:
+        """This one device is what a request asks for. A device without a job is of this process, task 0 of localhost.
+
+        Example:
+            >>> Device("CPU", 1).satisfies(Device("CPU")), Device("CPU", 1).satisfies(Device(job="ps"))
+            (True, False)
+        """
+        own = self if self.job is not None else replace(self, job="localhost", task=0)
+        return own.matches(request)
+
     def merge(self, inner: Device) -> Device:
         """This, with the fields that `inner` gives taken from there: nested scopes, the inner one wins. A new job or
         task leaves the device of the old one behind, as a new kind leaves its index."""

@@ -8,8 +8,19 @@ from contextlib import contextmanager
 
 from thalweg.dialects.devices import CPU, Device, parse
 from thalweg.dialects.location import user_frame
+from thalweg.runtime.config import config
 
-__all__ = ["CPU", "Device", "check_device", "current_scope", "device", "parse_device"]
+__all__ = [
+    "CPU",
+    "Device",
+    "asked_for",
+    "check_device",
+    "current_scope",
+    "device",
+    "devices",
+    "parse_device",
+    "regardless",
+]
 
 COLOCATE = "colocate:"  # a scope of this form asks for the device of the variable or op that it names
 
@@ -38,16 +49,43 @@ def parse_device(name: str | Device) -> Device:
         raise ValueError(f"{user_frame()} {error}") from None
 
 
+def devices() -> list[Device]:
+    """The devices of this process; the first is the default. `tw.config.set_virtual_devices` makes more."""
+    return [parse(name) for name in config.devices]
+
+
 def check_device(name: str | Device | None) -> Device:
-    """The device of that name that this process computes on at once, None standing for the default one.
+    """The device of this process that a name, in full or in part, stands for; None stands for the default one.
 
     Raises:
         ValueError: this process has no such device.
     """
     wanted = CPU if name is None else parse_device(name)
-    if not CPU.matches(wanted):
-        raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has '{CPU}'")
-    return CPU
+    found = _here(wanted)
+    if found is None:
+        names = ", ".join(f"'{d}'" for d in devices())
+        raise ValueError(
+            f"{user_frame()} there is no device '{wanted}' here; this process has {names}. "
+            "tw.config.set_virtual_devices(cpu=…) makes more."
+        )
+    return found
+
+
+def _here(wanted: Device) -> Device | None:
+    return next((d for d in devices() if d.satisfies(wanted)), None)
+
+
+def asked_for(scope: str) -> Device:
+    """The device that a scope stands for: one of this process, where it may be that, else what the scope says."""
+    wanted = Device() if scope.startswith(COLOCATE) else parse(scope) if scope else Device()
+    return _here(wanted) or wanted
+
+
+@contextmanager
+def regardless() -> Iterator[None]:
+    """Forget the blocks around this one: what is computed at once is computed here."""
+    with device(None):
+        yield
 
 
 def current_scope() -> str:

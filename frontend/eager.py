@@ -18,6 +18,7 @@ import numpy as np
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.types import DType
+from thalweg.frontend.device import regardless
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.program import Executable, compiler, eager_programs
 from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor, as_tensor
@@ -224,7 +225,7 @@ def _compile(
         # Once with the numbers themselves: one that does not fit the dtype it takes on is an error, and does not wrap.
         _trial(function, data, args, kwargs)
     trace = Trace(function.__name__, label=f"{function.__name__}()")
-    with trace.recording():
+    with regardless(), trace.recording():
         given = [_placeholder(trace, v) if i in data else v for i, v in enumerate(args)]
         named = {k: _placeholder(trace, v) if k in data else v for k, v in kwargs.items()}
         plan = Plan(function(*given, **named))
@@ -277,7 +278,7 @@ def _run(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tu
     compiled = programs.get(key)
     if compiled is None:
         trace = Trace(row.name)
-        with trace.recording():
+        with regardless(), trace.recording():
             given = [trace.argument(array_type(a)) for a in arrays]
             plan = Plan(trace.emit(row, given, attrs))
             program = trace.finish(plan.outputs)
@@ -303,7 +304,7 @@ def run_traced(name: str, function: Callable[[], Any], frozen: dict[Any, EagerTe
     """
     trace = Trace(name, label=f"{name}()", capture="inputs")
     trace.frozen = frozen
-    with trace.recording():
+    with regardless(), trace.recording():
         plan = Plan(function())
         program = trace.finish(plan.outputs)
     recent: _Recent = eager_programs().setdefault(_Recent, _Recent())

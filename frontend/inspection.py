@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thalweg.dialects.types import DTYPES, DType
-from thalweg.frontend.device import CPU, Device
+from thalweg.frontend.device import CPU, Device, devices
 from thalweg.frontend.dtypes import DEFAULT_FLOAT, DEFAULT_INT, isdtype
 
 
@@ -30,7 +30,7 @@ class NamespaceInfo:
 
     def devices(self) -> list[Device]:
         """The devices there are."""
-        return [CPU]
+        return devices()
 
 
 def __array_namespace_info__() -> NamespaceInfo:

@@ -16,11 +16,12 @@ from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import state
 from thalweg.dialects.types import DType, TensorType, as_dtype
 from thalweg.frontend.array.conversion import cast, fitted
-from thalweg.frontend.device import CPU, Device, current_scope
+from thalweg.frontend.device import Device, asked_for, current_scope
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.program import Program, compiler
 from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current, suspended
+from thalweg.runtime.checkpoints import Part
 from thalweg.runtime.locks import SharedLock
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
@@ -106,6 +107,7 @@ class Variable(Operators):
         "container",
         "lock",
         "name",
+        "part",
         "scope",
         "trainable",
         "where",
@@ -122,6 +124,7 @@ class Variable(Operators):
         self.where = user_frame()
         self.scope = current_scope()  # the device asked for; what reads and assigns the variable follows it
         self.trainable = trainable
+        self.part: Part | None = None  # what it is a piece of, where it is a shard
         self.lock = SharedLock()  # held by programs that use the buffer while others may
         trace = current()
         in_graph = trace is not None and trace.stays_open
@@ -214,8 +217,8 @@ class Variable(Operators):
 
     @property
     def device(self) -> Device:
-        """Where its buffer is."""
-        return CPU
+        """Where its buffer is, or will be in a graph for a cluster."""
+        return asked_for(self.scope)
 
     @property
     def value(self) -> Tensor:

@@ -67,6 +67,8 @@ class Config:
     warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
     cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")  # noqa: RUF009 (immutable)
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
+    virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
+    compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")
     dump_dir: str = _option("", "folder where every stage of every compiled program is written; empty: nowhere")
 
     @classmethod
@@ -97,12 +99,28 @@ class Config:
             raise ValueError(f"opt_level must be 0, 1, 2 or 3, got {value!r}")
         if name == "threads" and (not isinstance(value, int) or value < 0):
             raise ValueError(f"threads must be a count, or 0 for all, got {value!r}")
+        if name == "virtual_cpus" and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"virtual_cpus must be a count of at least 1, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
 
     @property
     def thread_count(self) -> int:
         """`threads` with 0 resolved."""
         return self.threads or _available_threads()
+
+    def set_virtual_devices(self, cpu: int) -> None:
+        """Let this process have `cpu` devices, so that programs for several devices can be tried on one machine.
+
+        Example:
+            >>> tw.config.set_virtual_devices(cpu=4)
+            >>> with tw.device("/device:CPU:3"): ...
+        """
+        self.virtual_cpus = cpu
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of this process's devices; ops that ask for none run on the first."""
+        return tuple(f"/device:CPU:{index}" for index in range(self.virtual_cpus))
 
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""

@@ -103,7 +103,7 @@ class Sets:
             wanted = parse(request)
         except ValueError as error:
             raise PassError(f"{_place(operation)}: {error}") from None
-        bits = sum(1 << i for i, device in enumerate(self.devices) if _is_one(device, wanted))
+        bits = sum(1 << i for i, device in enumerate(self.devices) if device.satisfies(wanted))
         if not bits:
             raise PassError(f"{_place(operation)} asks for {request}, which is not there. {self.listing()}")
         return bits
@@ -113,12 +113,6 @@ class Sets:
         names = [str(d) for d in self.devices]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return f"The devices are {shown}."
-
-
-def _is_one(device: Device, wanted: Device) -> bool:
-    """Whether a device is one of those wanted. One without a job is of this process, task 0 of localhost."""
-    job, task = (device.job, device.task) if device.job is not None else ("localhost", 0)
-    return wanted.matches(Device(device.kind, device.index, job, task))
 
 
 def constrain(operations: Sequence[ir.Operation], devices: Sequence[Device], whole: set[int]) -> Sets:

@@ -54,7 +54,7 @@ from thalweg.frontend.branches import case, switch_case
 from thalweg.frontend.building import control_dependencies, group, identity, name_scope, placeholder
 from thalweg.frontend.control import cond, scan, while_loop
 from thalweg.frontend.custom import checkpoint, custom_gradient
-from thalweg.frontend.device import Device, device
+from thalweg.frontend.device import Device, device, devices
 from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
 from thalweg.frontend.function import Function, function
 from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
@@ -148,6 +148,7 @@ __all__ = [
     "custom_gradient",
     "data",
     "device",
+    "devices",
     "e",
     "finfo",
     "float16",

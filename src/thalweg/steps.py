@@ -118,7 +118,7 @@ def runs_alone(module: ir.Module, devices: Sequence[str]) -> bool:
         row = row_of(operation)
         scope = scope_of(operation.location)
         if scope not in known:
-            known[scope] = scope.startswith(COLOCATE) or parse(scope).matches(here)
+            known[scope] = scope.startswith(COLOCATE) or here.satisfies(parse(scope))
         if (row is not None and row.runs == "host") or not known[scope]:
             found = True
             return ir.WalkResult.INTERRUPT

@@ -9,9 +9,11 @@ import thalweg  # noqa: F401  (installs the compiler)
 from thalweg.dialects.location import scope_of, where_of
 from thalweg.dialects.types import TensorType, float32, int32
 from thalweg.frontend.array import exp, ones
-from thalweg.frontend.device import Device, current_scope, device, parse_device
+from thalweg.frontend.device import Device, check_device, current_scope, device, devices, parse_device
 from thalweg.frontend.function import function
 from thalweg.frontend.spec import TensorSpec, spec
+from thalweg.frontend.variable import Variable
+from thalweg.runtime.config import config
 
 
 @pytest.mark.parametrize(("name", "parsed"), [
@@ -85,3 +87,29 @@ def test_specs():
         _ = open_.type
     with pytest.raises(ValueError, match="counts or None"):
         spec((-1,))
+
+
+def test_virtual_devices():
+    with config.override(virtual_cpus=3):
+        assert devices() == [Device("CPU", 0), Device("CPU", 1), Device("CPU", 2)]
+        assert check_device("cpu:2") == Device("CPU", 2)
+        with pytest.raises(ValueError, match="there is no device '/device:CPU:3' here; this process has '/"):
+            check_device("cpu:3")
+    assert devices() == [Device("CPU", 0)]
+    with pytest.raises(ValueError, match="at least 1"):
+        config.set_virtual_devices(cpu=0)
+
+
+def test_devices_of_other_tasks_are_not_here():
+    with pytest.raises(ValueError, match="there is no device '/job:ps/task:0' here"):
+        check_device("/job:ps/task:0")
+    assert check_device("/job:localhost/task:0") == Device("CPU", 0)
+
+
+def test_devices_of_variables_and_tensors():
+    with config.override(virtual_cpus=2), device("cpu:1"):
+        assert Variable(ones((2,))).device == Device("CPU", 1)
+        assert exp(ones((2,))).device == Device("CPU", 0), "eager ops run at once, where the caller is"
+    with device("/job:ps/task:1"):
+        assert Variable(ones((2,))).device == Device(None, None, "ps", 1)
+    assert Variable(ones((2,))).device == Device("CPU", 0)

@@ -1,0 +1,75 @@
+"""Programs over several devices of this process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import thalweg as tw
+
+X = np.array([1, 2, 3], np.float32)
+
+
+def test_functions_span_virtual_devices() -> None:
+    with tw.device("cpu:1"):
+        w = tw.Variable(np.ones((3,), np.float32), name="w")
+
+    @tw.function
+    def step(x):
+        with tw.device("cpu:0"):
+            y = tw.exp(x)
+        with tw.device("cpu:1"):
+            z = y * w
+            w.assign_add(x)
+        return y, z, z.device
+
+    with tw.config.override(virtual_cpus=2):
+        for turn in range(3):
+            before = w.numpy()
+            y, z, where = step(X)
+            np.testing.assert_allclose(y, np.exp(X), rtol=1e-6)
+            np.testing.assert_allclose(z, np.exp(X) * before, rtol=1e-6)
+            np.testing.assert_allclose(w.numpy(), 1 + (turn + 1) * X)
+    assert str(where) == "/device:CPU:1"
+
+
+def test_gradients_of_a_model_in_two_halves_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.standard_normal((4, 4)).astype(np.float32) for _ in range(2))
+    x = rng.standard_normal((8, 4)).astype(np.float32)
+
+    def loss(a, b, x, devices):
+        with tw.device(devices[0]):
+            hidden = tw.tanh(x @ a)
+        with tw.device(devices[1]):
+            return tw.sum(tw.tanh(hidden @ b) ** 2)
+
+    def gradients(devices):
+        return tw.function(lambda a, b, x: tw.value_and_grad(loss, argnums=(0, 1))(a, b, x, devices))(first, second, x)
+
+    whole, (da, db) = gradients([None, None])
+    with tw.config.override(virtual_cpus=4):
+        halves, (ea, eb) = gradients(["cpu:1", "cpu:3"])
+    np.testing.assert_allclose(halves, whole, rtol=1e-5)
+    np.testing.assert_allclose(ea, da, rtol=1e-5)
+    np.testing.assert_allclose(eb, db, rtol=1e-5)
+
+
+def test_a_device_that_is_not_there() -> None:
+    @tw.function
+    def step(x):
+        with tw.device("gpu:0"):
+            return tw.exp(x)
+
+    with pytest.raises(tw.PassError, match=r"test_devices.py:\d+: in step\(\): exp asks for /device:GPU:0, which"):
+        step(X)
+
+
+def test_a_job_that_is_not_here() -> None:
+    @tw.function
+    def step(x):
+        with tw.device("/job:ps/task:0"):
+            return tw.exp(x)
+
+    with pytest.raises(tw.PassError, match="exp asks for /job:ps/task:0, which is not there"):
+        step(X)
