@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from thalweg.dialects.build import row_of
+from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.extents import any_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.passes.conditions import Conditions
@@ -100,8 +102,8 @@ class Places:
         return (
             not node.order
             and node.index not in self.host
-            and all(m is not None and m in self.free for m in makers)
             and is_cheap(node.operation)
+            and (all(m is not None and m in self.free for m in makers) or _grows(node.operation))
         )
 
     def _is_placed(self, node: Node) -> bool:
@@ -139,7 +141,16 @@ class Places:
 
     def _before(self, node: Node) -> set[int]:
         shares = node.index not in self.host  # compiled ops do free nodes themselves
-        return {d for d in node.before if self.placed[d] and not (shares and d in self.free)}
+        found = {d for d in node.before if self.placed[d] and not (shares and d in self.free)}
+        for d in node.data:
+            if shares and d in self.free:  # what it spreads need not be free
+                found |= self._before(self.nodes[d])
+        return found
+
+
+def _grows(operation: ir.Operation) -> bool:
+    """True for what takes an open extent from nowhere: it must be done where something has that extent."""
+    return operation.name == "tw.broadcast" and any_open(tensor_type_of(operation.results[0]).shape)
 
 
 class _Work:
