@@ -6,7 +6,6 @@ says how to read it:
     ["dead"]                             nothing: the branch was not taken
     ["f32", [2, 3], "here", bytes]       a dense array, row-major, little-endian
     ["f32", [900, 900], "frame"]         the same, in the next frame
-    ["f32", [900, 900], "upper"]         the next frame has the upper 16 bits of each element
     ["string", [2], "frame"]             two frames: the lengths as u32, the bytes one after another
     ["f32", [900, 900], "shared", …]     in the sender's memory (`memory.py`)
 
@@ -43,7 +42,6 @@ class Message(NamedTuple):
         values: arrays (any dtype of the dialect, strings as arrays of bytes objects), or DEAD. They are the
             transport's until they arrive: nobody may write to them any more.
         note: numbers, strings, bytes, None, and lists and dictionaries of them.
-        compress: send only the upper 16 bits of each f32, wherever the receiver is: numbers do not depend on placement.
         source: the sender's address; the transport fills it in.
     """
 
@@ -52,7 +50,6 @@ class Message(NamedTuple):
     key: str = ""
     values: tuple[Value, ...] = ()
     note: Any = None
-    compress: bool = False
     source: str = ""
 
 
@@ -72,9 +69,7 @@ class Borrower(Protocol):
         ...
 
 
-def encode(
-    values: Sequence[Value], compress: bool = False, lender: Lender | None = None
-) -> tuple[list[Recipe], list[Buffer]]:
+def encode(values: Sequence[Value], lender: Lender | None = None) -> tuple[list[Recipe], list[Buffer]]:
     """How to read the values, and their frames.
 
     Raises:
@@ -91,11 +86,8 @@ def encode(
         if short is None:
             recipes.append(["string", shape, "frame"])
             frames.extend(_strings(array))
-        elif array.nbytes <= TINY and not compress:
+        elif array.nbytes <= TINY:
             recipes.append([short, shape, "here", array.tobytes()])
-        elif compress and short == "f32":
-            recipes.append([short, shape, "upper"])
-            frames.append(_upper(array))
         elif lender is not None and (place := lender.lend(array)) is not None:
             recipes.append([short, shape, "shared", *place])
         else:
@@ -129,12 +121,6 @@ def _decode(recipe: Recipe, frames: Iterator[Buffer], borrower: Borrower | None)
         return borrower.borrow(tuple(shape), dtype, recipe[3:])
     frame = np.frombuffer(_next(frames), np.uint8)
     array = np.empty(shape, dtype)
-    if form == "upper":
-        if frame.nbytes * 2 != array.nbytes:
-            raise ValueError(f"{frame.nbytes} bytes are not the upper halves of {array.nbytes}")
-        bits = array.reshape(-1).view(np.uint32)
-        np.left_shift(frame.view(np.uint16), 16, out=bits, dtype=np.uint32)
-        return array
     if frame.nbytes != array.nbytes:
         raise ValueError(f"{frame.nbytes} bytes came for {short}{shape}, which has {array.nbytes}")
     array.reshape(-1).view(np.uint8)[:] = frame
@@ -161,10 +147,6 @@ def _bytes(array: Array) -> Buffer:
         return array.tobytes()
     flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return memoryview(flat)
-
-
-def _upper(array: Array) -> bytes:
-    return (np.ascontiguousarray(array).reshape(-1).view(np.uint32) >> 16).astype(np.uint16).tobytes()
 
 
 def _strings(array: Array) -> tuple[bytes, bytes]:

@@ -168,7 +168,7 @@ class Transport:
             raise UnavailableError(f"nothing can be sent to {address}: the transport is closed.")
         peer = self._peer(address)
         lender = peer.pool if peer.reads_memory else None
-        recipes, frames = encode(message.values, message.compress, lender)
+        recipes, frames = encode(message.values, lender)
         with peer.lock:
             if peer.error is not None:
                 raise peer.error

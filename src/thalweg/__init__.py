@@ -14,6 +14,7 @@ This file holds the public names, nothing else; the folders beside it are the co
 
 from math import e, inf, nan, pi
 
+from thalweg.cluster import Cluster
 from thalweg.dialects.diagnostics import (
     CancelledError,
     CheckpointError,
@@ -106,6 +107,7 @@ __all__ = [
     "BucketQueue",
     "CancelledError",
     "CheckpointError",
+    "Cluster",
     "ConditionalAccumulator",
     "DType",
     "DeadlineError",

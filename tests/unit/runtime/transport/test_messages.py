@@ -9,8 +9,8 @@ from thalweg.runtime.plan import DEAD
 from thalweg.runtime.transport.message import TINY, decode, encode
 
 
-def round_trip(*values, **options):
-    recipes, frames = encode(values, **options)
+def round_trip(*values):
+    recipes, frames = encode(values)
     return decode(recipes, [bytes(frame) for frame in frames])
 
 
@@ -38,23 +38,6 @@ def test_strings_of_any_length_arrive():
     (came,) = round_trip(sent)
     assert came.shape == (2, 2) and came.tolist() == sent.tolist()
     assert round_trip(np.empty((0,), object))[0].shape == (0,)
-
-
-def test_compression_drops_the_lower_half_of_each_f32_and_of_nothing_else():
-    sent = np.random.default_rng(1).standard_normal(5000).astype(np.float32)
-    numbers = np.arange(5000)
-    recipes, frames = encode([sent, numbers], compress=True)
-    assert [len(frame) for frame in frames] == [2 * sent.size, 8 * numbers.size]
-    came, same = decode(recipes, frames)
-    np.testing.assert_array_equal(came.view(np.uint32), sent.view(np.uint32) & 0xFFFF0000)
-    np.testing.assert_array_equal(same, numbers)
-
-
-def test_compression_of_a_scalar():
-    (came,) = round_trip(np.float32(np.pi), compress=True)
-    assert came.shape == () and came == np.float32(np.pi).astype(np.float32).view(np.uint32).__and__(
-        np.uint32(0xFFFF0000)
-    ).view(np.float32)
 
 
 def test_what_is_not_a_tensor_cannot_leave_its_task():

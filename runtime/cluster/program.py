@@ -1,0 +1,138 @@
+"""A step that is cut over the tasks of a cluster, registered there once, run with one message to each."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from thalweg.runtime import tracing
+from thalweg.runtime.cluster.master import CALL_SECONDS, Master, Request, next_step
+from thalweg.runtime.plan import Array
+from thalweg.runtime.tracing import Trace
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """What one task does in a step.
+
+    Args:
+        task: its name.
+        texts: one partition for each of its devices, as the tasks' `load` takes them.
+        feeds: which of the step's inputs they take, constants among them.
+        variables: that live there.
+    """
+
+    task: str
+    texts: tuple[str, ...]
+    feeds: tuple[int, ...] = ()
+    variables: tuple[str, ...] = ()
+
+
+class Variables:
+    """Which variables of a cluster have got a first value from this master, so that none gets it twice."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}  # the task that has it, by name
+        self.lock = threading.Lock()
+
+
+class ClusterProgram:
+    """An executable on a cluster: the inputs' arrays in, the outputs' arrays out. Safe from several threads at once.
+
+    Args:
+        initial: gives a variable's first value. It is asked once for each variable of the cluster: one whose task was
+            restarted is without a value until a checkpoint is restored, or somebody says otherwise.
+    """
+
+    direct = None
+
+    def __init__(
+        self,
+        master: Master,
+        parts: Sequence[TaskPart],
+        inputs: int,
+        outputs: int,
+        constants: Mapping[int, Array],
+        variables: Variables,
+        initial: Callable[[str], Array],
+    ) -> None:
+        self._master = master
+        self._parts = tuple(parts)
+        self._outputs = range(outputs)
+        self._constants = dict(constants)
+        self._variables = variables
+        self._initial = initial
+        self._feeds = [tuple(f for f in part.feeds if f < inputs) for part in parts]
+        self._handle = _fingerprint(parts, constants)
+        self._registered: dict[str, str] = {}  # addresses of the tasks that know it, by name
+        self._changes = -1
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        return self.run(inputs)
+
+    def run(self, inputs: Sequence[Array], timeout: float | None = None, tracer: Trace | None = None) -> list[Array]:
+        """Run one step.
+
+        Args:
+            timeout: seconds; every task gives the step up when they are over.
+            tracer: is told what ran on the tasks; by default the trace that is being made, if there is one.
+
+        Raises:
+            UnavailableError: a task is gone. Else the first error of the step.
+        """
+        if self._changes != self._master.changes:
+            self._register()
+        trace = tracer or tracing.current()
+        step = next_step()
+        requests = [
+            Request(part.task, "run", (step, self._handle, feeds, timeout, trace is not None), _pick(inputs, feeds))
+            for part, feeds in zip(self._parts, self._feeds, strict=True)
+        ]
+        found = self._master.run(step, requests, timeout, trace)
+        return [found[number] for number in self._outputs]
+
+    def _register(self) -> None:
+        """Make the step known to the tasks that do not know it, and give new variables their first values."""
+        with self._lock:
+            changes, tasks = self._master.changes, self._master.tasks
+            fresh = [part for part in self._parts if self._registered.get(part.task) != tasks.get(part.task, "")]
+            self._master.gather([self._registration(part) for part in fresh], 10 * CALL_SECONDS)
+            for part in fresh:
+                self._initialise(part)
+                self._registered[part.task] = tasks.get(part.task, "")
+            self._changes = changes
+
+    def _registration(self, part: TaskPart) -> Request:
+        numbers = [f for f in part.feeds if f in self._constants]
+        return Request(
+            part.task, "register", (self._handle, part.texts, numbers), tuple(self._constants[n] for n in numbers)
+        )
+
+    def _initialise(self, part: TaskPart) -> None:
+        with self._variables.lock:
+            new = [name for name in part.variables if name not in self._variables.seen]
+            if new:
+                missing = self._master.call(part.task, "missing", new).note
+                values = tuple(self._initial(name) for name in missing)
+                if missing:
+                    self._master.call(part.task, "initialise", missing, values)
+            self._variables.seen.update((name, part.task) for name in new)
+
+
+def _pick(inputs: Sequence[Array], numbers: Sequence[int]) -> tuple[Array, ...]:
+    return tuple([inputs[number] for number in numbers])
+
+
+def _fingerprint(parts: Sequence[TaskPart], constants: Mapping[int, Array]) -> str:
+    """A name under which tasks keep a step: the same for the same step, whoever registers it."""
+    made = hashlib.sha256()
+    for part in parts:
+        for text in (part.task, *part.texts):
+            made.update(text.encode() + b"\0")
+    for number, array in sorted(constants.items()):
+        made.update(f"{number} {array.dtype} {array.shape}".encode())
+        made.update(array.tobytes())
+    return made.hexdigest()[:32]

@@ -1,0 +1,228 @@
+"""`tw.Cluster`: the tasks that a session's steps run on. The compiler is loaded with the first step, Ray with the first
+cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from thalweg.dialects import context
+from thalweg.dialects.devices import parse
+from thalweg.dialects.mlir import ir
+from thalweg.frontend.variable import Variable
+from thalweg.runtime.config import config
+from thalweg.runtime.plan import Array, LoadedPartition
+from thalweg.runtime.resources import Resources
+
+if TYPE_CHECKING:
+    from thalweg.runtime.cluster.program import ClusterProgram, TaskPart
+    from thalweg.steps import CutStep
+
+
+class Cluster:
+    """Tasks in processes of their own, on this machine or on those of a Ray cluster.
+
+    Args:
+        ps: how many tasks the job "ps" has, which keeps variables by convention: `tw.device("/job:ps/task:0")`.
+        workers: how many the job "worker" has.
+        jobs: other jobs and how many tasks they have.
+        address: of a Ray cluster to join: "auto" for the one of this machine, "ray://host:10001" for one elsewhere.
+            None starts Ray here, on loopback, until the cluster is closed.
+        cpus, gpus: that Ray reserves for each task; by default tasks share the processors.
+        threads: of each task's compiled programs; on one machine, by default, the processors divided by the tasks.
+        max_restarts: how often a task that died is started again; -1 for as often as it dies.
+        timeout: seconds within which all tasks must be there.
+
+    Raises:
+        MissingExtraError: Ray or ZeroMQ is not installed.
+        UnavailableError: the tasks did not start in time.
+
+    Example:
+        >>> with tw.Cluster(ps=2, workers=4) as cluster, tw.Session(graph, target=cluster) as session:
+        ...     session.run(train)
+    """
+
+    def __init__(
+        self,
+        ps: int = 0,
+        workers: int = 0,
+        *,
+        jobs: Mapping[str, int] | None = None,
+        address: str | None = None,
+        cpus: float = 0,
+        gpus: float = 0,
+        threads: int | None = None,
+        max_restarts: int = 3,
+        timeout: float = 120.0,
+    ) -> None:
+        wanted = {"worker": workers, "ps": ps, **(jobs or {})}
+        counts = {job: count for job, count in wanted.items() if count}
+        if not counts or min(counts.values()) < 0:
+            raise ValueError("tw.Cluster: give it tasks, for example tw.Cluster(ps=2, workers=4).")
+        from thalweg.runtime.cluster.launch import RayHere, RayTasks, TaskOptions
+        from thalweg.runtime.cluster.master import Master
+        from thalweg.runtime.cluster.program import Variables
+        from thalweg.runtime.transport import Transport
+        from thalweg.runtime.transport.zeromq import ClusterKey, ZmqLink
+
+        self._jobs = counts
+        self._closed = False
+        self._variables = Variables()
+        key = ClusterKey.new()
+        self._ray = RayHere(address, sum(counts.values()))
+        if threads is None and self._ray.is_local:
+            threads = max(1, config.thread_count // sum(counts.values()))
+        options = TaskOptions(cpus=cpus, gpus=gpus, threads=threads, max_restarts=max_restarts)
+        try:
+            self._master = Master(Transport(ZmqLink(key, self._ray.host), name="master"))
+            try:
+                self._keeper = RayTasks(counts, self._master, key, load_on_task, options, self._ray, timeout)
+            except BaseException:
+                self._master.close()
+                raise
+        except BaseException:
+            self._ray.close()
+            raise
+
+    # What it is.
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of its tasks: '/job:worker/task:0'…"""
+        return [f"/job:{job}/task:{index}" for job, count in self._jobs.items() for index in range(count)]
+
+    @property
+    def devices(self) -> str:
+        """Its devices, as the pass `place` takes them."""
+        return ";".join(f"{task}/device:CPU:0" for task in self.tasks)
+
+    def health(self, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
+        """What each task that answers does: steps that run and have run, variables, its process, its traffic."""
+        from thalweg.runtime.cluster.master import Request
+
+        there = [task for task in self.tasks if task in self._master.tasks]
+        answers = self._master.gather([Request(task, "health") for task in there], timeout)
+        return {task: answer.note for task, answer in zip(there, answers, strict=True)}
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Wait until all tasks are there, after one has died.
+
+        Raises:
+            UnavailableError: they are not after `timeout` seconds.
+        """
+        self._master.wait_for(self.tasks, timeout)
+
+    # State.
+
+    def initialise(self, *variables: Variable) -> None:
+        """Give variables that steps have used here their first values again; for those of a task that died. To go on
+        from a checkpoint, restore it in a session instead.
+
+        Raises:
+            KeyError: no step has used it here.
+        """
+        for variable in variables:
+            task = self._task_of(variable)
+            self._master.call(task, "initialise", [variable.name], [_value_of(variable)])
+
+    def value(self, variable: Variable) -> Array:
+        """A variable's present value on its task. `tw.Variable` itself keeps the value it had in this process."""
+        answer = self._master.call(self._task_of(variable), "values", [variable.name])
+        return np.array(answer.values[0])
+
+    def reset(self, containers: Sequence[str] | None = None) -> None:
+        """Close the queues and drop the values of variables in containers, by default in all."""
+        from thalweg.runtime.cluster.master import Request
+
+        wanted = list(containers) if containers is not None else None
+        self._master.gather([Request(task, "reset", wanted) for task in self._master.tasks])
+        with self._variables.lock:
+            self._variables.seen.clear()
+
+    def _task_of(self, variable: Variable) -> str:
+        try:
+            return self._variables.seen[variable.name]
+        except KeyError:
+            raise KeyError(f"no step has used the variable '{variable.name}' on this cluster") from None
+
+    # Steps.
+
+    def bind(self, step: CutStep) -> ClusterProgram:
+        """An executable of a step that has been cut for this cluster's devices; the driver calls it."""
+        from thalweg.runtime.cluster.program import ClusterProgram
+
+        program = step.program
+        by_name = {v.name: v for v in program.variables}
+        return ClusterProgram(
+            self._master,
+            _parts(step),
+            len(program.inputs),
+            len(program.outputs),
+            step.constants,
+            self._variables,
+            lambda name: _value_of(by_name[name]),
+        )
+
+    # Its end.
+
+    def close(self) -> None:
+        """Stop the tasks, and Ray if it was started for them. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._master.close()
+            self._keeper.close()
+            self._ray.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        jobs = ", ".join(f"{count} x {job}" for job, count in self._jobs.items())
+        return f"<Cluster of {jobs}{', closed' if self._closed else ''}>"
+
+
+def load_on_task(partition: Any, resources: Resources) -> LoadedPartition:
+    """What tasks load partitions with: the compiler of their own process, for their own processor."""
+    from thalweg.compiler import driver
+    from thalweg.loading import loader
+
+    return loader(driver())(partition, resources)
+
+
+def _parts(step: CutStep) -> list[TaskPart]:
+    """A step's partitions by task, as text."""
+    from thalweg.passes.dependences import DEVICE
+    from thalweg.passes.partition import FEEDS
+    from thalweg.runtime.cluster.program import TaskPart
+
+    texts: dict[str, list[str]] = {}
+    feeds: dict[str, dict[int, None]] = {}
+    variables: dict[str, dict[str, None]] = {}
+    with context.entered():
+        for part, text in zip(step.parts, step.texts(), strict=True):
+            attributes = part.operation.attributes
+            task = parse(ir.StringAttr(attributes[DEVICE]).value).task_name
+            texts.setdefault(task, []).append(text)
+            feeds.setdefault(task, {}).update(dict.fromkeys(ir.DenseI64ArrayAttr(attributes[FEEDS])))
+            variables.setdefault(task, {}).update(dict.fromkeys(_variables(part)))
+    return [TaskPart(task, tuple(texts[task]), tuple(feeds[task]), tuple(variables[task])) for task in texts]
+
+
+def _variables(part: ir.Module) -> list[str]:
+    from thalweg.passes.rewriting import functions, inside, operations
+
+    every = (o for block in functions(part) for outer in operations(block) for o in inside(outer))
+    return [ir.StringAttr(o.attributes["name"]).value for o in every if o.name == "tw.variable_handle"]
+
+
+def _value_of(variable: Variable) -> Array:
+    with variable.lock.reading():
+        return np.array(variable.buffer)
