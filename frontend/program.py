@@ -43,8 +43,12 @@ class Program:
 class Executable(Protocol):
     """A compiled program, bound to its constants and variables."""
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run on C-contiguous arrays of exactly the inputs' types; variables change in place. The results are new."""
+    def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
+        """Run on C-contiguous arrays of exactly the inputs' types; variables change in place. The results are new.
+
+        Args:
+            timeout: seconds after which a program that waits (for a queue, for another task) fails with DeadlineError.
+        """
         ...
 
     @property

@@ -42,13 +42,14 @@ class _Step:
         self._direct = executable.direct
         self._one = len(self.fetched) == 1
 
-    def run(self, values: Sequence[Any]) -> Sequence[Array]:
+    def run(self, values: Sequence[Any], timeout: float | None = None) -> Sequence[Array]:
         """The fetched arrays for values of the feeds, in order."""
         if self._direct is not None:
             result = self._direct(*[v.data if type(v) is EagerTensor else v for v in values])
             if result is not NotImplemented:
                 return (result,) if self._one else result
-        return self.executable([_fitting(v, t) for v, t in zip(values, self.feeds, strict=True)])
+        arrays = [_fitting(v, t) for v, t in zip(values, self.feeds, strict=True)]
+        return self.executable(arrays) if timeout is None else self.executable(arrays, timeout)
 
 
 class _Request:
@@ -168,7 +169,7 @@ class Session:
     # Steps
 
     def _run(self, step: _Step, values: Sequence[Any], timeout: float | None) -> Sequence[Array]:
-        return step.run(values)
+        return step.run(values, timeout)
 
     def _prepare(self, key: Any, fetches: Any, feeds: Sequence[Any]) -> _Request:
         """The step for a request that was not seen before."""

@@ -24,6 +24,7 @@ from typing import Any
 from thalweg.dialects.diagnostics import CancelledError, DeadlineError, StepError, ThalwegError
 from thalweg.runtime import pool
 from thalweg.runtime.flat import FlatState, Layout, Op, State, Way
+from thalweg.runtime.frames import FrameState
 from thalweg.runtime.kernels import Call
 from thalweg.runtime.plan import DEAD, LoadedPartition, Node, Value
 from thalweg.runtime.resources import uninitialised
@@ -101,9 +102,7 @@ class _Run:
         self.away = False  # the caller is inside a cluster
 
     def _state(self, layout: Layout) -> State:
-        if layout.plan.is_dataflow:
-            from thalweg.runtime.frames import FrameState
-
+        if layout.is_dataflow:
             return FrameState(layout, self.step, self._is_ready)
         return FlatState(layout, self.step, self._is_ready)
 

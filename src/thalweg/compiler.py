@@ -75,7 +75,7 @@ class CompiledProgram:
         not exactly as expected or another call is running. None where there is no quick way."""
         return self._direct.call if self._direct is not None and not self._options.check_nans else None
 
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
         if self._options.check_nans:
             return self._checked(inputs)
         with self._held:

@@ -55,8 +55,8 @@ class SizedProgram:
         self._latest: Callable[..., Any] | None = None  # the quick way of the sizes that came last
         self._lock = threading.Lock()
 
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return self.of_size(inputs)(inputs)
+    def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
+        return self.of_size(inputs)(inputs, timeout)
 
     @property
     def direct(self) -> Callable[..., Any]:

@@ -84,10 +84,7 @@ class StepProgram:
         self.task = task
         self._outputs = range(outputs)
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        return self.run(inputs)
-
-    def run(
+    def __call__(
         self, inputs: Sequence[Array], timeout: float | None = None, tracer: Tracer | None = None
     ) -> list[Array]:
         """Run one step.
