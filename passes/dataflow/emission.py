@@ -13,7 +13,7 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.passes.dependences import DEVICE, NAME, device_of, set_after
 from thalweg.passes.distribute_loops import FRAME
-from thalweg.passes.rewriting import definition, inside
+from thalweg.passes.rewriting import definition
 
 
 def relocated(location: ir.Location, device: str) -> ir.Location:
@@ -24,11 +24,10 @@ def relocated(location: ir.Location, device: str) -> ir.Location:
 
 
 def put_on(operation: ir.Operation, device: str) -> None:
-    """Place an op that is new on a device, and what is in its regions."""
-    for inner in inside(operation):
-        inner.location = relocated(inner.location, device)
-        if device:
-            inner.attributes[DEVICE] = ir.StringAttr.get(device)
+    """Place an op on a device; ops in its regions stay where they are."""
+    operation.location = relocated(operation.location, device)
+    if device:
+        operation.attributes[DEVICE] = ir.StringAttr.get(device)
 
 
 def device_of_value(value: ir.Value, otherwise: str) -> str:

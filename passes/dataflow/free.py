@@ -75,7 +75,8 @@ class FreeValues:
         taken = dict.fromkeys([*made_by.operands, *captures(*bodies(made_by))])
         mapping = {operand: self._copy(operand, device) for operand in taken}
         copied = copy_operation(made_by, mapping)
-        put_on(copied, device)
+        for inner in inside(copied):
+            put_on(inner, device)
         self._free.update((result, True) for result in copied.results)
         result: ir.Value = mapping[value]
         return result

@@ -11,9 +11,9 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control, dataflow
 from thalweg.dialects.types import ResourceType, TensorType, bool_
 from thalweg.passes.dataflow.contexts import Branch, Branches, Context, LoopBody, LoopHead
-from thalweg.passes.dataflow.emission import Emitter, device_of_value, is_host, mark
+from thalweg.passes.dataflow.emission import Emitter, device_of_value, is_host, mark, put_on
 from thalweg.passes.dataflow.free import FreeValues
-from thalweg.passes.dependences import AFTER, NAME, after_of, device_of, name_of, set_after
+from thalweg.passes.dependences import AFTER, DEVICE, NAME, after_of, device_of, name_of, set_after
 from thalweg.passes.distribute_loops import gate_name
 from thalweg.passes.lower_scan import lower_scan
 from thalweg.passes.place import spans
@@ -24,7 +24,6 @@ from thalweg.passes.rewriting import (
     captures,
     inside,
     operations,
-    replace,
     splice,
     substitute,
     yields,
@@ -59,6 +58,7 @@ class Lowering:
         self._free = FreeValues(block, lambda operation: not self.must_lower(operation))
         self._names = {n for o in operations(block) for i in inside(o) if (n := name_of(i)) is not None}
         self._markers: list[ir.Operation] = []
+        self._retired: list[ir.Operation] = []  # kept to the end, since tables know values by their addresses
 
     def run(self) -> bool:
         top = Context()
@@ -67,6 +67,8 @@ class Lowering:
             marker.erase()
         if changed:
             self._drop_unused()
+        for operation in self._retired:
+            operation.erase()
         return changed
 
     def must_lower(self, operation: ir.Operation) -> bool:
@@ -91,13 +93,18 @@ class Lowering:
 
     def _in_place(self, operation: ir.Operation, context: Context, rewrite: object) -> None:
         """Replace an op by others, and visit those."""
-        marker = self._marker(operation)
+        marker, device = self._marker(operation), device_of(operation)
         with ir.InsertionPoint(operation), operation.location:
             values = rewrite(operation)  # type: ignore[operator]
         block = operations(operation.block)
         made = block[block.index(marker) + 1 : block.index(operation)]
-        replace(operation, values)
+        for result, value in zip(operation.results, values, strict=True):
+            result.replace_all_uses_with(value)
+        self._retire(operation)
         for new in made:
+            for inner in inside(new):
+                if DEVICE not in inner.attributes:
+                    put_on(inner, device)
             self._visit(new, context)
 
     # Ops that stay.
@@ -173,7 +180,7 @@ class Lowering:
                 device = device_of_value(true, device_of(operation))
                 made = emit(dataflow.merge, [false, true], {}, before=operation, device=device, frame=frame)
                 result.replace_all_uses_with(made.results[0])
-        operation.erase()
+        self._retire(operation)
 
     # Loops.
 
@@ -208,7 +215,7 @@ class Lowering:
                     frame=frame,
                 )  # fmt: skip
                 operation.results[value.index].replace_all_uses_with(over.results[0])
-        operation.erase()
+        self._retire(operation)
 
     def _carried(self, operation: ir.Operation, context: Context, frame: str) -> list[_Carried]:
         """The values that change from iteration to iteration, and a token for each device that has none of them."""
@@ -299,6 +306,10 @@ class Lowering:
             made = ir.Operation.create("tw.marker")
         self._markers.append(made)
         return made
+
+    def _retire(self, operation: ir.Operation) -> None:
+        operation.detach_from_parent()
+        self._retired.append(operation)
 
     def _drop_unused(self) -> None:
         """Free values whose users have made them again, and nothing else."""

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from dataflow_programs import execute_loaded, loaded
+from dataflow_programs import execute_loaded, loaded, loaded_parts
 from gradient_checks import vjp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,28 +49,52 @@ def test_dataflow_gives_what_regions_give(before: str, recipe: tuple[Step, ...],
     check(module, inputs(seed), "lower-control{all=true}")
 
 
-@RELAXED
-@given(recipe=recipes(SMOOTH, most=5), seed=st.integers(0, 99))
-def test_gradients_in_dataflow(recipe: tuple[Step, ...], seed: int) -> None:
-    def derivative(x: ir.Value, y: ir.Value) -> list[ir.Value]:
+def derivative(recipe: tuple[Step, ...]) -> ir.Module:
+    """The program of a recipe's derivative."""
+
+    def body(x: ir.Value, y: ir.Value) -> list[ir.Value]:
         *_, tape = vjp(lambda x, y: cook(recipe, x, y), [x, y])
         return list(control.pullback(tape, x, wrt=(0, 1)))
 
-    module = program([TYPE, TYPE], derivative)
+    return program([TYPE, TYPE], body)
+
+
+@RELAXED
+@given(recipe=recipes(SMOOTH, most=5), seed=st.integers(0, 99))
+def test_gradients_in_dataflow(recipe: tuple[Step, ...], seed: int) -> None:
+    module = derivative(recipe)
     run_passes(module, "optimize")
     check(module, inputs(seed), "lower-control{all=true}")
 
 
-@RELAXED
-@given(recipe=recipes(PURE), seed=st.integers(0, 99), devices=st.lists(st.integers(0, 2), min_size=1, max_size=8))
-def test_loops_that_span_devices(recipe: tuple[Step, ...], seed: int, devices: list[int]) -> None:
-    """The loops of several devices in one plan: tokens and gates change nothing."""
-    module = program([TYPE, TYPE], lambda x, y: cook(recipe, x, y))
-    run_passes(module, "optimize")
+def on_devices(module: ir.Module, arrays: list[np.ndarray], devices: list[int]) -> None:
+    """The ops of a program on devices in turn, cut and run as one step, give what the program gives."""
+    wanted = run(module, arrays)
     with context.entered():
         (block,) = functions(module)
         turns = itertools.cycle(devices)
         for outer in operations(block)[:-1]:
             for operation in inside(outer):
                 operation.location = relocated(operation.location, f"/device:CPU:{next(turns)}")
-    check(module, inputs(seed), "lower-control")
+    run_passes(module, "place{devices=cpu:3},lower-control,partition,cluster")
+    found = execute_loaded(loaded_parts(module), arrays)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+DEVICES = st.lists(st.integers(0, 2), min_size=1, max_size=8)
+
+
+@RELAXED
+@given(recipe=recipes(PURE), seed=st.integers(0, 99), devices=DEVICES)
+def test_loops_that_span_devices(recipe: tuple[Step, ...], seed: int, devices: list[int]) -> None:
+    module = program([TYPE, TYPE], lambda x, y: cook(recipe, x, y))
+    run_passes(module, "optimize")
+    on_devices(module, inputs(seed), devices)
+
+
+@RELAXED
+@given(recipe=recipes(SMOOTH, most=4), seed=st.integers(0, 99), devices=DEVICES)
+def test_gradients_that_span_devices(recipe: tuple[Step, ...], seed: int, devices: list[int]) -> None:
+    module = derivative(recipe)
+    run_passes(module, "optimize")
+    on_devices(module, inputs(seed), devices)

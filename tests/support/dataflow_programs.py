@@ -12,9 +12,10 @@ from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.verify import parse
 from thalweg.passes.cluster import outlined
-from thalweg.passes.dependences import after_of, name_of
-from thalweg.passes.pipeline import run as run_passes
+from thalweg.passes.dependences import DEVICE, after_of, name_of
+from thalweg.passes.partition import FEEDS, FETCHES, parts
 from thalweg.passes.rewriting import functions, operations
 from thalweg.runtime.executor import Executor
 from thalweg.runtime.plan import FEED, LoadedPartition, Node, PartitionPlan
@@ -25,9 +26,10 @@ from thalweg.runtime.step import Step
 Program = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
-def loaded(module: ir.Module, device: str = "/device:CPU:0") -> LoadedPartition:
-    """A module of host ops and clusters as a plan."""
+def loaded(module: ir.Module) -> LoadedPartition:
+    """A module of host ops and clusters, perhaps of one device of several, as a plan."""
     with context.entered():
+        attributes = module.operation.attributes
         (block,) = functions(module)
         *body, end = operations(block)
         endpoints = {argument: (FEED, number) for number, argument in enumerate(block.arguments)}
@@ -49,14 +51,19 @@ def loaded(module: ir.Module, device: str = "/device:CPU:0") -> LoadedPartition:
                     len(operation.results), str(where_of(operation.location) or ""),
                 )
             )  # fmt: skip
-        fetches = tuple((k, endpoints[v]) for k, v in enumerate(end.operands))
-    return LoadedPartition(PartitionPlan(device, tuple(nodes), tuple(range(len(block.arguments))), fetches), tuple(programs))
+        given = [tuple(ir.DenseI64ArrayAttr(attributes[n])) if n in attributes else None for n in (FEEDS, FETCHES)]
+        device = ir.StringAttr(attributes[DEVICE]).value if DEVICE in attributes else "/device:CPU:0"
+        feeds = tuple(range(len(block.arguments))) if given[0] is None else given[0]
+        numbered = range(len(end.operands)) if given[1] is None else given[1]
+        fetches = tuple((k, endpoints[v]) for k, v in zip(numbered, end.operands, strict=True))
+    return LoadedPartition(PartitionPlan(device, tuple(nodes), feeds, fetches), tuple(programs))
 
 
-def execute(module: ir.Module, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Lower all control of a module (in place), then run it with the executor."""
-    run_passes(module, "lower-control{all=true},cluster")
-    return execute_loaded([loaded(module)], arrays)
+def loaded_parts(module: ir.Module) -> list[LoadedPartition]:
+    """The parts of a partitioned module, each read from its text."""
+    with context.entered():
+        modules = [parse(part.get_asm(enable_debug_info=True)) for part in parts(module)]
+    return [loaded(m) for m in modules]
 
 
 def execute_loaded(partitions: Sequence[LoadedPartition], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
