@@ -16,27 +16,22 @@ from typing import Any
 import numpy as np
 
 from thalweg.dialects.diagnostics import TypeInferenceError
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import queue as rows
 from thalweg.dialects.types import VARIES, DType, TensorType, int32, int64, types_to_text
 from thalweg.frontend.resource import Resource, as_dtypes, component, component_types
 from thalweg.frontend.tensor import ArrayLike, Tensor
+from thalweg.frontend.trace import current
 
 Element = Any  # a tensor, or a tuple of them
 
 
-def is_open(extent: int) -> bool:
-    return extent >= 1 << 40
-
-
-def open_extent() -> int:
-    return 1 << 40
-
-
 def fresh(count: int) -> tuple[int, ...]:
-    """Extents that are known when the op has run."""
-    return tuple(open_extent() for _ in range(count))
+    """Extents that are known when the op has run; eagerly they need no names."""
+    trace = current()
+    return trace.open_extents(count) if trace is not None else (0,) * count
 
 
 class QueueBase(Resource):

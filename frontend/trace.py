@@ -16,7 +16,6 @@ import numpy as np
 from thalweg.dialects import context, extents
 from thalweg.dialects.build import build, create, create_with_regions
 from thalweg.dialects.diagnostics import LeakedTensorError, TracingError, TypeInferenceError
-from thalweg.dialects.extents import any_open, result
 from thalweg.dialects.location import Where, on_device, user_frame
 from thalweg.dialects.mlir import func_dialect, ir
 from thalweg.dialects.opdef import OpDef
@@ -108,7 +107,7 @@ class Trace:
         self._latest_on: dict[ir.Value, str] = {}  # by handle: the name of the last op on it
         self._ordered = 0
         self._open = 0  # open extents given so far
-        self._opened = 0
+        self._decided: dict[Any, tuple[int, ...]] = {}  # open extents by what decides them
         self._primals: list[tuple[Scope, dict[Variable, TracedTensor]]] = []
         self._locations: dict[tuple[Where, str], ir.Location] = {}
         self.root = Scope(self, label or name, where or user_frame(), inline=True)
@@ -183,11 +182,6 @@ class Trace:
         """The name of one of its tensors; only a graph has any."""
         raise TracingError(f"{user_frame()} a traced tensor {tensor.type} has no name: only those of a tw.Graph do")
 
-    def open_extent(self) -> int:
-        """An extent for a result whose size only the data decides: `?` in its type."""
-        self._opened += 1
-        return result(self._opened - 1)
-
     # Values
 
     def value_of(self, tensor: Tensor) -> ir.Value:
@@ -218,7 +212,7 @@ class Trace:
         Raises:
             TypeInferenceError: it holds the number that stands for an open extent.
         """
-        if value.dtype.kind in "iu" and any_open(value.flat):
+        if value.dtype.kind in "iu" and extents.any_open(value.flat):
             raise TypeInferenceError(
                 f"{user_frame()} an extent that is open until the graph is run has become a number. "
                 "Use tw.extent(x, axis)."
@@ -356,10 +350,16 @@ class Trace:
                 )
         return self._handles[variable]
 
-    def open_extents(self, count: int) -> tuple[int, ...]:
-        """Extents for results whose sizes only the data decides, different from those given before."""
+    def open_extents(self, count: int, decided_by: Any = None) -> tuple[int, ...]:
+        """Extents for results whose sizes only the data decides, different from those given before; but the same ones
+        for what is `decided_by` the same (anything that can be a key), so that such results fit together."""
+        if decided_by is not None and decided_by in self._decided:
+            return self._decided[decided_by]
         self._open += count
-        return tuple(extents.result(number) for number in range(self._open - count, self._open))
+        found = tuple(extents.result(number) for number in range(self._open - count, self._open))
+        if decided_by is not None:
+            self._decided[decided_by] = found
+        return found
 
     def resource(self, owner: Resource) -> ir.Value:
         """The handle of a queue or the like, made at the top of the function at its first use."""
