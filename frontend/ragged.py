@@ -24,10 +24,12 @@ from thalweg.frontend.array.conversion import cast
 from thalweg.frontend.array.manipulation import reshape
 from thalweg.frontend.eager import emit
 from thalweg.frontend.extent import code_of
-from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
+from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current
 from thalweg.runtime.direct import perform
 from thalweg.runtime.resources import of_process
+
+_COMPARED = 4096  # bytes of arrays that are compared by their elements
 
 __all__ = ["boolean_mask", "dynamic_partition", "dynamic_stitch", "lookup", "merge_partitions", "unique_with_counts"]
 
@@ -52,7 +54,7 @@ def dynamic_partition(data: ArrayLike, partitions: ArrayLike, num_partitions: in
     if owners.type.rank != 1:
         rows = _flattened("dynamic_partition", rows, owners)
         owners = reshape(owners, (-1,))
-    return list(host_op(ragged.dynamic_partition, [rows, owners], num_partitions))
+    return list(host_op(ragged.dynamic_partition, [rows, owners], num_partitions, owners))
 
 
 def merge_partitions(partitions: ArrayLike, pieces: Sequence[ArrayLike]) -> Tensor:
@@ -104,7 +106,8 @@ def boolean_mask(x: ArrayLike, mask: ArrayLike) -> Tensor:
         >>> tw.boolean_mask([1, 2, 3], [True, False, True])
         Tensor([1, 3], dtype=int32)
     """
-    return host_op(ragged.boolean_mask, [as_tensor(x), as_tensor(mask)], 1)[0]
+    chosen = as_tensor(mask)
+    return host_op(ragged.boolean_mask, [as_tensor(x), chosen], 1, chosen)[0]
 
 
 def unique_with_counts(x: ArrayLike) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,7 +116,8 @@ def unique_with_counts(x: ArrayLike) -> tuple[Tensor, Tensor, Tensor]:
     Example:
         >>> values, inverse, counts = tw.unique_with_counts([5, 2, 5])
     """
-    values, inverse, counts = host_op(ragged.unique, [as_tensor(x)], 1)
+    vector = as_tensor(x)
+    values, inverse, counts = host_op(ragged.unique, [vector], 1, vector)
     return values, inverse, counts
 
 
@@ -145,15 +149,18 @@ def _of_feed(extent: int) -> bool:
         return False
 
 
-def host_op(row: OpDef, operands: Sequence[Tensor], unknown: int = 0, **attrs: Any) -> tuple[Tensor, ...]:
+def host_op(
+    row: OpDef, operands: Sequence[Tensor], unknown: int = 0, decider: Tensor | None = None, **attrs: Any
+) -> tuple[Tensor, ...]:
     """An op on the host: added to the trace, or done at once.
 
     Args:
         unknown: how many extents of its results the data decides.
+        decider: the operand that alone decides them: two masks by one and the same have as many rows.
     """
-    if unknown:
-        attrs["extents"] = _fresh(unknown)
     trace = current()
+    if unknown:
+        attrs["extents"] = _fresh(unknown, None if decider is None else (row, _identity(decider), unknown))
     if trace is not None:
         return trace.emit(row, operands, attrs)
     try:
@@ -167,9 +174,17 @@ def host_op(row: OpDef, operands: Sequence[Tensor], unknown: int = 0, **attrs: A
     return tuple(EagerTensor(np.ascontiguousarray(r)) for r in results)
 
 
-def _fresh(count: int) -> tuple[int, ...]:
+def _fresh(count: int, key: Any = None) -> tuple[int, ...]:
     trace = current()
-    return trace.open_extents(count) if trace is not None else tuple(result(number) for number in range(count))
+    return trace.open_extents(count, key) if trace is not None else tuple(result(number) for number in range(count))
+
+
+def _identity(tensor: Tensor) -> Any:
+    """Equal for tensors that are surely the same."""
+    if isinstance(tensor, TracedTensor):
+        return tensor.value
+    data = np.asarray(tensor)
+    return data.shape, data.dtype, data.tobytes() if data.nbytes <= _COMPARED else id(tensor)
 
 
 def _flattened(name: str, rows: Tensor, over: Tensor) -> Tensor:

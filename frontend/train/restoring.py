@@ -38,7 +38,7 @@ def leaves_of(tree: Any) -> dict[str, Leaf]:
     `table.shard_1` to `table`."""
     found = {}
     for name, value in named_leaves(tree)[0].items():
-        part: Part | None = getattr(value, "part", None)
+        part = value.part if isinstance(value, Variable) else None
         if part is not None:
             part = Part(name.rpartition(".")[0] or name, part.shape, part.rows)
         found[name] = Leaf(value, part)
