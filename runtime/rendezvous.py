@@ -47,12 +47,17 @@ class _Meeting:
 class LocalRendezvous:
     """The rendezvous of one process. Others build on it: what arrives from another process is sent here.
 
+    Args:
+        remembered: steps that are over, so that what still arrives for them is dropped. None need be where nothing can
+            arrive late, because all of a step runs in this process.
+
     Example:
         >>> meeting.receive(7, "w;cpu:0;cpu:1", done)
         >>> meeting.send(7, "w;cpu:0;cpu:1", array)     # calls done([array])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
         self._steps: dict[int, _Meeting] = {}
         self._over: OrderedDict[int, str] = OrderedDict()  # and why
         self._lock = threading.Lock()
@@ -105,9 +110,9 @@ class LocalRendezvous:
         return meeting
 
     def _end(self, step_id: int, why: str) -> _Meeting | None:
-        if step_id not in self._over:
+        if self._remembered and step_id not in self._over:
             self._over[step_id] = why  # not the error: its traceback holds the values of the step that failed
-            if len(self._over) > REMEMBERED:
+            if len(self._over) > self._remembered:
                 self._over.popitem(last=False)
         return self._steps.pop(step_id, None)
 

@@ -67,7 +67,7 @@ class Task:
         self.job = job
         self.index = index
         self.devices = tuple(devices) or (str(Device("CPU", 0, job, index)),)
-        self.rendezvous: Rendezvous = rendezvous or LocalRendezvous()
+        self.rendezvous: Rendezvous = rendezvous or LocalRendezvous(remembered=0)
         self.resources = resources or Resources()
         self._load = load
         self._registered: dict[str, Registered] = {}
