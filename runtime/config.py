@@ -69,6 +69,8 @@ class Config:
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
     compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")
+    stack_limit: int = _option(0, "bytes in memory that rows kept by loops across devices may take; 0: no limit")
+    spill_dir: str = _option("", "folder of the files in which further rows wait; empty: the system's temporary one")
     dump_dir: str = _option("", "folder where every stage of every compiled program is written; empty: nowhere")
 
     @classmethod
@@ -101,6 +103,8 @@ class Config:
             raise ValueError(f"threads must be a count, or 0 for all, got {value!r}")
         if name == "virtual_cpus" and (not isinstance(value, int) or value < 1):
             raise ValueError(f"virtual_cpus must be a count of at least 1, got {value!r}")
+        if name == "stack_limit" and (not isinstance(value, int) or value < 0):
+            raise ValueError(f"stack_limit must be a number of bytes, or 0 for no limit, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
 
     @property

@@ -11,11 +11,11 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control, dataflow
 from thalweg.dialects.types import ResourceType, TensorType, bool_
 from thalweg.passes.dataflow.contexts import Branch, Branches, Context, LoopBody, LoopHead
-from thalweg.passes.dataflow.emission import Emitter, device_of_value, is_host, mark, put_on
+from thalweg.passes.dataflow.emission import Emitter, device_of_value, is_host, mark, put_on, relocated
 from thalweg.passes.dataflow.free import FreeValues
+from thalweg.passes.dataflow.scans import scan_to_loop
 from thalweg.passes.dependences import AFTER, DEVICE, NAME, after_of, device_of, name_of, set_after
 from thalweg.passes.distribute_loops import gate_name
-from thalweg.passes.lower_scan import lower_scan
 from thalweg.passes.place import spans
 from thalweg.passes.rewriting import (
     array,
@@ -65,10 +65,10 @@ class Lowering:
         changed = any([self._visit(operation, top) for operation in operations(self._block)[:-1]])
         for marker in self._markers:
             marker.erase()
-        if changed:
-            self._drop_unused()
         for operation in self._retired:
             operation.erase()
+        if changed:
+            self._drop_unused()
         return changed
 
     def must_lower(self, operation: ir.Operation) -> bool:
@@ -86,7 +86,7 @@ class Lowering:
             case "tw.while":
                 self._while(operation, context)
             case "tw.scan":
-                self._in_place(operation, context, lower_scan)
+                self._in_place(operation, context, scan_to_loop)
             case _:
                 self._in_place(operation, context, lambda o: splice(body_of(o), o, []))
         return True
@@ -94,7 +94,7 @@ class Lowering:
     def _in_place(self, operation: ir.Operation, context: Context, rewrite: object) -> None:
         """Replace an op by others, and visit those."""
         marker, device = self._marker(operation), device_of(operation)
-        with ir.InsertionPoint(operation), operation.location:
+        with ir.InsertionPoint(operation), relocated(operation.location, device):
             values = rewrite(operation)  # type: ignore[operator]
         block = operations(operation.block)
         made = block[block.index(marker) + 1 : block.index(operation)]
@@ -104,7 +104,7 @@ class Lowering:
         for new in made:
             for inner in inside(new):
                 if DEVICE not in inner.attributes:
-                    put_on(inner, device)
+                    put_on(inner, device_of(inner))
             self._visit(new, context)
 
     # Ops that stay.
@@ -312,9 +312,10 @@ class Lowering:
         self._retired.append(operation)
 
     def _drop_unused(self) -> None:
-        """Free values whose users have made them again, and nothing else."""
+        """Free values whose users have made them again, and tensors of rows that are only read from their stacks."""
         for operation in reversed(operations(self._block)[:-1]):
-            if self._is_free(operation) and all(next(r.uses, None) is None for r in operation.results):
+            unused = all(next(r.uses, None) is None for r in operation.results)
+            if unused and (operation.name == "tw.stack_all" or self._is_free(operation)):
                 operation.erase()
 
 

@@ -1,0 +1,169 @@
+"""Stacks: the rows that one loop of a step writes and another reads, in memory up to a limit, then in a file.
+
+A gradient reads the rows of its forward loop from the last to the first. So what goes to the file when the limit is
+reached are the rows that were written first, which are needed last. Each stack has a file of its own, which has no name
+in its folder and ends with the stack, whatever becomes of the process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from functools import cache
+from typing import IO
+
+import numpy as np
+
+from thalweg.dialects.diagnostics import StepError
+from thalweg.runtime.config import config
+from thalweg.runtime.plan import Array
+
+
+class Account:
+    """How many bytes the rows of all stacks of a process take in memory."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> int:
+        """Count bytes that were taken, or given back if negative; returns the sum."""
+        with self._lock:
+            self.used += size
+            return self.used
+
+
+@cache
+def account() -> Account:
+    """The process's account."""
+    return Account()
+
+
+class _Held:
+    """What a stack must give back when it goes: bytes of the account, and its file."""
+
+    __slots__ = ("bytes", "file")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.file: IO[bytes] | None = None
+
+    def release(self) -> None:
+        account().add(-self.bytes)
+        self.bytes = 0
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+class Stack:
+    """Rows of one shape and dtype by index. Those that were never written are zeros.
+
+    Used by one thread at a time: the ops on a stack come one after the other.
+
+    Args:
+        length: how many rows.
+        shape, dtype: of each.
+
+    Example:
+        >>> stack = Stack(3, (2,), np.dtype(np.float32))
+        >>> stack.write(0, np.ones(2, np.float32))
+        >>> stack.read(0)
+        array([1., 1.], dtype=float32)
+    """
+
+    def __init__(self, length: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.length = length
+        self.shape = shape
+        self.dtype = dtype
+        self._rows: OrderedDict[int, Array] = OrderedDict()  # those in memory, in the order in which they were written
+        self._spilled: set[int] = set()
+        self._size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._held = _Held()
+        weakref.finalize(self, self._held.release)
+
+    @property
+    def spilled(self) -> int:
+        """How many rows are in the file."""
+        return len(self._spilled)
+
+    def write(self, index: int, row: Array) -> None:
+        """Keep a row. The array is kept as it is, not copied.
+
+        Raises:
+            StepError: the index is outside, or the file cannot be written.
+        """
+        self._expect(index)
+        if index not in self._rows:
+            self._take(self._size)
+        self._rows[index] = row
+        self._spilled.discard(index)
+        while config.stack_limit and account().used > config.stack_limit and self._rows:
+            self._spill(*self._rows.popitem(last=False))
+
+    def read(self, index: int, last: bool = False) -> Array:
+        """A row; with `last` the stack forgets it.
+
+        Raises:
+            StepError: the index is outside, or the file cannot be read.
+        """
+        self._expect(index)
+        if index in self._rows:
+            if not last:
+                return self._rows[index]
+            self._take(-self._size)
+            return self._rows.pop(index)
+        if index not in self._spilled:
+            return np.zeros(self.shape, self.dtype)
+        if last:
+            self._spilled.discard(index)
+        return self._load(index)
+
+    def all(self) -> Array:
+        """All rows as one array, `(length, *shape)`."""
+        whole = np.zeros((self.length, *self.shape), self.dtype)
+        for index, row in self._rows.items():
+            whole[index] = row
+        for index in self._spilled:
+            whole[index] = self._load(index)
+        return whole
+
+    def _expect(self, index: int) -> None:
+        if not 0 <= index < self.length:
+            raise StepError(f"row {index} is outside a stack of {self.length} rows.")
+
+    def _take(self, size: int) -> None:
+        self._held.bytes += size
+        account().add(size)
+
+    def _spill(self, index: int, row: Array) -> None:
+        self._take(-self._size)
+        self._spilled.add(index)
+        data = memoryview(np.ascontiguousarray(row).reshape(-1).view(np.uint8))
+        try:
+            if self._held.file is None:
+                self._held.file = tempfile.TemporaryFile(prefix="thalweg-stack-", dir=config.spill_dir or None)  # noqa: SIM115 (lives with the stack)
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._held.file.fileno(), data[done:], index * self._size + done)
+        except OSError as error:
+            raise StepError(
+                f"rows beyond tw.config.stack_limit could not be written to "
+                f"'{config.spill_dir or tempfile.gettempdir()}': {error.strerror}. Set tw.config.spill_dir to a folder "
+                "with room, or raise the limit."
+            ) from error
+
+    def _load(self, index: int) -> Array:
+        assert self._held.file is not None
+        found = np.empty(self.shape, self.dtype)
+        rest = memoryview(found.reshape(-1).view(np.uint8))
+        begin = index * self._size
+        while len(rest):
+            count = os.preadv(self._held.file.fileno(), [rest], begin)
+            if not count:
+                raise StepError(f"row {index} of a stack is gone from its file.")
+            rest, begin = rest[count:], begin + count
+        return found
