@@ -8,18 +8,20 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thalweg.dialects.diagnostics import BundleError, did_you_mean
-from thalweg.dialects.types import TensorType, as_dtype
+from thalweg.dialects.types import DType, TensorType, as_dtype
 
 Array = np.ndarray[Any, Any]
 ALIGNMENT = 64
 _ABI = 1
-_STATUS = {1: "a null pointer", 2: "an arena that is too short", 3: "weights of another model", 4: "misaligned memory"}
+_STATUS = {1: "a null pointer", 2: "an arena that is too short", 3: "weights of another model", 4: "misaligned memory",
+           5: "a negative number of rows"}  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -141,44 +143,55 @@ class _Signature:
     def __init__(self, name: str, row: Mapping[str, Any], function: Any, state: Array) -> None:
         self.name = name
         self._function, self._state = function, state
-        self._inputs = [(r["name"], _type(r)) for r in row["inputs"]]
-        self._outputs = [(r["name"], _type(r)) for r in row["outputs"]]
+        self._inputs = [(r["name"], tuple(r["shape"]), as_dtype(r["dtype"])) for r in row["inputs"]]
+        self._outputs = [(r["name"], tuple(r["shape"]), as_dtype(r["dtype"])) for r in row["outputs"]]
+        self._batched = any(None in shape for _, shape, _ in self._inputs)
         self._arena_bytes: int = row["arena_bytes"]
         self._alone = threading.Lock() if row["changes_state"] else None
         self._arenas = threading.local()
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Run on arrays of exactly the signature's types, by position or name; one array, a dict of them, or None."""
-        inputs = self._checked(arrays, named)
-        outputs = [np.empty(kind.shape, kind.dtype.numpy) for _, kind in self._outputs]
+        inputs, rows = self._checked(arrays, named)
+        outputs = [np.empty([rows if n is None else n for n in shape], d.numpy) for _, shape, d in self._outputs]
         arena = getattr(self._arenas, "memory", None)
         if arena is None:
             arena = self._arenas.memory = aligned(self._arena_bytes)
-        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (self._state, *inputs, *outputs, arena)]
-        if self._alone is None:
-            status = self._function(*pointers, ctypes.c_size_t(arena.nbytes))
-        else:
-            with self._alone:
-                status = self._function(*pointers, ctypes.c_size_t(arena.nbytes))
+        given: list[Any] = [ctypes.c_void_p(a.ctypes.data) for a in (self._state, *inputs, *outputs)]
+        given += [ctypes.c_int32(rows)] * self._batched
+        given += [ctypes.c_void_p(arena.ctypes.data), ctypes.c_size_t(arena.nbytes)]
+        with self._alone or nullcontext():
+            status = self._function(*given)
         if status:
             raise BundleError(f"{self.name}() refused {_STATUS.get(status, f'with status {status}')}.")
         if len(outputs) == 1:
             return outputs[0]
-        return {name: array for (name, _), array in zip(self._outputs, outputs, strict=True)} or None
+        return {name: array for (name, _, _), array in zip(self._outputs, outputs, strict=True)} or None
 
-    def _checked(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> list[Array]:
-        names = [name for name, _ in self._inputs]
+    def _checked(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Array], int]:
+        """The inputs, and how many rows a batch has."""
+        names = [name for name, _, _ in self._inputs]
         given = dict(zip(names, arrays, strict=False)) | dict(named)
         unknown = [n for n in named if n not in names]
         if len(arrays) > len(names) or unknown or len(given) < len(names):
-            shown = ", ".join(f"{n}: {t}" for n, t in self._inputs)
+            shown = ", ".join(f"{n}: {_shown(shape, dtype)}" for n, shape, dtype in self._inputs)
             got = f"{len(arrays)} arrays and {', '.join(named) or 'no names'}"
             raise BundleError(f"{self.name}() takes ({shown}), got {got}.")
-        return [self._array(name, kind, given[name]) for name, kind in self._inputs]
+        rows: int | None = None
+        found = []
+        for name, shape, dtype in self._inputs:
+            array = np.asarray(given[name])
+            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+            if not fits or array.dtype != dtype.numpy:
+                got = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+                raise BundleError(f"{self.name}(): {name} must be {_shown(shape, dtype)}, got {got}. Convert it.")
+            if None in shape:
+                if rows not in (None, len(array)):
+                    raise BundleError(f"{self.name}(): {name} has {len(array)} rows, the arrays before it {rows}.")
+                rows = len(array)
+            found.append(np.ascontiguousarray(array))
+        return found, rows or 0
 
-    def _array(self, name: str, kind: TensorType, value: Any) -> Array:
-        array = np.asarray(value)
-        if array.shape != kind.shape or array.dtype != kind.dtype.numpy:
-            found = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
-            raise BundleError(f"{self.name}(): {name} must be {kind}, got {found}. Convert it.")
-        return np.ascontiguousarray(array)
+
+def _shown(shape: Sequence[int | None], dtype: DType) -> str:
+    return f"{dtype.short}[{','.join('n' if n is None else str(n) for n in shape)}]"

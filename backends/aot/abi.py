@@ -1,6 +1,6 @@
 """The C interface of an exported model, in LLVM IR.
 
-    int32_t  m_infer(const void *state, const float *x, float *out, void *arena, size_t arena_bytes);
+    int32_t  m_infer(const void *state, const float *x, float *out, int32_t n, void *arena, size_t arena_bytes);
     int32_t  m_abi(void);                        the version of this interface
     size_t   m_state_bytes(void);
     size_t   m_arena_bytes(int32_t signature);   of the signature with this number; 0 for none
@@ -21,12 +21,37 @@ from thalweg.backends.aot.layout import HASH_AT, Layout
 from thalweg.dialects.types import TensorType
 
 VERSION = 1
-OK, NULL_POINTER, SHORT_ARENA, WRONG_LAYOUT, MISALIGNED = 0, 1, 2, 3, 4
+OK, NULL_POINTER, SHORT_ARENA, WRONG_LAYOUT, MISALIGNED, NEGATIVE_BATCH = 0, 1, 2, 3, 4, 5
 STATUS = {
     "OK": OK, "NULL_POINTER": NULL_POINTER, "SHORT_ARENA": SHORT_ARENA, "WRONG_LAYOUT": WRONG_LAYOUT,
-    "MISALIGNED": MISALIGNED,
+    "MISALIGNED": MISALIGNED, "NEGATIVE_BATCH": NEGATIVE_BATCH,
 }  # fmt: skip
 ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output. If it is batched, `type` is that of one row, and there are n of them."""
+
+    name: str
+    type: TensorType
+    batched: bool = False
+
+    def __str__(self) -> str:
+        extents = [*(["n"] if self.batched else []), *map(str, self.type.shape)]
+        return f"{self.name}: {self.type.dtype.short}[{','.join(extents)}]"
+
+
+Binding = tuple[str, int]  # an argument of a compiled step: ("input", its number) or ("state", its offset)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A compiled step, `step.NAME`; of a batched signature, one that takes `rows` rows at a time."""
+
+    name: str
+    bindings: tuple[Binding, ...]
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,18 +59,26 @@ class Function:
     """A signature of the model: a named step.
 
     Args:
-        inputs, outputs: named tensors, in the order of the C function's parameters.
-        bindings: what the compiled step's arguments are: an input's number, or the offset of a part of the state.
+        inputs, outputs: in the order of the C function's parameters.
+        pieces: one, or for a batch of any size several, the one for the most rows first, the last for one.
         arena_bytes: of scratch memory.
         writes: whether it changes the state.
     """
 
     name: str
-    inputs: tuple[tuple[str, TensorType], ...]
-    outputs: tuple[tuple[str, TensorType], ...]
-    bindings: tuple[tuple[str, int], ...]  # ("input", number) or ("state", offset)
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    pieces: tuple[Piece, ...]
     arena_bytes: int
     writes: bool
+
+    @property
+    def batched(self) -> bool:
+        return any(t.batched for t in self.inputs)
+
+    @property
+    def uses_state(self) -> bool:
+        return any(kind == "state" for piece in self.pieces for kind, _ in piece.bindings)
 
 
 def exported_names(model: str, functions: Sequence[Function]) -> list[str]:
@@ -55,8 +88,8 @@ def exported_names(model: str, functions: Sequence[Function]) -> list[str]:
 
 
 def interface(model: str, functions: Sequence[Function], layout: Layout, meta: str, bits: int, embedded: bool) -> str:
-    """The LLVM IR of everything above; it calls `step.NAME` of each signature."""
-    parts = [_signature(model, function, layout, bits) for function in functions]
+    """The LLVM IR of everything above; it calls `step.NAME` of each piece."""
+    parts = [_signature(model, function, bits) for function in functions]
     parts.append(_constants(model, functions, layout, bits))
     parts.append(_state_of(model, layout, bits))
     parts.append(_text(f"{model}_meta", meta))
@@ -70,14 +103,17 @@ class _Writer:
 
     def __init__(self, head: str) -> None:
         self.lines = [f"{head} {{", "entry:"]
-        self._count = 0
+        self.checks = 0  # how many there are so far
 
     def refuse_if(self, condition: str, status: int) -> None:
         """Return `status` where the i1 `condition` holds."""
-        n = self._count
-        self._count += 1
+        n = self.checks
+        self.checks += 1
         self.lines += [f"  br i1 {condition}, label %no{n}, label %yes{n}"]
         self.lines += [f"no{n}:", f"  ret i32 {status}", f"yes{n}:"]
+
+    def add(self, *lines: str) -> None:
+        self.lines += lines
 
     def op(self, text: str, name: str) -> str:
         self.lines.append(f"  %{name} = {text}")
@@ -87,34 +123,71 @@ class _Writer:
         return "\n".join([*self.lines, "  ret i32 0", "}", ""])
 
 
-def _signature(model: str, function: Function, layout: Layout, bits: int) -> str:
+def _signature(model: str, function: Function, bits: int) -> str:
     inputs = [f"%in{k}" for k in range(len(function.inputs))]
     outputs = [f"%out{k}" for k in range(len(function.outputs))]
-    parameters = ", ".join(f"ptr {p}" for p in ("%state", *inputs, *outputs, "%arena"))
-    w = _Writer(f"define i32 @{model}_{function.name}({parameters}, i{bits} %arena_bytes) nounwind")
-    pointers = [*inputs, *outputs]
-    if layout.nbytes and any(kind == "state" for kind, _ in function.bindings):
-        pointers.append("%state")
-    if function.arena_bytes:
-        pointers.append("%arena")
-    for number, pointer in enumerate(pointers):
+    parameters = [f"ptr {p}" for p in ("%state", *inputs, *outputs)]
+    parameters += [*(["i32 %n"] if function.batched else []), "ptr %arena", f"i{bits} %arena_bytes"]
+    w = _Writer(f"define i32 @{model}_{function.name}({', '.join(parameters)}) nounwind")
+    aligned = [*(["%state"] if function.uses_state else []), *(["%arena"] if function.arena_bytes else [])]
+    for number, pointer in enumerate([*inputs, *outputs, *aligned]):
         w.refuse_if(w.op(f"icmp eq ptr {pointer}, null", f"null{number}"), NULL_POINTER)
     if function.arena_bytes:
         w.refuse_if(w.op(f"icmp ult i{bits} %arena_bytes, {function.arena_bytes}", "short"), SHORT_ARENA)
-    for pointer in pointers:
-        if pointer in ("%state", "%arena"):
-            address = w.op(f"ptrtoint ptr {pointer} to i{bits}", f"address{pointer[1:]}")
-            low = w.op(f"and i{bits} {address}, {ALIGNMENT - 1}", f"low{pointer[1:]}")
-            w.refuse_if(w.op(f"icmp ne i{bits} {low}, 0", f"odd{pointer[1:]}"), MISALIGNED)
-    arguments = []
-    for number, (kind, value) in enumerate(function.bindings):
-        if kind == "input":
-            arguments.append(inputs[value])
-        else:
-            arguments.append(w.op(f"getelementptr i8, ptr %state, i{bits} {value}", f"part{number}"))
-    called = ", ".join(f"ptr {a}" for a in (*arguments, *outputs, "%arena"))
-    w.lines.append(f"  call void @step.{function.name}({called})")
+    for pointer in aligned:
+        address = w.op(f"ptrtoint ptr {pointer} to i{bits}", f"address{pointer[1:]}")
+        low = w.op(f"and i{bits} {address}, {ALIGNMENT - 1}", f"low{pointer[1:]}")
+        w.refuse_if(w.op(f"icmp ne i{bits} {low}, 0", f"odd{pointer[1:]}"), MISALIGNED)
+    if function.batched:
+        w.refuse_if(w.op("icmp slt i32 %n, 0", "negative"), NEGATIVE_BATCH)
+        w.op(f"zext i32 %n to i{bits}" if bits == 64 else "add i32 %n, 0", "count")
+        _loops(w, function, bits)
+    else:
+        (piece,) = function.pieces
+        _call(w, piece, _parts(w, piece, bits), inputs, outputs)
     return w.text()
+
+
+def _parts(w: _Writer, piece: Piece, bits: int) -> dict[int, str]:
+    """Pointers into the state, by the number of the argument."""
+    return {
+        number: w.op(f"getelementptr i8, ptr %state, i{bits} {value}", f"part{number}_{piece.rows}")
+        for number, (kind, value) in enumerate(piece.bindings)
+        if kind == "state"
+    }
+
+
+def _call(w: _Writer, piece: Piece, parts: dict[int, str], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    arguments = [
+        inputs[value] if kind == "input" else parts[number] for number, (kind, value) in enumerate(piece.bindings)
+    ]
+    w.add(f"  call void @step.{piece.name}({', '.join(f'ptr {a}' for a in (*arguments, *outputs, '%arena'))})")
+
+
+def _loops(w: _Writer, function: Function, bits: int) -> None:
+    """For each piece a loop: as long as as many rows are left, do them."""
+    word, done, before = f"i{bits}", "0", f"yes{w.checks - 1}"
+    for piece in function.pieces:
+        k = piece.rows
+        parts = _parts(w, piece, bits)
+        w.add(f"  br label %test{k}", f"test{k}:")
+        w.add(f"  %done{k} = phi {word} [ {done}, %{before} ], [ %more{k}, %do{k} ]")
+        left = w.op(f"sub {word} %count, %done{k}", f"left{k}")
+        enough = w.op(f"icmp uge {word} {left}, {k}", f"enough{k}")
+        w.add(f"  br i1 {enough}, label %do{k}, label %end{k}", f"do{k}:")
+        places = [
+            [_row(w, f"{way}{j}", t, k, word) if t.batched else f"%{way}{j}" for j, t in enumerate(tensors)]
+            for way, tensors in (("in", function.inputs), ("out", function.outputs))
+        ]
+        _call(w, piece, parts, *places)
+        w.add(f"  %more{k} = add {word} %done{k}, {k}", f"  br label %test{k}", f"end{k}:")
+        done, before = f"%done{k}", f"end{k}"
+
+
+def _row(w: _Writer, name: str, tensor: Tensor, rows: int, word: str) -> str:
+    """Where the next rows of a tensor are."""
+    skip = w.op(f"mul {word} %done{rows}, {tensor.type.nbytes}", f"{name}_skip{rows}")
+    return w.op(f"getelementptr i8, ptr %{name}, {word} {skip}", f"{name}_rows{rows}")
 
 
 def _constants(model: str, functions: Sequence[Function], layout: Layout, bits: int) -> str:

@@ -63,6 +63,7 @@ def emit(
     """Object code.
 
     Args:
+        steps: those of the functions' pieces, in order.
         block: the state to be embedded, None to leave it to a file.
 
     Raises:
@@ -71,7 +72,8 @@ def emit(
     machine = _machine(target)
     bits = target.pointer_bits
     outside = interface(model, functions, layout, meta, bits, block is not None)
-    outside += "".join(_declaration(step.llvm, f.name) for f, step in zip(functions, steps, strict=True))
+    names = [piece.name for function in functions for piece in function.pieces]
+    outside += "".join(_declaration(step.llvm, name) for name, step in zip(names, steps, strict=True))
     if block is not None:
         outside += embedded_state(model, block)
     if target.format == "coff":

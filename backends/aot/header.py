@@ -46,12 +46,12 @@ def header(model: str, functions: Sequence[Function], layout: Layout) -> str:
 
 def _prototype(model: str, number: int, function: Function) -> list[str]:
     upper, name = model.upper(), function.name.upper()
-    rows = [("in", n, t) for n, t in function.inputs] + [("out", n, t) for n, t in function.outputs]
-    comment = [f"   {way:<3} {n}: {t}" for way, n, t in rows] or ["   no arrays"]
+    rows = [("in", t) for t in function.inputs] + [("out", t) for t in function.outputs]
+    comment = [f"   {way:<3} {t}" for way, t in rows] or ["   no arrays"]
     state = "void *state" if function.writes else "const void *state"
     parameters = [state]
-    parameters += [f"{'const ' if way == 'in' else ''}{c_type(t)} *{n}" for way, n, t in rows]
-    parameters += ["void *arena", "size_t arena_bytes"]
+    parameters += [f"{'const ' if way == 'in' else ''}{c_type(t.type)} *{t.name}" for way, t in rows]
+    parameters += [*(["int32_t n"] if function.batched else []), "void *arena", "size_t arena_bytes"]
     return [
         f"#define {upper}_{name} {number}",
         f"#define {upper}_{name}_ARENA_BYTES {function.arena_bytes}",

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.backends.aot import abi
 from thalweg.backends.aot.abi import VERSION, Function
+from thalweg.backends.aot.batch import require_row_wise
 from thalweg.backends.aot.emit import Emitted, Step, emit, lower_step, options_for
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout, to_safetensors
@@ -28,28 +30,46 @@ from thalweg.backends.aot.link.wasm import module as wasm_module
 from thalweg.backends.aot.targets import Target, find
 from thalweg.backends.cpu.executable import Signature as Compiled
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.compiler import driver
+from thalweg.compiler import driver, optimized
 from thalweg.dialects import context
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import ExportError
 from thalweg.dialects.location import user_frame
+from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.function import Function as Traced
 from thalweg.frontend.function import function as traced
 from thalweg.frontend.program import Program
+from thalweg.frontend.spec import TensorSpec
+from thalweg.frontend.tree import flatten
 
 Array = np.ndarray[Any, Any]
 EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
+BATCHES = (8, 1)  # rows that the programs of a batched signature take at a time
+_UNLIKELY = 23  # rows that batches are followed with: an extent that hardly anything else has
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A program of a signature; of a batched one, for `rows` rows at a time. The `variables` that are its trailing
+    arguments, and its StableHLO, come with lowering."""
+
+    name: str
+    program: Program
+    rows: int
+    module: ir.Module
+    variables: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A named step to export: its program, and the names of what goes in and comes out."""
+    """A named step to export: the names of what goes in and comes out, whether each input is batched, its programs."""
 
     name: str
-    program: Program
     inputs: tuple[str, ...]
+    batched: tuple[bool, ...]
     outputs: tuple[str, ...]
+    pieces: tuple[Piece, ...]
 
 
 @dataclass
@@ -83,8 +103,10 @@ def export(
     """Write native libraries with nothing below them: no interpreter, no allocator, no C library.
 
     Args:
-        signatures: by name, a function with the specs of its arguments: `{"infer": (f, [tw.spec((8, 784))])}`; or a
-            function alone if it was made with a `signature`. A single function is called "run".
+        signatures: by name, a function with the specs of its arguments: `{"infer": (f, [tw.spec((None, 784))])}`; or
+            a function alone if it was made with a `signature`. A single function is called "run". Arrays whose first
+            extent is None are batches: the library takes any number of rows, provided that the function computes each
+            row by itself.
         folder: made if need be; files in it are replaced.
         targets: names of targets, "host" for this machine; see `thalweg export --list`.
         name: the model's, a C identifier: what the library and its functions are called by.
@@ -102,25 +124,22 @@ def export(
         if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
             raise ExportError(f"{user_frame()} export: '{word}' is not a lower-case C identifier. Rename it.")
     report = Report(Path(folder))
+    pieces = [piece for step in steps for piece in step.pieces]
     with context.entered():
-        modules = [driver().to_stablehlo(s.program.module) for s in steps]
-        state = _state(steps, [names for _, names in modules])
+        state, places = _state(pieces)
         layout = Layout.of({n: (array_type(a), mutable) for n, (a, mutable) in state.items()})
         block = layout.block({n: a for n, (a, _) in state.items()})
         embedded = len(block) < EMBED_BELOW if embed is None else embed
-        lowered = _lowered(wanted, [(s.name, module) for s, (module, _) in zip(steps, modules, strict=True)])
-        functions = [
-            _function(s, [compiled[k].signature for compiled in lowered.values()], names, layout)
-            for k, (s, (_, names)) in enumerate(zip(steps, modules, strict=True))
-        ]
+        lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces])
+        compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
+        functions = [_function(s, compiled, layout, places) for s in steps]
         meta = json.dumps(_meta(name, functions, layout))
         for target in wanted:
-            compiled = lowered[options_for(target)]
-            _write_libraries(
-                report, name, target, emit(name, target, functions, compiled, layout, meta, block if embedded else None)
-            )
-        for step in steps:
-            report.write(f"ir/{step.name}.mlir", str(step.program.module) + "\n")
+            code = lowered[options_for(target)]
+            made = emit(name, target, functions, code, layout, meta, block if embedded else None)
+            _write_libraries(report, name, target, made)
+        for piece in pieces:
+            report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
     report.write(f"include/{name}.h", header(name, functions, layout))
     report.write("weights.safetensors", to_safetensors(layout, block))
     _write_manifest(report, name, functions, layout, [t.name for t in wanted])
@@ -147,13 +166,48 @@ def _signatures(given: Mapping[str, Any] | Callable[..., Any]) -> list[Signature
                 f"{user_frame()} export: nothing says of which types the arguments of '{name}' are. Give "
                 f"{{'{name}': (function, [tw.spec(…), …])}}."
             )
-        inputs = [_identifier(p) for p in function.inputs(*arguments)]
-        outputs = [_identifier(p) for p in function.results(*arguments)]
-        program = function.program(*arguments)
-        if len(outputs) != len(program.outputs):
-            raise ExportError(f"{user_frame()} export: '{name}' returns values that are not computed from arguments.")
-        found.append(Signature(name, program, tuple(inputs), tuple(_distinct(outputs, inputs))))
+        try:
+            found.append(_signature(name, function, list(arguments)))
+        except ExportError as error:
+            raise ExportError(f"{user_frame()} export of '{name}': {error}") from None
     return found
+
+
+def _signature(name: str, function: Traced, arguments: list[Any]) -> Signature:
+    batched = any(isinstance(leaf, TensorSpec) and None in leaf.shape for leaf in flatten(arguments)[0])
+    fixed = _with_rows(arguments, _UNLIKELY) if batched else arguments
+    given = function.inputs(*fixed)
+    other = function.inputs(*_with_rows(arguments, 1)) if batched else given
+    inputs, open_ = [_identifier(p) for p in given], [given[p].shape != other[p].shape for p in given]
+    outputs = [_identifier(p) for p in function.results(*fixed)]
+    if len(outputs) != len(function.program(*fixed).outputs):
+        raise ExportError("it returns values that are not computed from its arguments.")
+    if batched:
+        with context.entered():
+            numbers = [k for k, is_open in enumerate(open_) if is_open]
+            require_row_wise(optimized(function.program(*fixed).module), numbers, len(outputs))
+    pieces = []
+    for rows in BATCHES if batched else (0,):
+        program = function.program(*(_with_rows(arguments, rows) if batched else arguments))
+        with context.entered():
+            module, variables = driver().to_stablehlo(program.module)
+        pieces.append(Piece(f"{name}_{rows}" if batched else name, program, rows, module, tuple(variables)))
+    return Signature(name, tuple(inputs), tuple(open_), tuple(_distinct(outputs, inputs)), tuple(pieces))
+
+
+def _with_rows(arguments: list[Any], rows: int) -> list[Any]:
+    """The arguments with batches of so many rows."""
+
+    def closed(leaf: Any) -> Any:
+        if not isinstance(leaf, TensorSpec) or None not in leaf.shape:
+            return leaf
+        if leaf.shape.index(None) != 0 or leaf.shape.count(None) > 1:
+            raise ExportError(f"{leaf!r} leaves another extent than the first one open. Give it a size.")
+        return TensorSpec((rows, *leaf.shape[1:]), leaf.dtype)
+
+    leaves, structure = flatten(arguments)
+    closed_leaves: list[Any] = structure.unflatten([closed(leaf) for leaf in leaves])
+    return closed_leaves
 
 
 def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> dict[CpuOptions, list[Step]]:
@@ -171,40 +225,62 @@ def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
     return [f"{n}_out" if n in taken else n for n in names]
 
 
-def _state(signatures: Sequence[Signature], variables: Sequence[Sequence[str]]) -> dict[str, tuple[Array, bool]]:
-    """Everything that the signatures keep, by name, and whether they may change it: variables, captured arrays."""
+Places = Mapping[int, str]  # names in the state of captured arrays, by their identity
+
+
+def _state(pieces: Sequence[Piece]) -> tuple[dict[str, tuple[Array, bool]], Places]:
+    """Everything that the programs keep, by name, and whether they may change it: variables, captured arrays."""
     found: dict[str, tuple[Array, bool]] = {}
-    for signature, names in zip(signatures, variables, strict=True):
-        by_name = {v.name: v for v in signature.program.variables}
-        found.update({n: (np.array(by_name[n].buffer), True) for n in names})
-        for k, array in enumerate(signature.program.constants):
-            found[f"{signature.name}.constant.{k}"] = array, False
-    return found
+    places: dict[int, str] = {}
+    by_content: dict[tuple[bytes, Any, Any], str] = {}  # programs for other numbers of rows capture the same again
+    for piece in pieces:
+        by_name = {v.name: v for v in piece.program.variables}
+        found.update({n: (np.array(by_name[n].buffer), True) for n in piece.variables})
+        for array in piece.program.constants:
+            key = (hashlib.sha256(array.tobytes()).digest(), array.shape, array.dtype)
+            name = by_content.setdefault(key, f"constant.{len(by_content)}")
+            found[name], places[id(array)] = (array, False), name
+    return found, places
 
 
 def _function(
-    signature: Signature, compiled: Sequence[Compiled], variables: Sequence[str], layout: Layout
+    signature: Signature, compiled: Mapping[str, Sequence[Compiled]], layout: Layout, places: Places
 ) -> Function:
-    """The C function of a signature. The compiled steps, one a kind of processor, take inputs, captured arrays, then
-    variables; the arena is big enough for each of them, so that one header serves all."""
-    count = len(signature.inputs)
-    kept = [f"{signature.name}.constant.{k}" for k in range(len(signature.program.constants))] + list(variables)
-    types, results = compiled[0].inputs, compiled[0].outputs
+    """The C function of a signature. `compiled` are its pieces for each kind of processor; the arena is big enough for
+    all of them, so that one header serves every target."""
+    first = compiled[signature.pieces[-1].name][0]
+    count, batched = len(signature.inputs), any(signature.batched)
+    pieces = [
+        abi.Piece(piece.name, _bindings(piece, count, layout, places), piece.rows) for piece in signature.pieces
+    ]
+
+    def tensor(name: str, type_: TensorType, open_: bool) -> abi.Tensor:
+        return abi.Tensor(name, type_.with_shape(type_.shape[1:]) if open_ else type_, open_)
+
     return Function(
         signature.name,
-        tuple(zip(signature.inputs, types[:count], strict=True)),
-        tuple(zip(signature.outputs, results[: len(signature.outputs)], strict=True)),
-        (*(("input", k) for k in range(count)), *(("state", layout[n].offset) for n in kept)),
-        max(step.arena_bytes for step in compiled),
-        writes=bool(compiled[0].aliases),
+        tuple(map(tensor, signature.inputs, first.inputs[:count], signature.batched)),
+        tuple(tensor(n, t, batched) for n, t in zip(signature.outputs, first.outputs, strict=False)),
+        tuple(pieces),
+        max(step.arena_bytes for piece in signature.pieces for step in compiled[piece.name]),
+        writes=bool(first.aliases),
     )
+
+
+def _bindings(piece: Piece, inputs: int, layout: Layout, places: Places) -> tuple[abi.Binding, ...]:
+    """What the compiled step takes: inputs, captured arrays, then variables."""
+    kept = [places[id(array)] for array in piece.program.constants] + list(piece.variables)
+    return (*(("input", k) for k in range(inputs)), *(("state", layout[n].offset) for n in kept))
 
 
 def _meta(name: str, functions: Sequence[Function], layout: Layout) -> dict[str, Any]:
     """What a library and the manifest tell of the model."""
 
-    def rows(tensors: Sequence[tuple[str, TensorType]]) -> list[dict[str, Any]]:
-        return [{"name": n, "shape": list(t.shape), "dtype": t.dtype.name} for n, t in tensors]
+    def rows(tensors: Sequence[abi.Tensor]) -> list[dict[str, Any]]:
+        return [
+            {"name": t.name, "shape": [*([None] if t.batched else []), *t.type.shape], "dtype": t.type.dtype.name}
+            for t in tensors
+        ]
 
     return {
         "abi": VERSION,
@@ -218,7 +294,7 @@ def _meta(name: str, functions: Sequence[Function], layout: Layout) -> dict[str,
         },
         "state": {
             "bytes": layout.nbytes, "layout": layout.hash,
-            "entries": [{**rows([(e.name, e.type)])[0], "offset": e.offset} for e in layout.entries],
+            "entries": [{**rows([abi.Tensor(e.name, e.type)])[0], "offset": e.offset} for e in layout.entries],
         },
     }  # fmt: skip
 

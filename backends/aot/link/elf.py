@@ -247,11 +247,10 @@ class _Library:
             header, struct.calcsize(self.kind.program), len(segments), size, len(sections) + 2, len(sections) + 1,
         )  # fmt: skip
         for number, (type_, flags, offset, address, length, align) in enumerate(segments):
-            row = (type_, flags, offset, address, address, length, length, align)
-            if not self.kind.is64:
-                row = (type_, offset, address, address, length, length, flags, align)
+            wide = (type_, flags, offset, address, address, length, length, align)
+            narrow = (type_, offset, address, address, length, length, flags, align)
             place = header + number * struct.calcsize(self.kind.program)
-            struct.pack_into(self.kind.program, self.out, place, *row)
+            struct.pack_into(self.kind.program, self.out, place, *(wide if self.kind.is64 else narrow))
 
 
 def _up(value: int, align: int) -> int:

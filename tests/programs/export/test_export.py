@@ -124,3 +124,54 @@ def test_wrong_exports(tmp_path: Path) -> None:
         export({"Run": (function, [tw.spec((8,))])}, tmp_path)
     with pytest.raises(ExportError, match="nothing says of which types"):
         export(lambda x: x, tmp_path)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 30])
+def test_batches_of_any_size(batched: Path, rows: int) -> None:
+    model, x = load(batched), RNG.normal(size=(rows, 6, 8)).astype(np.float32)
+    found = model.run(x, np.float32(2.0))
+    expected = _row_wise(tw.asarray(x), tw.asarray(np.float32(2.0))) if rows else None
+    assert found["probability"].shape == (rows, 5) and found["best"].shape == (rows,)
+    if expected is not None:
+        np.testing.assert_allclose(found["probability"], np.asarray(expected["probability"]), rtol=1e-5)
+        np.testing.assert_array_equal(found["best"], np.asarray(expected["best"]))
+    with pytest.raises(BundleError, match=r"x must be f32\[n,6,8\]"):
+        model.run(np.zeros((rows, 6, 7), np.float32), np.float32(2.0))
+
+
+_W, _U = RNG.normal(size=(8, 16)).astype(np.float32), RNG.normal(size=(16, 5)).astype(np.float32)
+
+
+def _row_wise(x, scale):
+    def step(h, row):
+        h = tw.tanh(row @ _W + 0.5 * h)
+        return h, h
+
+    last, every = tw.scan(step, tw.zeros((x.shape[0], 16)), tw.permute_dims(x, (1, 0, 2)))
+    attended = tw.nn.softmax(tw.permute_dims(every, (1, 0, 2)) @ tw.permute_dims(every, (1, 2, 0)) * scale, axis=-1)
+    mixed = tw.sum(attended @ tw.permute_dims(every, (1, 0, 2)), axis=1) + last
+    logits = tw.nn.layer_norm(mixed, tw.ones((16,)), tw.zeros((16,))) @ _U
+    return {"probability": tw.nn.softmax(logits), "best": tw.argmax(logits, axis=-1)}
+
+
+@pytest.fixture(scope="module")
+def batched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batched")
+    export({"run": (tw.function(_row_wise), [tw.spec((None, 6, 8)), tw.spec(())])}, folder)
+    return folder
+
+
+@pytest.mark.parametrize(("function", "reason"), [
+    (lambda x: x - tw.mean(x, axis=0), "reduce_sum: it goes over the batch"),
+    (lambda x: x @ tw.permute_dims(x, (1, 0)), "dot_general: it pairs every row with every other"),
+    (lambda x: x + tw.reshape(tw.arange(x.shape[0], dtype=tw.float32), (-1, 1)), "is not the same for every row"),
+    (lambda x: tw.sort(x, axis=0), "sort: it goes along the batch"),
+    (lambda x: x[::2], "slice: it takes some rows"),
+    (lambda x: tw.flip(x, axis=0), "reverse: it goes along the batch"),
+    (lambda x: tw.reshape(x, (-1,)), "reshape: the batch is merged"),
+    (lambda x: tw.ones((3,)) * 2, "values that are not computed from|does not have one row"),
+    (lambda x: tw.while_loop(lambda v: tw.sum(v) < 9, lambda v: v + 1, x), "reduce_sum: it goes over the batch"),
+])  # fmt: skip
+def test_rows_that_depend_on_each_other(function, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=reason):
+        export({"run": (function, [tw.spec((None, 4))])}, tmp_path)
