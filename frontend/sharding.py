@@ -32,6 +32,16 @@ Strategy = Literal["mod", "div"]
 
 
 @contextmanager
+def scope_of(variable: Variable) -> Iterator[None]:
+    """Make what a variable needs beside itself for the device that it was made for."""
+    if not variable.scope:
+        yield
+        return
+    with device(None), device(variable.scope):
+        yield
+
+
+@contextmanager
 def beside(variable: Variable) -> Iterator[None]:
     """Ask for the ops of a block to run where a variable is; nothing is asked where it was made for no device."""
     if not variable.scope:
@@ -92,23 +102,23 @@ class ShardedVariable:
         if strategy not in ("mod", "div"):
             raise ValueError(f"{user_frame()} the strategy must be 'mod' or 'div', got {strategy!r}.")
         self.strategy = strategy
-        self._each = -(-self.shape[0] // shards)  # rows of a shard, of "div"
         make, rng = init or normal(0.05), rng or np.random.default_rng(0)
         self.shards: list[Variable] = []
         for number in range(shards):
-            part = Part(name, self.shape, self._rows(number, shards))
+            rows = self._rows(number, shards)
             with suspended():
-                value = make((len(part.rows), *self.shape[1:]), rng)
+                value = make((len(rows), *self.shape[1:]), rng)
             with nullcontext() if devices is None else device(on_shard(devices, number)):
                 shard = Variable(value, name=f"{name}/shard_{number}", trainable=trainable, dtype=dtype)
-            shard.part = part
             self.shards.append(shard)
+            shard.part = Part(self.shards[0].name, self.shape, rows)
 
     def _rows(self, number: int, shards: int) -> range:
         count = self.shape[0]
         if self.strategy == "mod":
             return range(number, count, shards)
-        return range(min(number * self._each, count), min((number + 1) * self._each, count))
+        each, more = divmod(count, shards)  # the first shards have one row more
+        return range(number * each + min(number, more), (number + 1) * each + min(number + 1, more))
 
     @property
     def dtype(self) -> DType:
@@ -137,8 +147,10 @@ class ShardedVariable:
         inside = xp.clip(xp.astype(as_tensor(ids), int32), 0, self.shape[0] - 1)
         if self.strategy == "mod":
             return inside % len(self.shards), inside // len(self.shards)
-        owners = inside // self._each
-        return owners, inside - owners * self._each
+        each, more = divmod(self.shape[0], len(self.shards))
+        split = more * (each + 1)  # where the shards with one row more end
+        owners = xp.where(inside < split, inside // (each + 1), more + (inside - split) // each)
+        return owners, inside - owners * each - xp.minimum(owners, more)
 
     def variables(self) -> dict[str, Variable]:
         """For checkpoints: the shards. The checkpoint has them as one tensor, which any number of shards can read."""

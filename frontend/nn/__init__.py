@@ -24,11 +24,13 @@ from thalweg.frontend.nn.module import Module, Sequential
 from thalweg.frontend.nn.normalization import BatchNorm, LayerNorm, batch_norm, layer_norm
 from thalweg.frontend.nn.recurrent import GRU, LSTM, Recurrent
 from thalweg.frontend.nn.sampling import log_uniform, log_uniform_probability, nce, sampled_softmax
+from thalweg.frontend.nn.sharded import ShardedEmbedding, ShardedSoftmax
 
 __all__ = [
     "GRU", "LSTM", "BatchNorm", "Conv", "Dense", "Dropout", "Embedding", "LayerNorm", "Module", "MultiHeadAttention",
-    "Recurrent", "Sequential", "attention", "avg_pool", "batch_norm", "conv", "dropout", "elu", "gelu", "hard_sigmoid",
-    "hinge", "huber", "l2", "layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "log_uniform",
+    "Recurrent", "Sequential", "ShardedEmbedding", "ShardedSoftmax", "attention", "avg_pool", "batch_norm", "conv",
+    "dropout", "elu", "gelu", "hard_sigmoid", "hinge", "huber", "l2", "layer_norm", "leaky_relu", "log_sigmoid",
+    "log_softmax", "log_uniform",
     "log_uniform_probability", "logsumexp", "max_pool", "mish", "mse", "nce", "one_hot", "relu", "relu6",
     "sampled_softmax", "selu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy",
     "softplus", "softsign", "tanh",

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from thalweg.frontend.random import Generator
+from thalweg.frontend.sharding import ShardedVariable
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable
 
@@ -88,6 +89,8 @@ def _members(value: Any, path: str, inside: set[int]) -> Iterator[tuple[str, Any
         items = value.items()
     elif isinstance(value, Generator):
         items = {"key": value.base, "counter": value.counter}.items()
+    elif isinstance(value, ShardedVariable):
+        items = value.variables().items()
     elif isinstance(value, list | tuple):
         items = enumerate(value)  # type: ignore[assignment]
     else:

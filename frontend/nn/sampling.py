@@ -7,6 +7,7 @@ times less. Each logit is corrected by how probable it was to draw its class, wh
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import float32, int32
@@ -14,6 +15,7 @@ from thalweg.frontend import array as xp
 from thalweg.frontend import random
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.nn.losses import sigmoid_cross_entropy
+from thalweg.frontend.sharding import ShardedVariable
 from thalweg.frontend.tensor import ArrayLike, Tensor
 
 _NEVER = -1e30  # a logit without weight; finite, because infinities less infinities are NaN
@@ -64,6 +66,13 @@ def sampled_softmax(
 
     Jean et al., "On using very large target vocabulary for neural machine translation" (2015).
     """
+    return sampled_loss(weight, bias, inputs, labels, key, samples, remove_hits)
+
+
+def sampled_loss(
+    weight: Any, bias: Any, inputs: ArrayLike, labels: ArrayLike, key: ArrayLike, samples: int, remove_hits: bool
+) -> Tensor:
+    """`sampled_softmax`, also for weights that are sharded."""
     true, drawn, hits = _sampled_logits(weight, bias, inputs, labels, key, samples)
     if remove_hits:
         drawn = xp.where(hits, _NEVER, drawn)
@@ -91,8 +100,8 @@ def nce(
 
 
 def _sampled_logits(
-    weight: ArrayLike,
-    bias: ArrayLike,
+    weight: Any,
+    bias: Any,
     inputs: ArrayLike,
     labels: ArrayLike,
     key: ArrayLike,
@@ -110,10 +119,14 @@ def _sampled_logits(
     # One look-up for both: the gradient of a table that is looked up twice would be a sum of two sparse ones.
     both = xp.concat([labels, drawn])
     correction = xp.astype(xp.log(log_uniform_probability(both, samples, classes)), inputs.dtype)
-    rows, offsets = xp.take(weight, both, axis=0), xp.take(bias, both, axis=0) - correction
+    rows, offsets = _rows(weight, both), _rows(bias, both) - correction
     true = xp.sum(inputs * rows[:batch], axis=1) + offsets[:batch]
     logits = xp.matmul(inputs, xp.matrix_transpose(rows[batch:])) + offsets[batch:]
     return true, xp.where(_seen_before(drawn), _NEVER, logits), xp.expand_dims(labels, axis=1) == drawn
+
+
+def _rows(table: Any, ids: Tensor) -> Tensor:
+    return table.lookup(ids) if isinstance(table, ShardedVariable) else xp.take(table, ids, axis=0)
 
 
 def _seen_before(drawn: Tensor) -> Tensor:

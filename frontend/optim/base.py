@@ -23,6 +23,7 @@ from thalweg.frontend.building import group
 from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.graph import Operation
 from thalweg.frontend.optim.sparse import combine, read_rows, write_rows
+from thalweg.frontend.sharding import beside, scope_of
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.variable import Variable
 
@@ -60,13 +61,14 @@ class Optimizer:
         rate = self.rate(step) if callable(self.rate) else self.rate
         done: list[Any] = []
         for gradient, variable in pairs:
-            state = [variable, *self.slots_of(variable).values()]
-            scalars = {"rate": _as(rate, variable), "step": step}
-            if isinstance(gradient, IndexedSlices):
-                done += self.apply_rows(gradient, state, scalars)
-            else:
-                values = self.rule(gradient, *(xp.asarray(s) for s in state), **scalars)
-                done += [target.assign(value) for target, value in zip(state, values, strict=True)]
+            with beside(variable):
+                state = [variable, *self.slots_of(variable).values()]
+                scalars = {"rate": _as(rate, variable), "step": step}
+                if isinstance(gradient, IndexedSlices):
+                    done += self.apply_rows(gradient, state, scalars)
+                else:
+                    values = self.rule(gradient, *(xp.asarray(s) for s in state), **scalars)
+                    done += [target.assign(value) for target, value in zip(state, values, strict=True)]
         done.append(self.step.assign_add(1))
         operations = [o for o in done if isinstance(o, Operation)]
         return group(*operations, name=type(self).__name__) if operations else None
@@ -84,14 +86,12 @@ class Optimizer:
     def slots_of(self, variable: Variable) -> dict[str, Variable]:
         """The slots of a variable by name; made when first asked for, with the variable's shape and dtype."""
         if variable.name not in self._slots:
-            made = {
-                name: Variable(
-                    np.full(variable.shape, initial, variable.dtype.numpy),
-                    name=f"{variable.name}/{name}",
-                    trainable=False,
-                )
-                for name, initial in self.slots.items()
-            }
+            made = {}
+            for name, initial in self.slots.items():
+                value = np.full(variable.shape, initial, variable.dtype.numpy)
+                with scope_of(variable):
+                    made[name] = Variable(value, name=f"{variable.name}/{name}", trainable=False)
+                made[name].part = variable.part
             self._slots[variable.name] = (variable, made)  # holds the variable, so that its name stays its own
         return self._slots[variable.name][1]
 
@@ -104,13 +104,18 @@ class Optimizer:
             self.slots_of(variable)
 
     def variables(self) -> dict[str, Variable]:
-        """For `tw.save`: the step, and all slots by the number of their variable in the order of `apply` or `prepare`.
+        """For `tw.save`: the step, and all slots by the number of their variable in the order of `apply` or `prepare`;
+        the shards of one variable have one number.
 
         Numbers, not names: a variable's name depends on what else there is in the process.
         """
         found = {"step": self.step}
-        for number, (_, slots) in enumerate(self._slots.values()):
-            found |= {f"{number}.{name}": slot for name, slot in slots.items()}
+        shards: dict[str, list[int]] = {}  # by the variable, or by the one that it is a piece of
+        for variable, slots in self._slots.values():
+            pieces = shards.setdefault(variable.part.name if variable.part else variable.name, [len(shards), -1])
+            pieces[1] += 1
+            piece = f".shard_{pieces[1]}" if variable.part else ""
+            found |= {f"{pieces[0]}.{name}{piece}": slot for name, slot in slots.items()}
         return found
 
 

@@ -81,6 +81,7 @@ from thalweg.frontend.ragged import (
 )
 from thalweg.frontend.saving import restore, save
 from thalweg.frontend.session import Session
+from thalweg.frontend.sharding import ShardedVariable
 from thalweg.frontend.spec import TensorSpec, spec
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.tensor_array import TensorArray
@@ -128,6 +129,7 @@ __all__ = [
     "PriorityQueue",
     "RandomShuffleQueue",
     "Session",
+    "ShardedVariable",
     "SparseConditionalAccumulator",
     "StagingArea",
     "StepError",
@@ -141,6 +143,7 @@ __all__ = [
     "VerificationError",
     "bfloat16",
     "bool",
+    "boolean_mask",
     "can_cast",
     "case",
     "checkpoint",
@@ -151,6 +154,8 @@ __all__ = [
     "data",
     "device",
     "devices",
+    "dynamic_partition",
+    "dynamic_stitch",
     "e",
     "finfo",
     "float16",
@@ -169,7 +174,9 @@ __all__ = [
     "int32",
     "int64",
     "isdtype",
+    "lookup",
     "map",
+    "merge_partitions",
     "name_scope",
     "nan",
     "newaxis",
@@ -192,11 +199,6 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
-    "boolean_mask",
-    "dynamic_partition",
-    "dynamic_stitch",
-    "lookup",
-    "merge_partitions",
     "unique_with_counts",
     "value_and_grad",
     "vjp",
