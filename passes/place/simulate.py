@@ -22,16 +22,21 @@ LOAD = 64  # latencies of work that small ops may pile up around one another bef
 
 @dataclass
 class Task:
-    """An op as the simulation sees it: how long it takes, and the ops whose values it takes, with their bytes."""
+    """An op as the simulation sees it: how long it takes, and the ops whose values it takes, with their bytes. What is
+    fed to it comes from the first device, and what is fetched goes there."""
 
     operation: ir.Operation
     seconds: float
+    fed: int = 0
+    fetched: int = 0
     inputs: dict[int, int] = field(default_factory=dict)
     users: dict[int, int] = field(default_factory=dict)
 
 
 def tasks_of(operations: Sequence[ir.Operation], costs: Costs, kind: str, whole: set[int]) -> list[Task]:
     """The tasks of ops that stand in the order of the program; those in `whole` count with what is in their regions."""
+    if not operations:
+        return []
     tasks: list[Task] = []
     made_by: dict[ir.Value, int] = {}
     for index, operation in enumerate(operations):
@@ -42,12 +47,18 @@ def tasks_of(operations: Sequence[ir.Operation], costs: Costs, kind: str, whole:
             values += [] if inner else captures(*bodies(operation))
             made_by.update((a, index) for b in bodies(operation) for a in b.arguments)
         for value in values:
-            maker = made_by.get(value)
-            if maker is not None and maker != index:
-                tasks[index].inputs[maker] = tasks[index].inputs.get(maker, 0) + nbytes(type_of(value))
+            maker, size = made_by.get(value), nbytes(type_of(value))
+            if maker is None:
+                tasks[index].fed += size
+            elif maker != index:
+                tasks[index].inputs[maker] = tasks[index].inputs.get(maker, 0) + size
         made_by.update((r, index) for r in operation.results)
         for maker, size in tasks[index].inputs.items():
             tasks[maker].users[index] = size
+    *_, end = operations[0].block.operations
+    for value in end.operands:
+        if value in made_by:
+            tasks[made_by[value]].fetched += nbytes(type_of(value))
     return tasks
 
 
@@ -121,8 +132,10 @@ class _Simulation:
 
     def _begin(self, index: int, device: int) -> float:
         """When an op could begin on a device: the device is free and all values have arrived."""
-        begin = self._free[device]
-        for maker, size in self._tasks[index].inputs.items():
+        task, begin = self._tasks[index], self._free[device]
+        if task.fed:
+            begin = max(begin, self._travel(0, device, task.fed))
+        for maker, size in task.inputs.items():
             begin = max(begin, self._done[maker] + self._travel(self._chosen[self._roots[maker]], device, size))
         return begin
 
@@ -145,19 +158,22 @@ class _Simulation:
 
     def _wishes(self) -> dict[int, tuple[int, int]]:
         """For each set that may choose, the device that the most of its results is wanted on, and how many bytes:
-        that of the nearest users which have no choice."""
+        that of the nearest users which have no choice, or the first for what is fetched."""
         wishes: dict[int, tuple[int, int]] = {}
         for index in reversed(range(len(self._tasks))):
             root = self._roots[index]
             if root in self._chosen:
                 continue
+            found = [(0, self._tasks[index].fetched)] if self._tasks[index].fetched else []
             for user, size in self._tasks[index].users.items():
                 other = self._roots[user]
-                if other == root:
-                    continue
-                wish = (self._chosen[other], size) if other in self._chosen else wishes.get(other)
-                if wish is not None and (root not in wishes or min(size, wish[1]) > wishes[root][1]):
-                    wishes[root] = wish[0], min(size, wish[1])
+                if other in self._chosen:
+                    found.append((self._chosen[other], size))
+                elif other != root and other in wishes:
+                    found.append((wishes[other][0], min(size, wishes[other][1])))
+            for device, size in found:
+                if root not in wishes or size > wishes[root][1]:
+                    wishes[root] = device, size
         return wishes
 
     def _urgency(self) -> list[float]:
