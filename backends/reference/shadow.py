@@ -163,8 +163,8 @@ def nan_origins(
     arrays, state = [np.asarray(x) for x in inputs], _copied(variables)
     tracker = _NanTracker(arrays, state)
     outputs = (execute or Interpreter(module))(arrays, state, tracker.observe)
-    reaching = {tracker.number_of(o) for o in outputs if _has_nan(o)}
-    reaching |= {tracker.number_of_variable(name, value) for name, value in state.items() if _has_nan(value)}
+    reaching = {tracker.number_of(o) for o in outputs if has_nan(o)}
+    reaching |= {tracker.number_of_variable(name, value) for name, value in state.items() if has_nan(value)}
     return [replace(o, reaches_result=number in reaching) for number, o in enumerate(tracker.origins)]
 
 
@@ -183,10 +183,10 @@ class _NanTracker:
         self._assigned: dict[str, ir.Operation] = {}  # the latest op that wrote the variable
         self._executions: dict[ir.Operation, int] = {}
         for index, array in enumerate(inputs):
-            if _has_nan(array):
+            if has_nan(array):
                 self._hold(array, self._new(f"input {index}", array))
         for name, array in variables.items():
-            if _has_nan(array):
+            if has_nan(array):
                 self._variables[name] = self._new(f"variable '{name}'", array)
 
     def observe(self, operation: ir.Operation, operands: Values, results: Sequence[Array]) -> None:
@@ -196,7 +196,7 @@ class _NanTracker:
         if row is not None and row.effects == "write":
             self._write(operation, operands[0], operands[-1])
         for result in results:
-            if isinstance(result, np.ndarray) and _has_nan(result) and id(result) not in self._holders:
+            if isinstance(result, np.ndarray) and has_nan(result) and id(result) not in self._holders:
                 self._hold(result, self._stems_from(operation, operands, result))
 
     def number_of(self, array: Array | None) -> int | None:
@@ -220,7 +220,7 @@ class _NanTracker:
 
     def _write(self, operation: ir.Operation, name: str, value: Array) -> None:
         self._assigned[name] = operation
-        number = self.number_of(value) if _has_nan(value) else None
+        number = self.number_of(value) if has_nan(value) else None
         if number is not None:
             self._variables[name] = number
         elif operation.name == "tw.assign":
@@ -229,7 +229,7 @@ class _NanTracker:
     def _stems_from(self, operation: ir.Operation, operands: Values, result: Array) -> int:
         if operation.name == "tw.read":
             return self.number_of_variable(operands[0], result)
-        known = [self.number_of(x) for x in operands if isinstance(x, np.ndarray) and _has_nan(x)]
+        known = [self.number_of(x) for x in operands if isinstance(x, np.ndarray) and has_nan(x)]
         numbers = [n for n in known if n is not None]
         if len(operation.regions):  # what a scan stacks is a new array, its rows came from inside
             numbers += [n for n, maker in enumerate(self._makers) if maker is not None and _is_inside(maker, operation)]
@@ -267,7 +267,7 @@ def _tell(value: ir.Value, array: Array) -> str:
     return f"{owner.name.removeprefix('tw.')}{place} ({Summary.of(array)})"
 
 
-def _has_nan(array: Array) -> bool:
+def has_nan(array: Array) -> bool:
     return array_type(array).dtype.is_floating and bool(np.isnan(array).any())
 
 

@@ -29,7 +29,7 @@ from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.backends.reference.shadow import first_nan
+from thalweg.backends.reference.shadow import first_nan, has_nan
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
@@ -87,17 +87,13 @@ class CompiledProgram:
             before = {name: buffer.copy() for name, buffer in self._variables.items()}
             results = self.executable([*inputs, *self._bound])[: self._outputs]
             touched = [*results, *self._variables.values()]
-        if any(_has_nan(array) for array in touched):
+        if any(has_nan(array) for array in touched):
             with context.entered():
                 found = first_nan(optimized(self._program.module), [*inputs, *self._program.constants], before)
             raise ExecutionError(
                 f"{found}" if found else "a result holds a NaN, though no op makes one in the reference interpreter"
             )
         return results
-
-
-def _has_nan(array: np.ndarray) -> bool:
-    return array.dtype.kind not in "iub" and bool(np.isnan(array).any())
 
 
 class Driver:
@@ -167,7 +163,7 @@ class Driver:
             return cut(program, optimized(program.module, self.options.verify_each), devices, self.options.verify_each)
 
     def stage(self, program: Program, stage: str) -> str:
-        """The text of a program at a stage.
+        """The text of a program at a stage; of one that becomes a step, the texts of its clusters.
 
         Raises:
             ValueError: no such stage; the message lists them.
@@ -180,10 +176,14 @@ class Driver:
                 return str(program.module)
             if stage == "tw-optimized":
                 return str(optimized(program.module, self.options.verify_each))
-            stablehlo, _ = self.to_stablehlo(program.module)
-            if stage == "stablehlo":
-                return str(stablehlo)
-            return stages(stablehlo, self.cpu_options())[stage]
+            if runs_alone(program.module, self.devices):
+                return self._stage_of(program.module, stage)
+            step = self.cut(program, ";".join(self.devices))
+            return "".join(f"// {title}\n{self._stage_of(cluster, stage)}\n" for title, cluster in step.clusters())
+
+    def _stage_of(self, module: ir.Module, stage: str) -> str:
+        stablehlo, _ = self.to_stablehlo(module)
+        return str(stablehlo) if stage == "stablehlo" else stages(stablehlo, self.cpu_options())[stage]
 
     def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
         """A `tw` module as StableHLO, and the names of the variables that became trailing arguments."""

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.reference.shadow import first_nan, has_nan
 from thalweg.dialects import context
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
-from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.diagnostics import ExecutionError, LoweringError
 from thalweg.dialects.extents import any_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
@@ -30,6 +31,7 @@ from thalweg.passes.hoist_state import READS, WRITES, variable_name
 from thalweg.passes.partition import FEEDS, FETCHES
 from thalweg.passes.rewriting import functions, inside, operations
 from thalweg.passes.specialise import specialise
+from thalweg.runtime.config import Config
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
@@ -40,6 +42,8 @@ SIZES = 64  # of one cluster whose code is kept
 class Compiler(Protocol):
     """What loading needs of the driver."""
 
+    options: Config
+
     def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
         """Machine code for a `tw` module, and the names of the variables that are its trailing arguments."""
         ...
@@ -49,24 +53,43 @@ class CompiledCluster:
     """A cluster bound to its variables' buffers: the inputs' arrays in, the results' arrays out.
 
     Several steps may be inside at once: the executor holds the variables' locks, and each call has an arena of its own.
+
+    Args:
+        module: its program, whose trailing arguments after compilation are the variables called `variable0`…
+        buffers: of these variables.
     """
 
-    def __init__(self, executable: Executable, buffers: Sequence[Buffer]) -> None:
-        self._executable = executable
-        self._bound = [buffer.array for buffer in buffers]
-        fresh = [k for k in range(len(executable.outputs)) if k not in executable.aliases]
+    def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> None:
+        self._executable, names = compiler.executable(module)
+        self._names = names
+        self._bound = [buffers[int(name.removeprefix("variable"))].array for name in names]
+        self._options = compiler.options
+        self._text: str = module.operation.get_asm(enable_debug_info=True)
+        fresh = [k for k in range(len(self._executable.outputs)) if k not in self._executable.aliases]
         self._outputs = len(fresh)
         assert fresh == [*range(self._outputs)], "what variables become comes after the results"
-        direct = executable.direct(self._bound)
-        self._direct: Callable[..., Any] | None = direct.call if direct is not None else None
-        self._kept = direct
+        self._entry = self._executable.direct(self._bound)
+        self._direct: Callable[..., Any] | None = self._entry.call if self._entry is not None else None
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        if self._options.check_nans:
+            return self._checked(inputs)
         if self._direct is not None:
             result = self._direct(*inputs)
             if result is not NotImplemented:
                 return (result,) if self._outputs == 1 else result
         return self._executable([*inputs, *self._bound])[: self._outputs]
+
+    def _checked(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
+        before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
+        results = self._executable([*inputs, *self._bound])[: self._outputs]
+        if any(has_nan(array) for array in (*results, *self._bound)):
+            with context.entered():
+                found = first_nan(ir.Module.parse(self._text), inputs, before)
+            if found is not None:  # otherwise it came in with an input
+                raise ExecutionError(str(found))
+        return results
 
 
 class SizedCluster:
@@ -99,7 +122,7 @@ class SizedCluster:
             (main,) = operations(module.body)
             declared = [context.tensor_type_of(argument) for argument in main.regions[0].blocks[0].arguments]
             specialise(main, [t.with_shape(shape) for t, shape in zip(declared, shapes, strict=True)])
-            return _compiled(self._compiler, module, self._buffers)
+            return CompiledCluster(self._compiler, module, self._buffers)
 
 
 def loader(compiler: Compiler) -> Load:
@@ -199,7 +222,7 @@ class _Loader:
             position = order.index(ir.StringAttr(handle.attributes["name"]).value)
             handle.attributes["name"] = ir.StringAttr.get(f"variable{position}")
         bound = [buffers[name] for name in order]
-        make = SizedCluster if _is_open(module) else _compiled
+        make = SizedCluster if _is_open(module) else CompiledCluster
         self._programs.append(make(self._compiler, module, bound))
         return {"program": len(self._programs) - 1, "reads": reads, "writes": writes}
 
@@ -209,9 +232,12 @@ class _Loader:
         return self._resources.declare(ir.StringAttr(handle.attributes["name"]).value, variable.tensor)
 
 
-def _compiled(compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> CompiledCluster:
-    executable, names = compiler.executable(module)
-    return CompiledCluster(executable, [buffers[int(name.removeprefix("variable"))] for name in names])
+def clusters_of(part: ir.Module) -> Iterator[tuple[str, ir.Module]]:
+    """The clusters of a partition whose sizes are known: name and program."""
+    for block in functions(part):
+        for operation in operations(block):
+            if operation.name == "tw.cluster" and not _is_open(module := outlined(operation)):
+                yield name_of(operation) or "cluster", module
 
 
 def _is_open(module: ir.Module) -> bool:

@@ -9,7 +9,7 @@ the target gets the parts and distributes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,7 @@ from thalweg.dialects.devices import parse
 from thalweg.dialects.location import scope_of
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Executable, Program
+from thalweg.passes.dependences import DEVICE
 from thalweg.passes.partition import parts
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime import tracing
@@ -56,6 +57,16 @@ class CutStep:
         """The parts as text with the user's lines, to be parsed elsewhere."""
         with context.entered():
             return [text_of(part.operation) for part in self.parts]
+
+
+    def clusters(self) -> Iterator[tuple[str, ir.Module]]:
+        """The programs of the clusters, each after its device and name. Those whose sizes only a run tells are left
+        out."""
+        from thalweg.loading import clusters_of
+
+        for part in self.parts:
+            device = ir.StringAttr(part.operation.attributes[DEVICE]).value
+            yield from ((f"{device} {name}", module) for name, module in clusters_of(part))
 
 
 class Target(Protocol):

@@ -148,6 +148,33 @@ def test_errors_name_the_op_and_the_users_line() -> None:
         f()
 
 
+def test_checking_for_nans_names_the_op_in_a_cluster() -> None:
+    w = tw.Variable(np.ones(3, np.float32), name="w")
+
+    @tw.function
+    def f(x: Any) -> Any:
+        kept = tw.sum(positive(x))
+        w.assign(tw.log(x) * kept)
+        return w.value + 1.0
+
+    x = np.array([1, 2, -3], np.float32)
+    with tw.config.override(check_nans=True):
+        np.testing.assert_array_equal(f(np.abs(x)), np.log(np.abs(x)) * 6 + 1)
+        with pytest.raises(tw.ExecutionError, match=r"test_step_programs.py:\d+: .*log made the first NaN: 1 of the 3"):
+            f(x)
+    assert np.isnan(np.asarray(f(x))).sum() == 1
+
+
+def test_stages_show_the_clusters() -> None:
+    @tw.function
+    def f(x: Any) -> Any:
+        return tw.boolean_mask(tw.exp(x), x > 0)
+
+    text = f.ir("stablehlo", np.ones(3, np.float32))
+    assert text.startswith("// /device:CPU:0 cluster") and "stablehlo.exponential" in text
+    assert "stablehlo.exponential" not in f.ir("llvm", np.ones(3, np.float32))
+
+
 def test_a_trace_shows_what_ran_and_what_was_sent(two_devices: None) -> None:
     @tw.function
     def f(x: Any) -> Any:
