@@ -31,6 +31,7 @@ from thalweg.frontend.trace import Body, Trace
 
 if TYPE_CHECKING:
     from thalweg.frontend.resource import Resource
+    from thalweg.frontend.train.queue_runner import QueueRunner
     from thalweg.frontend.variable import Variable
 
 
@@ -114,6 +115,7 @@ class Graph(Trace):
         self._tensors: dict[ir.Value, TracedTensor] = {}
         self._extents: dict[str, int] = {}
         self._count = 0
+        self.queue_runners: list[QueueRunner] = []  # what `tw.train.start_queue_runners` starts
 
     def as_default(self) -> AbstractContextManager[Graph]:
         """Add what is computed in a block to this graph. Each thread that builds it opens a block of its own."""
@@ -280,7 +282,7 @@ class Graph(Trace):
         """The open extent that is called `name` in this graph."""
         with self.lock:
             if name not in self._extents:
-                self._extents[name] = self.open_extent()
+                (self._extents[name],) = self.open_extents(1)
             return self._extents[name]
 
     @contextmanager

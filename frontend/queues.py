@@ -153,16 +153,26 @@ class QueueBase(Resource):
 
         Raises:
             OutOfRangeError: the queue is closed and has fewer.
-            StepError: extents vary, and the queue does not pad.
+            TypeInferenceError: extents vary, and the queue does not pad.
         """
-        return self._taken(rows.dequeue_many, self._varying(), timeout, name, count=count)
+        return self._taken(rows.dequeue_many, self._stackable(), timeout, name, count=count)
 
     def dequeue_up_to(self, count: int, timeout: float = 0, name: str | None = None) -> Element:
         """As `dequeue_many`, but of a closed queue what is left, at least one. The first extent is open."""
-        return self._taken(rows.dequeue_up_to, 1 + self._varying(), timeout, name, count=count)
+        return self._taken(rows.dequeue_up_to, 1 + self._stackable(), timeout, name, count=count)
 
     def _varying(self) -> int:
         return sum(t.shape.count(VARIES) for t in self.components)
+
+    def _stackable(self) -> int:
+        varying = self._varying()
+        if varying and self.discipline not in ("padding", "bucket"):
+            shown = types_to_text(self.components)
+            raise TypeInferenceError(
+                f"{user_frame()} the elements of {self} ({shown}) have extents that vary: they cannot be stacked. Give "
+                "their shapes, or use tw.PaddingFIFOQueue."
+            )
+        return varying
 
     def _taken(self, row: OpDef, extents: int, timeout: float, name: str | None, **attrs: Any) -> Element:
         found = self._get(row, timeout=timeout, name=name, extents=fresh(extents), **attrs)

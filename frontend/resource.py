@@ -11,12 +11,13 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from thalweg.dialects.diagnostics import StepError, TypeInferenceError
 from thalweg.dialects.location import user_frame
+from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.types import VARIES, DType, ResourceType, TensorType, as_dtype, string, types_to_text
 from thalweg.frontend.array.conversion import cast, common_dtype, operand
@@ -87,7 +88,12 @@ class Resource:
         assert isinstance(type_, ResourceType)
         self.type = type_
 
-    def _get(self, row: OpDef, *operands: Tensor, name: str | None = None, **attrs: Any) -> tuple[Tensor, ...]:
+    @staticmethod
+    def claim_name(wanted: str) -> str:
+        """A name that nothing else in this process has."""
+        return _names.claim(wanted)
+
+    def _get(self, row: OpDef, *operands: Operand, name: str | None = None, **attrs: Any) -> tuple[Tensor, ...]:
         """The results of an op on this resource."""
         trace = current()
         if trace is None:
@@ -97,7 +103,7 @@ class Resource:
             _named(trace, name)
             return results
 
-    def _perform(self, row: OpDef, *operands: Tensor, name: str | None = None, **attrs: Any) -> Any:
+    def _perform(self, row: OpDef, *operands: Operand, name: str | None = None, **attrs: Any) -> Any:
         """An op without results: in a graph the operation to run, else it is done here and there is None."""
         trace = current()
         if trace is None:
@@ -108,25 +114,45 @@ class Resource:
             _named(trace, name)
             return operation
 
-    def _values(self, trace: Trace, operands: Sequence[Tensor]) -> list[Any]:
-        self._finalizer.detach()  # the program may run for as long as the process
-        return [trace.resource(self), *(trace.value_of(t) for t in operands)]
+    def _values(self, trace: Trace, operands: Sequence[Operand]) -> list[Any]:
+        return [o.handle(trace) if isinstance(o, Resource) else trace.value_of(o) for o in (self, *operands)]
 
-    def _now(self, row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """The op at once. This thread waits for it."""
-        assert self.type is not None
-        complete = row.complete(attrs)
-        try:
-            if not complete.get("extents"):  # they are found out now
-                row.result_types([self.type, *(t.type for t in operands)], complete)
-            (handle,) = perform(self.row.name, [], self.attrs, of_process())
-            results = perform(row.name, [handle, *(np.asarray(t) for t in operands)], complete, of_process())
-        except (StepError, TypeInferenceError) as error:
-            raise type(error)(f"{user_frame()} {error}") from None
-        return tuple(EagerTensor(np.asarray(r)) for r in results)
+    def handle(self, trace: Trace) -> ir.Value:
+        """What stands for it in a program."""
+        self._finalizer.detach()  # the program may run for as long as the process
+        return trace.resource(self)
+
+    def found(self) -> Any:
+        """The object itself, in this process."""
+        return perform(self.row.name, [], self.attrs, of_process())[0]
+
+    def _now(self, row: OpDef, operands: Sequence[Operand], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        return _at_once(row, (self, *operands), attrs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('{self.name}')"
+
+
+Operand: TypeAlias = Tensor | Resource
+
+
+def emit_host(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The results of a host op that uses no resource; outside any trace it runs at once."""
+    trace = current()
+    return _at_once(row, operands, attrs) if trace is None else trace.emit(row, operands, attrs)
+
+
+def _at_once(row: OpDef, operands: Sequence[Operand], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """An op now. This thread waits for it."""
+    complete = row.complete(attrs)
+    try:
+        if not complete.get("extents"):  # otherwise it is the op that finds out the types
+            row.result_types([o.type for o in operands], complete)  # type: ignore[misc]
+        inputs = [o.found() if isinstance(o, Resource) else np.asarray(o) for o in operands]
+        results = perform(row.name, inputs, complete, of_process())
+    except (StepError, TypeInferenceError) as error:
+        raise type(error)(f"{user_frame()} {error}") from None
+    return tuple(EagerTensor(np.asarray(r)) for r in results)
 
 
 def _adding(trace: Trace) -> Any:
@@ -196,5 +222,5 @@ def component_types(what: str, dtypes: Sequence[DType], shapes: Any) -> list[Ten
 
 
 __all__ = [
-    "Resource", "as_dtypes", "component", "component_types", "strings", "types_to_text",
+    "Resource", "as_dtypes", "component", "component_types", "emit_host", "strings", "types_to_text",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from thalweg.dialects.opdef import AttrKind, Attrs, Unsupported, define, fail
 from thalweg.dialects.ops.queue import expect_resource, filled, rows_of
-from thalweg.dialects.types import ResourceType, TensorType, Type, string, types_from_text, uint8
+from thalweg.dialects.types import ResourceType, TensorType, Type, int64, string, types_from_text, uint8
 
 _READS = Unsupported("reads files; the kernels are tested in tests/unit/runtime/readers")
 _NAMED: Mapping[str, AttrKind] = {"name": "str", "container": "str"}
@@ -87,13 +87,23 @@ file_list = define(
 )  # fmt: skip
 
 
+def _infer_epoch(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
+    return [TensorType((), int64)]
+
+
+count_up_to = define(
+    "count_up_to", "", doc="0, 1, 2… each time it runs; after `limit` runs (0 for any number) it fails: out of range.",
+    infer=_infer_epoch, attrs={**_NAMED, "limit": "int"}, defaults={"container": ""}, reference=_READS,
+    effects="write", runs="host",
+)  # fmt: skip
+
+
 # Decoding
 
 
 def _expect_strings(value: Type, name: str, rank: int | None = None) -> TensorType:
     if not isinstance(value, TensorType) or value.dtype != string or rank not in (None, value.rank):
-        shape = {None: "", 0: ", one", 1: ", a vector"}[rank]
-        raise fail(f"the {name} must be strings{shape}, got {value}.")
+        raise fail(f"the {name} must be {'strings' if rank is None else 'one string'}, got {value}.")
     return value
 
 
@@ -120,14 +130,17 @@ decode_csv = define(
 
 
 def _infer_parse_example(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
-    serialized = _expect_strings(operands[0], "examples", 1)
-    return [*rows_of(serialized.shape[0], filled(types_from_text(attrs["types"]), attrs["extents"]))]
+    serialized = _expect_strings(operands[0], "examples")
+    if serialized.rank > 1:
+        raise fail(f"takes one example or a vector of them, got {serialized}.")
+    types = filled(types_from_text(attrs["types"]), attrs["extents"])
+    return [t.with_shape((*serialized.shape, *t.shape)) for t in types]
 
 
 parse_example = define(
     "parse_example", "serialized",
-    doc="Features of tf.train.Examples, stacked. `features` is JSON: their names and defaults. Extents that vary are "
-        "padded with zeros to the longest.",
+    doc="Features of one tf.train.Example, or of several, stacked. `features` is JSON: their names and defaults. "
+        "Extents that vary are padded with zeros to the longest.",
     infer=_infer_parse_example, attrs={"types": "str", "features": "str", "extents": "ints"},
     defaults={"extents": ()}, reference=_READS, runs="host",
 )  # fmt: skip

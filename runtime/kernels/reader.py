@@ -62,7 +62,7 @@ def reader_read_up_to(call: Call, done: Done) -> None:
 
 
 class _Epochs:
-    """How often a list of files was given."""
+    """How often something was done."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,7 +76,7 @@ class _Epochs:
         """
         with self._lock:
             if limit and self._given >= limit:
-                raise OutOfRangeError(f"the files were read {limit} time{'' if limit == 1 else 's'}.")
+                raise OutOfRangeError(f"there were {limit} epoch{'' if limit == 1 else 's'}.")
             self._given += 1
             return self._given - 1
 
@@ -98,6 +98,13 @@ def file_list(call: Call) -> Sequence[Value]:
     if attrs["shuffle"]:
         random.Random(f"{attrs['seed']}:{epoch}").shuffle(names)
     return (objects([os.fsencode(name) for name in names]),)
+
+
+@kernel("count_up_to")
+def count_up_to(call: Call) -> Sequence[Value]:
+    attrs = call.attrs
+    epochs = call.step.resources.get_or_create(attrs["container"], "count_up_to", attrs["name"], _Epochs)
+    return (np.array(epochs.next(attrs["limit"]), np.int64),)
 
 
 @kernel("read_file", blocking=True)
@@ -138,7 +145,8 @@ def parse_example(call: Call) -> Sequence[Value]:
         Feature(f["name"], type_, f["default"].encode() if isinstance(f["default"], str) else f["default"])
         for f, type_ in zip(declared, types, strict=True)
     ]
-    return parse_examples(serialized.tolist(), features)
+    columns = parse_examples(serialized.reshape(-1).tolist(), features)
+    return [column.reshape(*serialized.shape, *column.shape[1:]) for column in columns]
 
 
 @kernel("decode_image", blocking=True)

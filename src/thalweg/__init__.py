@@ -48,7 +48,7 @@ from thalweg.dialects.types import (
     uint64,
 )
 from thalweg.dialects.types import bool_ as bool
-from thalweg.frontend import array, data, initializers, nn, optim, program, random, summary, train
+from thalweg.frontend import array, data, initializers, io, nn, optim, program, random, summary, train
 from thalweg.frontend.accumulators import Barrier, ConditionalAccumulator, Mutex, SparseConditionalAccumulator
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
 from thalweg.frontend.branches import case, switch_case
@@ -173,6 +173,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "io",
     "isdtype",
     "lookup",
     "map",
