@@ -62,6 +62,7 @@ class Lowering:
 
     def run(self) -> bool:
         top = Context()
+        _inherit_devices(self._block, "")
         changed = any([self._visit(operation, top) for operation in operations(self._block)[:-1]])
         for marker in self._markers:
             marker.erase()
@@ -317,6 +318,15 @@ class Lowering:
             unused = all(next(r.uses, None) is None for r in operation.results)
             if unused and (operation.name == "tw.stack_all" or self._is_free(operation)):
                 operation.erase()
+
+
+def _inherit_devices(block: ir.Block, device: str) -> None:
+    """Give what is in the regions of an op that was placed as a whole the op's device."""
+    for operation in operations(block):
+        if device and DEVICE not in operation.attributes:
+            put_on(operation, device)
+        for inner in bodies(operation):
+            _inherit_devices(inner, device_of(operation) if DEVICE in operation.attributes else "")
 
 
 def _known(value: ir.Value | None) -> ir.Value:
