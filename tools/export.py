@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from thalweg.tools.console import out
+
+if TYPE_CHECKING:
+    from thalweg.backends.aot.narrow import Storage
 
 _HELP = """
 Write native libraries: for each target a static and a shared library (or WebAssembly), and for all of them a C header,
@@ -26,6 +29,7 @@ Programs = Annotated[list[str] | None, typer.Argument(metavar="[NAME=]model.py:f
 Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target; may be repeated. See --list.")]
 Out = Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Where to.")]
 Name = Annotated[str, typer.Option("--name", help="The model's, as C functions are called by.")]
+Weights = Annotated[str, typer.Option("--weights", metavar="f32|bf16|int8", help="How weights are stored.")]
 Embed = Annotated[
     bool | None,
     typer.Option("--embed/--no-embed", help="Weights inside the libraries; by default below 1 MB.", show_default=False),
@@ -43,6 +47,7 @@ def export(
     targets: Targets = ["host"],  # noqa: B006  (the command line's default, never changed)
     folder: Out = "dist",
     name: Name = "model",
+    weights: Weights = "f32",
     embed: Embed = None,
     list_targets: List = False,
 ) -> None:
@@ -50,7 +55,7 @@ def export(
     if list_targets:
         _list()
         return
-    from thalweg.export import export as run
+    from thalweg.shipping.api import export as run
     from thalweg.tools.functions import resolve
     from thalweg.tools.loading import LoadError
 
@@ -68,7 +73,10 @@ def export(
         if signature in signatures:
             raise LoadError(f"two programs are called '{signature}'. Name them: infer={path}:{function}.")
         signatures[signature] = resolve(Path(path), function)
-    report = run(signatures, folder, targets=targets, name=name, embed=embed)
+    if weights not in ("f32", "bf16", "int8"):
+        raise typer.BadParameter(f"'{weights}' is none of f32, bf16, int8.", param_hint="--weights")
+    storage = cast("Storage", weights)
+    report = run(signatures, folder, targets=targets, name=name, weights=storage, embed=embed)
     out().print(str(report), highlight=False)
 
 

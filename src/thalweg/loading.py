@@ -32,6 +32,7 @@ from thalweg.passes.partition import FEEDS, FETCHES
 from thalweg.passes.rewriting import functions, inside, operations
 from thalweg.passes.specialise import specialise
 from thalweg.runtime.config import Config
+from thalweg.runtime.locks import Held
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
@@ -52,23 +53,31 @@ class Compiler(Protocol):
 class CompiledCluster:
     """A cluster bound to its variables' buffers: the inputs' arrays in, the results' arrays out.
 
-    Several steps may be inside at once: the executor holds the variables' locks, and each call has an arena of its own.
+    Several steps may be inside at once: each call holds the locks of the variables, and has an arena of its own.
 
     Args:
         module: its program, whose trailing arguments after compilation are the variables called `variable0`…
         buffers: of these variables.
     """
 
+    locks = True
+
     def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> None:
         self._executable, names = compiler.executable(module)
         self._names = names
-        self._bound = [buffers[int(name.removeprefix("variable"))].array for name in names]
+        variables = [buffers[int(name.removeprefix("variable"))] for name in names]
+        self._bound = [buffer.array for buffer in variables]
         self._options = compiler.options
         self._text: str = module.operation.get_asm(enable_debug_info=True)
         fresh = [k for k in range(len(self._executable.outputs)) if k not in self._executable.aliases]
         self._outputs = len(fresh)
         assert fresh == [*range(self._outputs)], "what variables become comes after the results"
-        self._entry = self._executable.direct(self._bound)
+        written = set(self._executable.aliases.values())
+        first = len(self._executable.inputs) - len(names)
+        locks = [(buffer.lock, first + at in written) for at, buffer in enumerate(variables)]
+        by_name = sorted(range(len(locks)), key=lambda at: variables[at].name)
+        self._held = Held(locks[at] for at in by_name)
+        self._entry = self._executable.direct(self._bound, [(lock.words, write) for lock, write in locks])
         self._direct: Callable[..., Any] | None = self._entry.call if self._entry is not None else None
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
@@ -78,13 +87,16 @@ class CompiledCluster:
             result = self._direct(*inputs)
             if result is not NotImplemented:
                 return (result,) if self._outputs == 1 else result
-        return self._executable([*inputs, *self._bound])[: self._outputs]
+        with self._held:
+            return self._executable([*inputs, *self._bound])[: self._outputs]
 
     def _checked(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
-        before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
-        results = self._executable([*inputs, *self._bound])[: self._outputs]
-        if any(has_nan(array) for array in (*results, *self._bound)):
+        with self._held:
+            before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
+            results = self._executable([*inputs, *self._bound])[: self._outputs]
+            found_one = any(has_nan(array) for array in (*results, *self._bound))
+        if found_one:
             with context.entered():
                 found = first_nan(ir.Module.parse(self._text), inputs, before)
             if found is not None:  # otherwise it came in with an input
@@ -97,6 +109,8 @@ class SizedCluster:
 
     Its inputs' sizes may be known to the data only, so this happens while a step runs.
     """
+
+    locks = True
 
     def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> None:
         self._compiler = compiler

@@ -12,8 +12,8 @@ import safetensors.numpy
 import thalweg as tw
 from thalweg.backends.aot.targets import TARGETS
 from thalweg.dialects.diagnostics import BundleError, ExportError
-from thalweg.export import export
 from thalweg.runtime.bundle import load
+from thalweg.shipping.api import export
 
 RNG = np.random.default_rng(0)
 X, XS = RNG.normal(size=(4, 24)).astype(np.float32), RNG.normal(size=(16, 24)).astype(np.float32)
@@ -175,3 +175,35 @@ def batched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rows_that_depend_on_each_other(function, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=reason):
         export({"run": (function, [tw.spec((None, 4))])}, tmp_path)
+
+
+@pytest.mark.parametrize(("weights", "bytes_", "error"), [("bf16", 2, 0.02), ("int8", 1, 0.05)])
+def test_weights_in_fewer_bits(weights, bytes_, error, tmp_path: Path) -> None:
+    big = [RNG.normal(size=s).astype(np.float32) / 10 for s in ((64, 300), (300, 40))]
+    function = tw.function(lambda x: tw.nn.softmax(tw.tanh(x @ big[0]) @ big[1]))
+    x = RNG.normal(size=(30, 64)).astype(np.float32)
+    report = export({"run": (function, [tw.spec((None, 64))])}, tmp_path, weights=weights, samples=x, max_error=error)
+    (told,) = report.errors
+    found = np.abs(load(tmp_path).run(x) - np.asarray(function(x))).max()
+    assert 0 < found <= error and told.largest == pytest.approx(found, rel=1e-3)
+    assert json.loads((tmp_path / "manifest.json").read_text())["errors"][0]["largest"] == told.largest
+    size = sum(a.size for a in big)
+    assert size * bytes_ <= report.files["weights.safetensors"] <= size * bytes_ + 4096
+    with pytest.raises(ExportError, match=r"run.out: largest error .* above max_error=1e-09"):
+        export({"run": (function, [tw.spec((None, 64))])}, tmp_path, weights=weights, samples=x, max_error=1e-9)
+
+
+def test_what_is_trained_keeps_its_bits(tmp_path: Path) -> None:
+    ours = Mlp()
+    export(ours.signatures(), tmp_path, weights="int8")
+    library = load(tmp_path)
+    assert library.state["w1"].dtype == np.float32
+    np.testing.assert_allclose(library.train(XS, Y), np.asarray(ours.train(XS, Y)), rtol=1e-4)
+
+
+def test_wrong_options(tmp_path: Path) -> None:
+    signatures = {"run": (tw.function(lambda x: x * 2), [tw.spec((3,))])}
+    with pytest.raises(ExportError, match="unknown weights 'int4'"):
+        export(signatures, tmp_path, weights="int4")
+    with pytest.raises(ExportError, match="samples for 'other', but the signatures are run"):
+        export(signatures, tmp_path, samples={"other": X})

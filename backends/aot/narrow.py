@@ -1,0 +1,71 @@
+"""Weights in fewer bits: bfloat16, or int8 with a scale for each output channel.
+
+    before:  @main(%x, %w: tensor<784x256xf32>)
+    after:   @main(%x, %q: tensor<784x256xi8>, …, %scale: tensor<256xf32>)
+               %w = multiply(convert(%q), broadcast(%scale))
+
+Only the storage changes: the program computes in float32. Symmetric, without calibration: a channel's largest weight is
+127. Small tensors, those that a signature changes, and all that is no float32 stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+
+from thalweg.dialects.mlir import ir
+
+Array = np.ndarray[Any, Any]
+Storage = Literal["f32", "bf16", "int8"]
+SMALLEST = 1024  # elements; what is smaller is not worth the error
+
+
+def can_narrow(array: Array, storage: Storage) -> bool:
+    """Whether a tensor that no signature changes is to be stored in fewer bits. int8 needs channels: two axes."""
+    return array.dtype == np.float32 and array.size >= SMALLEST and (storage == "bf16" or array.ndim >= 2)
+
+
+def narrowed(array: Array, storage: Storage) -> tuple[Array, Array | None]:
+    """The tensor in fewer bits, and for int8 the scale of each channel (the last axis)."""
+    if storage == "bf16":
+        return array.astype(ml_dtypes.bfloat16), None
+    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    scale = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
+    return np.clip(np.rint(array / scale), -127, 127).astype(np.int8), scale
+
+
+def narrow_arguments(module: ir.Module, numbers: Sequence[int], storage: Storage) -> None:
+    """Rewrite @main of a StableHLO module in place so that these arguments come in fewer bits. The scales of int8 are
+    further arguments at the end, in the same order."""
+    main = next(v.operation for v in module.body.operations if v.operation.name == "func.func")
+    block = main.regions[0].blocks[0]
+    element = ir.BF16Type.get() if storage == "bf16" else ir.IntegerType.get_signless(8)
+    first = block.operations[0]
+    for number in numbers:
+        argument = block.arguments[number]
+        wide = ir.RankedTensorType(argument.type)
+        with ir.InsertionPoint(first), argument.location:
+            kept = ir.Operation.create("builtin.unrealized_conversion_cast", [wide], [argument])
+            argument.replace_all_uses_except(kept.results[0], kept)
+            argument.set_type(ir.RankedTensorType.get(wide.shape, element))
+            value = ir.Operation.create("stablehlo.convert", [wide], [argument]).results[0]
+            if storage == "int8":
+                channels = ir.RankedTensorType.get([wide.shape[-1]], wide.element_type)
+                scale = block.add_argument(channels, argument.location)
+                last = ir.DenseI64ArrayAttr.get([wide.rank - 1])
+                spread = ir.Operation.create(
+                    "stablehlo.broadcast_in_dim", [wide], [scale], {"broadcast_dimensions": last}
+                ).results[0]
+                value = ir.Operation.create("stablehlo.multiply", [wide], [value, spread]).results[0]
+            kept.results[0].replace_all_uses_with(value)
+        kept.erase()
+    kind = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
+    types = [a.type for a in block.arguments]
+    main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, kind.results))
+    if "arg_attrs" in main.attributes:
+        attrs = list(ir.ArrayAttr(main.attributes["arg_attrs"]))
+        attrs += [ir.DictAttr.get({})] * (len(types) - len(attrs))
+        main.attributes["arg_attrs"] = ir.ArrayAttr.get(attrs)

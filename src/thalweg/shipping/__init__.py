@@ -1,0 +1,1 @@
+"""Models leave: exported as native libraries, with what goes with them."""

@@ -1,0 +1,156 @@
+"""`tw.export`: signatures to a folder per target that holds a library, a header, the weights and a manifest.
+
+    tw.export({"infer": (infer, [tw.spec((8, 784))]), "train": (step, [...])}, "dist", targets=["linux-arm64"])
+
+    dist/manifest.json  include/model.h  weights.safetensors  ir/infer.mlir
+         linux-arm64/libmodel.so libmodel.a
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from thalweg.backends.aot import abi
+from thalweg.backends.aot.abi import Function
+from thalweg.backends.aot.emit import Step, emit, lower_step, options_for
+from thalweg.backends.aot.header import header
+from thalweg.backends.aot.layout import Layout, to_safetensors
+from thalweg.backends.aot.narrow import Storage
+from thalweg.backends.aot.targets import Target, find
+from thalweg.backends.cpu.executable import Signature as Compiled
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.dialects import context
+from thalweg.dialects.diagnostics import ExportError, did_you_mean
+from thalweg.dialects.location import user_frame
+from thalweg.dialects.types import TensorType
+from thalweg.shipping.check import Error, errors_of
+from thalweg.shipping.report import Report, meta_of, write_libraries, write_manifest
+from thalweg.shipping.signatures import Piece, Signature, signatures_of
+from thalweg.shipping.state import State, state_of
+
+EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
+STORAGES = ("f32", "bf16", "int8")
+
+
+def export(
+    signatures: Mapping[str, Any] | Callable[..., Any],
+    folder: str | Path,
+    *,
+    targets: Sequence[str] = ("host",),
+    name: str = "model",
+    weights: Storage = "f32",
+    embed: bool | None = None,
+    samples: Any = None,
+    max_error: float | None = None,
+) -> Report:
+    """Write native libraries with nothing below them: no interpreter, no allocator, no C library.
+
+    Args:
+        signatures: by name, a function with the specs of its arguments: `{"infer": (f, [tw.spec((None, 784))])}`; or
+            a function alone if it was made with a `signature`. A single function is called "run". Arrays whose first
+            extent is None are batches: the library takes any number of rows, provided that the function computes each
+            row by itself.
+        folder: made if need be; files in it are replaced.
+        targets: names of targets, "host" for this machine; see `thalweg export --list`.
+        name: the model's, a C identifier: what the library and its functions are called by.
+        weights: how weights that no signature changes are stored: as they are, as bfloat16, or as int8 with a scale
+            for each output channel. The library computes in float32 in any case.
+        embed: whether the weights go into the libraries; by default below one megabyte.
+        samples: inputs to compare the library with the functions on, by signature's name, or of the first signature.
+            The errors are in the report.
+        max_error: refuse to export where a result on the samples is farther off than this.
+
+    Raises:
+        ExportError: an unknown target, a name that is none in C, a program that cannot be exported, an error on the
+            samples above `max_error`.
+
+    Example:
+        >>> print(tw.export({"infer": (f, [tw.spec((8, 784))])}, "dist", targets=["linux-arm64"]))
+    """
+    wanted = [_found(t) for t in dict.fromkeys(targets)]
+    steps = signatures_of(signatures)
+    for word in (name, *(s.name for s in steps)):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+            raise ExportError(f"{user_frame()} export: '{word}' is not a lower-case C identifier. Rename it.")
+    if weights not in STORAGES:
+        near = did_you_mean(weights, STORAGES) or "."
+        raise ExportError(f"{user_frame()} export: unknown weights '{weights}'{near} They are {', '.join(STORAGES)}.")
+    report = Report(Path(folder))
+    if samples is not None:
+        report.errors = _checked(signatures, name, weights, samples, max_error, steps)
+    pieces = [piece for step in steps for piece in step.pieces]
+    with context.entered():
+        state = state_of(pieces, weights)
+        layout = state.layout()
+        block = layout.block(state.arrays)
+        embedded = len(block) < EMBED_BELOW if embed is None else embed
+        lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces])
+        compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
+        functions = [_function(s, compiled, layout, state) for s in steps]
+        meta = json.dumps(meta_of(name, functions, layout))
+        for target in wanted:
+            code = lowered[options_for(target)]
+            made = emit(name, target, functions, code, layout, meta, block if embedded else None)
+            write_libraries(report, name, target, made)
+        for piece in pieces:
+            report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
+    report.write(f"include/{name}.h", header(name, functions, layout))
+    report.write("weights.safetensors", to_safetensors(layout, block))
+    write_manifest(report, name, functions, layout, [t.name for t in wanted])
+    return report
+
+
+def _checked(
+    signatures: Any, name: str, weights: Storage, samples: Any, max_error: float | None, steps: Sequence[Signature]
+) -> list[Error]:
+    """The errors of the same export for this machine, which alone can be run here."""
+    with TemporaryDirectory() as folder:
+        export(signatures, folder, name=name, weights=weights)
+        errors = errors_of(Path(folder), steps, samples)
+    worst = max(errors, key=lambda e: e.largest, default=None)
+    if max_error is not None and worst is not None and not worst.largest <= max_error:
+        raise ExportError(f"{user_frame()} export: {worst}, which is above max_error={max_error}. Keep more bits.")
+    return errors
+
+
+def _found(target: str) -> Target:
+    try:
+        return find(target)
+    except ExportError as error:
+        raise ExportError(f"{user_frame()} export: {error}") from None
+
+
+def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> dict[CpuOptions, list[Step]]:
+    """Every signature for every kind of processor; targets that differ in their file format only share one."""
+    kinds = {options_for(target): target for target in targets}
+    return {kind: [lower_step(name, module, target) for name, module in modules] for kind, target in kinds.items()}
+
+
+def _function(
+    signature: Signature, compiled: Mapping[str, Sequence[Compiled]], layout: Layout, state: State
+) -> Function:
+    """The C function of a signature. `compiled` are its pieces for each kind of processor; the arena is big enough for
+    all of them, so that one header serves every target."""
+    first = compiled[signature.pieces[-1].name][0]
+    count, batched = len(signature.inputs), any(signature.batched)
+
+    def tensor(name: str, type_: TensorType, open_: bool) -> abi.Tensor:
+        return abi.Tensor(name, type_.with_shape(type_.shape[1:]) if open_ else type_, open_)
+
+    def bindings(piece: Piece) -> tuple[abi.Binding, ...]:
+        kept = (("state", layout[name].offset) for name in state.taken[piece.name])
+        return (*(("input", k) for k in range(count)), *kept)
+
+    return Function(
+        signature.name,
+        tuple(map(tensor, signature.inputs, first.inputs[:count], signature.batched)),
+        tuple(tensor(n, t, batched) for n, t in zip(signature.outputs, first.outputs, strict=False)),
+        tuple(abi.Piece(piece.name, bindings(piece), piece.rows) for piece in signature.pieces),
+        max(step.arena_bytes for piece in signature.pieces for step in compiled[piece.name]),
+        writes=bool(first.aliases),
+    )

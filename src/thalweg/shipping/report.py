@@ -1,0 +1,95 @@
+"""What an export wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thalweg.backends.aot import abi
+from thalweg.backends.aot.abi import VERSION, Function
+from thalweg.backends.aot.emit import Emitted
+from thalweg.backends.aot.layout import Layout
+from thalweg.backends.aot.link.archive import apple_archive, gnu_archive
+from thalweg.backends.aot.link.elf import shared_library
+from thalweg.backends.aot.link.wasm import module as wasm_module
+from thalweg.backends.aot.targets import Target
+from thalweg.shipping.check import Error
+
+
+@dataclass
+class Report:
+    """What an export wrote: bytes by path below the folder; and how far it is from the functions, where samples were
+    given."""
+
+    folder: Path
+    files: dict[str, int] = field(default_factory=dict)
+    errors: list[Error] = field(default_factory=list)
+
+    def write(self, path: str, data: bytes | str) -> None:
+        """Write a file below the folder."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        raw = data.encode() if isinstance(data, str) else data
+        target.write_bytes(raw)
+        self.files[path] = len(raw)
+
+    def __str__(self) -> str:
+        width = max(map(len, self.files), default=0)
+        lines = [f"{path:<{width}} {size:>12,} bytes" for path, size in self.files.items()]
+        return "\n".join([*lines, *map(str, self.errors)])
+
+
+def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[str, Any]:
+    """What a library and the manifest tell of the model."""
+
+    def rows(tensors: Sequence[abi.Tensor]) -> list[dict[str, Any]]:
+        return [
+            {"name": t.name, "shape": [*([None] if t.batched else []), *t.type.shape], "dtype": t.type.dtype.name}
+            for t in tensors
+        ]
+
+    return {
+        "abi": VERSION,
+        "name": name,
+        "signatures": {
+            f.name: {
+                "inputs": rows(f.inputs), "outputs": rows(f.outputs), "arena_bytes": f.arena_bytes,
+                "changes_state": f.writes,
+            }
+            for f in functions
+        },
+        "state": {
+            "bytes": layout.nbytes, "layout": layout.hash,
+            "entries": [{**rows([abi.Tensor(e.name, e.type)])[0], "offset": e.offset} for e in layout.entries],
+        },
+    }  # fmt: skip
+
+
+def write_libraries(report: Report, name: str, target: Target, made: Emitted) -> None:
+    folder = target.name
+    if target.is_wasm:
+        report.write(f"{folder}/{name}.wasm", wasm_module(made.code, made.exports))
+        return
+    archive = apple_archive if target.format == "macho" else gnu_archive
+    extension = "lib" if target.format == "coff" else "a"
+    prefix = "" if target.format == "coff" else "lib"
+    report.write(f"{folder}/{prefix}{name}.{extension}", archive(f"{name}.o", made.code, made.exports))
+    if target.format == "elf":
+        soname = f"lib{name}.so"
+        report.write(f"{folder}/{soname}", shared_library(made.code, made.exports, soname, target.page))
+
+
+def write_manifest(
+    report: Report, name: str, functions: Sequence[Function], layout: Layout, targets: Sequence[str]
+) -> None:
+    hashes = {path: hashlib.sha256((report.folder / path).read_bytes()).hexdigest() for path in report.files}
+    files = {path: {"bytes": size, "sha256": hashes[path]} for path, size in report.files.items()}
+    manifest = {
+        **meta_of(name, functions, layout), "targets": list(targets), "files": files,
+        "errors": [asdict(error) for error in report.errors],
+    }  # fmt: skip
+    report.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
