@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -82,6 +83,7 @@ class _Ended:
         self.run.post((self, (), error))
 
 
+_BY_ITSELF = nullcontext()
 _Message = tuple[_Ended | None, Sequence[Value], BaseException | None]
 
 
@@ -323,10 +325,10 @@ class _Run:
         for name in op.reads:
             if not variables[name].initialised:
                 raise uninitialised(name)
-        with resources.locked(op.reads, op.writes):
+        with _BY_ITSELF if op.locks else resources.locked(op.reads, op.writes):
             outputs: Sequence[Value] = op.run(inputs)
-            for name in op.writes:
-                variables[name].initialised = True
+        for name in op.writes:
+            variables[name].initialised = True
         return outputs
 
 

@@ -40,6 +40,7 @@ class Op:
     run: Callable[..., Any]  # Sync, Async or Program
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    locks: bool = False  # whether the program holds the locks of its variables by itself
 
 
 class State(Protocol):
@@ -171,7 +172,8 @@ def _op(node: Node, plan: PartitionPlan, programs: Sequence[Program]) -> Op:
     attrs: Mapping[str, Any] = node.attrs
     if node.op == CLUSTER:
         reads, writes = tuple(attrs.get("reads", ())), tuple(attrs.get("writes", ()))
-        return Op(node, plan.device, Way.COMPILED, programs[attrs["program"]], reads, writes)
+        program = programs[attrs["program"]]
+        return Op(node, plan.device, Way.COMPILED, program, reads, writes, getattr(program, "locks", False))
     if node.op in DATAFLOW:
         return Op(node, plan.device, Way.DATAFLOW, _no_kernel)
     kernel = kernels.find(node.op)

@@ -101,7 +101,11 @@ class PartitionPlan:
 
 @dataclass(frozen=True)
 class LoadedPartition:
-    """A plan with the programs of its clusters, ready to run."""
+    """A plan with the programs of its clusters, ready to run.
+
+    The executor holds the locks of a cluster's variables around its program, unless the program has a true attribute
+    `locks`: then it does so itself.
+    """
 
     plan: PartitionPlan
     programs: tuple[Program, ...] = ()

@@ -362,6 +362,26 @@ def test_values_are_dropped_as_soon_as_nobody_needs_them(lab: Lab) -> None:
     assert lab.run(partition) == {0: 0}
 
 
+def test_a_step_that_succeeds_leaves_no_cycles_for_the_garbage_collector(lab: Lab) -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    def make(call: Call, done: Done) -> None:
+        value = np.zeros(8)
+        alive.append(weakref.ref(value))
+        done((value,))
+
+    lab.start_as("make", make)
+    executor = Executor([plan(node(0, "make"), node(1, "make"), node(2, "cluster", (0, 0), (1, 0), program=0),
+                              fetches=[(0, 0), (2, 0)], programs=[lambda inputs: [inputs[0] + inputs[1]]])])  # fmt: skip
+    gc.collect()
+    gc.disable()
+    try:
+        executor.run(lab.step())
+        assert len(alive) == 2 and not any(ref() is not None for ref in alive)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_nothing_is_left_of_a_step(lab: Lab, fails: bool) -> None:
     """No value, no callback, no entry in the rendezvous: whether the step succeeds, or fails with values on the way."""
