@@ -5,8 +5,10 @@ Ray carries nothing of a step: an actor holds a `TaskServer`, and all else goes 
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -55,6 +57,7 @@ class TaskActor:
     """The Ray actor: one process, one task."""
 
     def __init__(self, job: str, index: int, key: ClusterKey, local: bool, load: Load, options: TaskOptions) -> None:
+        faulthandler.register(signal.SIGUSR1, all_threads=True)  # kill -USR1: the stacks go to the task's log
         if options.threads is not None:
             config.threads = options.threads
         transport = Transport(ZmqLink(key, host_of_process(local)), patience=options.patience, name=f"{job}-{index}")

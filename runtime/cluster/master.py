@@ -42,6 +42,8 @@ class _Gathering:
         self.over = threading.Event()
         self._left = count
         self._lock = threading.Lock()
+        if not count:
+            self.over.set()
 
     def answered(self, slot: int, message: Message) -> None:
         with self._lock:

@@ -70,8 +70,8 @@ class ClusterProgram:
         self._changes = -1
         self._lock = threading.Lock()
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        return self.run(inputs)
+    def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
+        return self.run(inputs, timeout)
 
     def run(self, inputs: Sequence[Array], timeout: float | None = None, tracer: Trace | None = None) -> list[Array]:
         """Run one step.
