@@ -45,7 +45,7 @@ class Cluster(Pass):
     """
 
     name: ClassVar[str] = "cluster"
-    grain: int = 200
+    grain: int = 100
 
     def run(self, module: ir.Module) -> bool:
         return any([_cluster(block, self.grain * 1e-6) for block in functions(module)])

@@ -12,3 +12,13 @@ PIPELINES = MappingProxyType(
         "to-stablehlo": "lower-checkpoint,lower-scan,functionalize,simplify",
     }
 )
+
+
+def to_parts(devices: str, compress: bool = False) -> str:
+    """tw-optimized -> one program for each device, of host ops and clusters.
+
+    Args:
+        devices: as the pass `place` takes them.
+        compress: send 32-bit floats between tasks as 16 bits.
+    """
+    return f"place{{devices={devices}}},lower-control,partition{{compress={str(compress).lower()}}},cluster"

@@ -10,14 +10,18 @@ from thalweg.backends.cpu.legalize import legalize
 from thalweg.compiler import STAGES, driver, optimized
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
+from thalweg.passes.pipeline import Pipeline
+from thalweg.passes.pipelines import to_parts
+from thalweg.runtime.config import config
 from thalweg.tools.loading import LoadError, Subject
 
 __all__ = [
-    "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "stablehlo_of", "text_at",
-    "texts_at",
+    "PARTS", "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "parts_at",
+    "stablehlo_of", "text_at", "texts_at",
 ]
 
 WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
+PARTS = "parts"  # one module for each device
 
 
 def text_at(subject: Subject, stage: str, debug_info: bool = False) -> str:
@@ -52,6 +56,22 @@ def module_at(subject: Subject, stage: str) -> ir.Operation:
     if subject.dialect == "stablehlo":
         raise LoadError(f"{subject.name} is a StableHLO module: it has no stage '{stage}'. Its first is 'stablehlo'.")
     return subject.module.operation if stage == "tw" else optimized(subject.module).operation
+
+
+def parts_at(subject: Subject, devices: str = "") -> ir.Operation:
+    """The program cut for devices: a module that holds one for each.
+
+    Args:
+        devices: as the pass `place` takes them; this process's if empty.
+
+    Raises:
+        LoadError: a StableHLO module, which no pass of ours can cut.
+    """
+    if subject.dialect == "stablehlo":
+        raise LoadError(f"{subject.name} is a StableHLO module: only tw programs are cut for devices.")
+    module = optimized(subject.module)
+    Pipeline.parse(to_parts(devices or ";".join(config.devices), config.compress_transfers)).run(module)
+    return module.operation
 
 
 def stablehlo_of(subject: Subject) -> ir.Module:

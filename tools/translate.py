@@ -17,6 +17,7 @@ Print a program at a stage of the compiler, as a graph, or as a portable artefac
 
 Stages, in order: **tw** as traced, **tw-optimized**, **stablehlo**, **linalg**, **kernels** as formed, **llvm**,
 **asm**. Graphs: **dot** for Graphviz, **json** for Model Explorer. **artefact**: StableHLO as versioned bytecode.
+**parts**: one program for each of the `--devices`, with what they send to each other.
 
 A function is traced with `--shapes`, or with what its attribute `example_inputs` holds.
 
@@ -27,10 +28,11 @@ A function is traced with `--shapes`, or with what its attribute `example_inputs
     thalweg translate exported_from_jax.mlir --to asm -o step.s
     thalweg translate model.py:f --to dot | dot -Tsvg > f.svg
     thalweg translate model.py:f --to json --of stablehlo -o f.json
+    thalweg translate model.py:f --to dot --of parts --devices cpu:2
     thalweg translate model.py:f --to artefact --stablehlo-version 1.0.0 -o f.mlirbc
 """
 _GRAPHS = ("dot", "json")
-_FORMATS = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm", *_GRAPHS, "artefact")
+_FORMATS = ("tw", "tw-optimized", "parts", "stablehlo", "linalg", "kernels", "llvm", "asm", *_GRAPHS, "artefact")
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +56,7 @@ def translate(
     of: str = typer.Option("", "--of", metavar="STAGE", callback=_known, help="The stage that a graph shows."),
     debug_info: bool = typer.Option(False, "--mlir-print-debuginfo", help="Print locations (up to linalg)."),
     compact: bool = typer.Option(False, "--compact", help="For people: short types, source lines (up to linalg)."),
+    devices: str = typer.Option("", "--devices", metavar="LIST", help="For parts: cpu:2, /job:ps/task:0..1/cpu:0."),
     version: str = typer.Option("", "--stablehlo-version", metavar="V", help="Of an artefact; the newest by default."),
 ) -> None:
     """Load, bring to the stage, write."""
@@ -67,13 +70,13 @@ def translate(
             _write_artefact(subject, version, output)
             return
         stage = (of or subject.dialect) if to in _GRAPHS else to
-        if stage not in stages.WITH_PLACES:
+        if stage not in (*stages.WITH_PLACES, stages.PARTS):
             if to in _GRAPHS or compact:
-                known = ", ".join(stages.WITH_PLACES)
+                known = ", ".join((*stages.WITH_PLACES, stages.PARTS))
                 raise LoadError(f"the stage '{stage}' is plain text; graphs and --compact show {known}.")
             write(stages.text_at(subject, stage), output)
             return
-        operation = stages.module_at(subject, stage)
+        operation = stages.parts_at(subject, devices) if stage == stages.PARTS else stages.module_at(subject, stage)
         if to in _GRAPHS:
             _write_graph(operation, to, subject.name, output)
         elif compact:

@@ -130,7 +130,7 @@ class Driver:
             if not runs_alone(program.module, self.devices):
                 module = optimized(program.module, self.options.verify_each)
                 if not runs_alone(module, self.devices):  # what is left of it
-                    step = cut(program, module, ";".join(self.devices), self.options.verify_each)
+                    step = self._cut(program, module, ";".join(self.devices))
                     return compile_step(self, step, self.devices, self.state)
             executable, names = self.executable(program.module)
             if self.options.dump_dir:
@@ -160,7 +160,10 @@ class Driver:
     def cut(self, program: Program, devices: str) -> CutStep:
         """A program in parts for devices, which are given as the pass `place` takes them."""
         with self._one_at_a_time, context.entered():
-            return cut(program, optimized(program.module, self.options.verify_each), devices, self.options.verify_each)
+            return self._cut(program, optimized(program.module, self.options.verify_each), devices)
+
+    def _cut(self, program: Program, module: ir.Module, devices: str) -> CutStep:
+        return cut(program, module, devices, self.options.verify_each, self.options.compress_transfers)
 
     def stage(self, program: Program, stage: str) -> str:
         """The text of a program at a stage; of one that becomes a step, the texts of its clusters.

@@ -22,6 +22,7 @@ from thalweg.frontend.program import Executable, Program
 from thalweg.passes.dependences import DEVICE
 from thalweg.passes.partition import parts
 from thalweg.passes.pipeline import Pipeline
+from thalweg.passes.pipelines import to_parts
 from thalweg.runtime import tracing
 from thalweg.runtime.plan import Array
 from thalweg.runtime.resources import Resources
@@ -136,18 +137,20 @@ def runs_alone(module: ir.Module, devices: Sequence[str]) -> bool:
     return not found
 
 
-def cut(program: Program, optimised: ir.Module, devices: str, verify_each: bool = True) -> CutStep:
+def cut(
+    program: Program, optimised: ir.Module, devices: str, verify_each: bool = True, compress: bool = False
+) -> CutStep:
     """Cut a program into the parts of devices.
 
     Args:
         optimised: the program's module after `optimize`; it is consumed.
         devices: as the pass `place` takes them.
+        compress: send 32-bit floats between tasks as 16 bits.
 
     Raises:
         PassError: what is asked for cannot be: the message names the user's lines.
     """
-    pipeline = Pipeline.parse(f"place{{devices={devices}}},lower-control,partition,cluster")
-    pipeline.run(optimised, verify_each=verify_each)
+    Pipeline.parse(to_parts(devices, compress)).run(optimised, verify_each=verify_each)
     return CutStep(program, tuple(ir.Module.parse(text_of(part)) for part in parts(optimised)))
 
 
