@@ -27,7 +27,8 @@ from thalweg.frontend.subgraph import Fetch, cut, described
 from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor
 from thalweg.frontend.trace import current, suspended
 from thalweg.frontend.tree import Structure, flatten
-from thalweg.frontend.variable import Variable
+from thalweg.frontend.variable import Variable, variables_in
+from thalweg.runtime.resources import of_process
 
 
 class _Step:
@@ -136,7 +137,7 @@ class Session:
         request = self._requests.get(key)
         if request is None or self._closed:
             request = self._prepare(key, fetches, list(given))
-        return request.value(self._run(request.step, list(given.values()), timeout))
+        return request.value(request.step.run(list(given.values()), timeout))
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function of the values of `feed_list`, in order, that gives what `run` would: compiled now, and called
@@ -154,9 +155,29 @@ class Session:
         def call(*values: Any) -> Any:
             if self._closed:
                 raise self._is_closed()
+            if len(values) != len(names):
+                raise GraphError(f"{user_frame()} the callable takes {len(names)} values, got {len(values)}.")
             return value(run(values))
 
         return call
+
+    def reset(self, containers: Sequence[str] | None = None) -> None:
+        """Empty containers: close their queues and drop what is in them, give their variables their initial values.
+
+        Args:
+            containers: all of them by default; "" is the one of what was made in graphs without a container.
+
+        Raises:
+            GraphError: the session is closed.
+        """
+        if self._closed:
+            raise self._is_closed()
+        if self.target is not None:
+            self.target.reset(containers)
+            return
+        of_process().reset(containers)
+        for variable in variables_in(containers):
+            variable.reset()
 
     def close(self) -> None:
         """End the session; its graph and its variables stay."""
@@ -167,9 +188,6 @@ class Session:
             self._kept.clear()
 
     # Steps
-
-    def _run(self, step: _Step, values: Sequence[Any], timeout: float | None) -> Sequence[Array]:
-        return step.run(values, timeout)
 
     def _prepare(self, key: Any, fetches: Any, feeds: Sequence[Any]) -> _Request:
         """The step for a request that was not seen before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -290,3 +291,10 @@ class Variable(Operators):
 
     def __repr__(self) -> str:
         return f"Variable('{self.name}', {self.type}, {np.array2string(self.buffer, separator=', ', threshold=20)})"
+
+
+def variables_in(containers: Sequence[str] | None) -> list[Variable]:
+    """The variables of the process that are in these containers, in any by default."""
+    with _names.lock:
+        every = list(_names.taken.values())
+    return [v for v in every if v.container is not None and (containers is None or v.container in containers)]
