@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 import weakref
@@ -239,6 +240,16 @@ def test_a_step_that_is_cancelled_from_outside_stops(lab: Lab) -> None:
         Executor([plan(node(0, "wait"))]).run(step)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to send a thread a signal")
+def test_an_interrupt_ends_a_step_that_waits(lab: Lab) -> None:
+    seen: list[BaseException] = []
+    lab.start_as("wait", lambda call, done: call.step.cancellation.register(seen.append))
+    _after(0.05, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(plan(node(0, "wait")))
+    assert [str(error) for error in seen] == ["the step was interrupted."]
+
+
 def test_a_late_step_names_what_it_was_waiting_for(lab: Lab) -> None:
     lab.start_as("wait", lambda call, done: None)
     began = time.monotonic()
@@ -371,8 +382,10 @@ def test_a_step_that_succeeds_leaves_no_cycles_for_the_garbage_collector(lab: La
         done((value,))
 
     lab.start_as("make", make)
-    executor = Executor([plan(node(0, "make"), node(1, "make"), node(2, "cluster", (0, 0), (1, 0), program=0),
-                              fetches=[(0, 0), (2, 0)], programs=[lambda inputs: [inputs[0] + inputs[1]]])])  # fmt: skip
+    added = node(2, "cluster", (0, 0), (1, 0), program=0)
+    programs = [lambda inputs: [inputs[0] + inputs[1]]]
+    partition = plan(node(0, "make"), node(1, "make"), added, fetches=[(0, 0), (2, 0)], programs=programs)
+    executor = Executor([partition])
     gc.collect()
     gc.disable()
     try:
