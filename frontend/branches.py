@@ -13,7 +13,7 @@ from thalweg.dialects.types import int64
 from thalweg.frontend.array.elementwise import astype, less
 from thalweg.frontend.control import Branches, predicate
 from thalweg.frontend.custom import must_be_callable
-from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
+from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
 from thalweg.frontend.trace import Trace, current
 
 __all__ = ["case", "switch_case"]
@@ -54,7 +54,7 @@ def switch_case(
     starts = _starts(known, default)
     trace = current()
     if trace is None or isinstance(index, int | np.integer):
-        return starts[_place(int(_index(index)), [k for k, _, _ in starts])][2](*operands)
+        return starts[_place(_known(_index(index)), [k for k, _, _ in starts])][2](*operands)
     made = Branches("switch_case", starts[0][1])
     return made.unflatten(_tree(trace, made, _index(index), starts, operands))
 
@@ -82,6 +82,11 @@ def _index(value: ArrayLike) -> Tensor:
     return index
 
 
+def _known(index: Tensor) -> int:
+    assert isinstance(index, EagerTensor)
+    return int(index)
+
+
 def _place(index: int, keys: Sequence[int]) -> int:
     return max(0, sum(key <= index for key in keys) - 1)
 
@@ -95,8 +100,11 @@ def _tree(
     middle = len(starts) // 2
     halves = starts[:middle], starts[middle:]
     below = less(astype(index, int64), starts[middle][0])
-    bodies = [lambda _, half=half: _tree(trace, made, index, half, operands) for half in halves]
-    return made.emit(trace, below, bodies)
+
+    def body(half: Sequence[Start]) -> Callable[[list[Tensor]], list[Tensor]]:
+        return lambda _: [*_tree(trace, made, index, half, operands)]
+
+    return made.emit(trace, below, [body(half) for half in halves])
 
 
 def case(pairs: Sequence[tuple[ArrayLike, Function]], default: Function, *operands: Any) -> Any:
@@ -142,8 +150,8 @@ def _chain(
     if not left:
         return made.add(last[1](*operands), last[0])
     (pred, label, function), *rest = left
-    bodies = [
+    bodies: list[Callable[[list[Tensor]], list[Tensor]]] = [
         lambda _: made.add(function(*operands), label),
-        lambda _: _chain(trace, made, rest, last, operands),
+        lambda _: [*_chain(trace, made, rest, last, operands)],
     ]
     return made.emit(trace, pred, bodies)

@@ -142,7 +142,7 @@ class Stack:
     def _spill(self, index: int, row: Array) -> None:
         self._take(-self._size)
         self._spilled.add(index)
-        data = memoryview(np.ascontiguousarray(row).reshape(-1).view(np.uint8))
+        data = np.ascontiguousarray(row).reshape(-1).view(np.uint8).data
         try:
             if self._held.file is None:
                 self._held.file = tempfile.TemporaryFile(prefix="thalweg-stack-", dir=config.spill_dir or None)  # noqa: SIM115 (lives with the stack)
@@ -159,7 +159,7 @@ class Stack:
     def _load(self, index: int) -> Array:
         assert self._held.file is not None
         found = np.empty(self.shape, self.dtype)
-        rest = memoryview(found.reshape(-1).view(np.uint8))
+        rest = found.reshape(-1).view(np.uint8).data
         begin = index * self._size
         while len(rest):
             count = os.preadv(self._held.file.fileno(), [rest], begin)

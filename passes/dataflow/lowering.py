@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thalweg.dialects.attributes import attributes_of
@@ -29,6 +29,8 @@ from thalweg.passes.rewriting import (
     yields,
 )
 
+Rewrite = Callable[[ir.Operation], Sequence[ir.Value]]
+
 PARALLEL_ITERATIONS = 10
 _REGIONS = frozenset({"tw.cond", "tw.while", "tw.scan", "tw.checkpoint"})
 
@@ -37,11 +39,12 @@ _REGIONS = frozenset({"tw.cond", "tw.while", "tw.scan", "tw.checkpoint"})
 class _Carried:
     """A value that goes round a loop: which one, on which device, and the ends of its way."""
 
-    index: int | None  # None for the token of a control loop
+    index: int | None  # None for a token
     device: str
     init: ir.Value
     source: str  # name of the way back
     merged: ir.Value | None = None
+    done: bool = False  # a token that comes out when the loop has ended, for what comes after it
 
 
 class Lowering:
@@ -57,13 +60,16 @@ class Lowering:
         self._everything = everything
         self._free = FreeValues(block, lambda operation: not self.must_lower(operation))
         self._names = {n for o in operations(block) for i in inside(o) if (n := name_of(i)) is not None}
+        self._awaited = {n for o in operations(block) for i in inside(o) for n in after_of(i)}
         self._markers: list[ir.Operation] = []
         self._retired: list[ir.Operation] = []  # kept to the end, since tables know values by their addresses
 
     def run(self) -> bool:
         top = Context()
         _inherit_devices(self._block, "")
-        changed = any([self._visit(operation, top) for operation in operations(self._block)[:-1]])
+        changed = any([self.must_lower(o) for o in operations(self._block)])
+        for operation in operations(self._block)[:-1]:
+            self._visit(operation, top)
         for marker in self._markers:
             marker.erase()
         for operation in self._retired:
@@ -76,29 +82,38 @@ class Lowering:
         """A control op that spans devices or holds host ops."""
         return operation.name in _REGIONS and (self._everything or spans(operation))
 
-    def _visit(self, operation: ir.Operation, context: Context) -> bool:
+    def _visit(self, operation: ir.Operation, context: Context, awaited: bool = False) -> list[str]:
+        """Put an op into its context, lowered if it must be. If it is awaited, returns what to come after instead."""
+        name = name_of(operation)
         if not self.must_lower(operation):
             self._settle(operation, context)
-            return False
+            if not awaited or not is_host(operation):
+                return []
+            if name is None:
+                name = self._fresh(operation.name.removeprefix("tw."))
+                operation.attributes[NAME] = ir.StringAttr.get(name)
+            return [name]
         self._settle(operation, context, lowered=True)
+        done = (name or self._fresh("done")) if awaited or name in self._awaited else ""
         match operation.name:
             case "tw.cond":
-                self._cond(operation, context)
+                self._cond(operation, context, done)
             case "tw.while":
-                self._while(operation, context)
+                self._while(operation, context, done)
             case "tw.scan":
-                self._in_place(operation, context, scan_to_loop)
+                return self._in_place(operation, context, scan_to_loop, done)
             case _:
-                self._in_place(operation, context, lambda o: splice(body_of(o), o, []))
-        return True
+                return self._in_place(operation, context, lambda o: splice(body_of(o), o, []), done)
+        return [done] if done else []
 
-    def _in_place(self, operation: ir.Operation, context: Context, rewrite: object) -> None:
+    def _in_place(self, operation: ir.Operation, context: Context, rewrite: Rewrite, done: str) -> list[str]:
         """Replace an op by others, and visit those."""
         marker, device = self._marker(operation), device_of(operation)
         with ir.InsertionPoint(operation), relocated(operation.location, device):
-            values = rewrite(operation)  # type: ignore[operator]
+            values = rewrite(operation)
         block = operations(operation.block)
         made = block[block.index(marker) + 1 : block.index(operation)]
+        end = self._marker(operation)
         for result, value in zip(operation.results, values, strict=True):
             result.replace_all_uses_with(value)
         self._retire(operation)
@@ -106,7 +121,13 @@ class Lowering:
             for inner in inside(new):
                 if DEVICE not in inner.attributes:
                     put_on(inner, device_of(inner))
-            self._visit(new, context)
+        names = [name for new in made for name in self._visit(new, context, bool(done))]
+        if done in self._awaited:  # by the name of what is gone: a pivot stands for it
+            token = self._token(context, device)
+            Emitter(operation.location)(
+                dataflow.pivot, [token], {}, before=end, device=device, frame=context.frame, name=done, after=names
+            )
+        return names
 
     # Ops that stay.
 
@@ -142,19 +163,24 @@ class Lowering:
     # Opening regions.
 
     def _open(
-        self, block: ir.Block, before: ir.Operation, context: Context, arguments: Sequence[ir.Value]
-    ) -> list[ir.Value]:
-        """Move a region's ops to before the op that it belongs to, into `context`; returns what the region yields."""
+        self,
+        block: ir.Block,
+        before: ir.Operation,
+        context: Context,
+        arguments: Sequence[ir.Value],
+        awaited: bool = False,
+    ) -> tuple[list[ir.Value], list[str]]:
+        """Move a region's ops to before the op that it belongs to, into `context`; returns what the region yields and,
+        if it is awaited, the names of the ops that do something in it."""
         outer = {v for v in captures(block) if v not in self._free}
         for operation in operations(block):
             for inner in inside(operation):
                 self._bring_operands(inner, outer, context)
         *moved, last = operations(block)
         splice(block, before, arguments)
-        for operation in moved:
-            self._visit(operation, context)
-        ends = list(last.operands)
-        return [self._bring_free(v, context, device_of(before)) if v in self._free else v for v in ends]
+        names = [name for operation in moved for name in self._visit(operation, context, awaited)]
+        device = device_of(before)
+        return [self._bring_free(v, context, device) if v in self._free else v for v in last.operands], names
 
     def _bring_operands(self, operation: ir.Operation, outer: set[ir.Value], context: Context) -> None:
         for index, operand in enumerate(operation.operands):
@@ -166,56 +192,66 @@ class Lowering:
             near = isinstance(context, Branch) or operation.name == "tw.yield"
             operation.operands[index] = context.bring(operand, producer if near else here)
 
-    def _cond(self, operation: ir.Operation, context: Context) -> None:
-        emit, frame = Emitter(operation.location), context.frame
-        name = self._fresh("cond")
-        branches = Branches(
-            emit, context, operation.operands[0], name, self._marker(operation), after_of(operation)
-        )
-        on_true, on_false = (
-            self._open(block, operation, Branch(branches, side), ())
-            for block, side in zip(bodies(operation), (1, 0), strict=True)
-        )
-        for result, true, false in zip(operation.results, on_true, on_false, strict=True):
+    def _cond(self, operation: ir.Operation, context: Context, done: str) -> None:
+        emit, frame, device = Emitter(operation.location), context.frame, device_of(operation)
+        marker, after = self._marker(operation), after_of(operation)
+        branches = Branches(emit, context, operation.operands[0], self._fresh("cond"), marker, after)
+        sides = [Branch(branches, side) for side in (1, 0)]
+        opened = [
+            self._open(block, operation, side, (), bool(done))
+            for block, side in zip(bodies(operation), sides, strict=True)
+        ]
+        for result, true, false in zip(operation.results, *(ends for ends, _ in opened), strict=True):
             if next(result.uses, None) is not None:
-                device = device_of_value(true, device_of(operation))
-                made = emit(dataflow.merge, [false, true], {}, before=operation, device=device, frame=frame)
+                owner = device_of_value(true, device)
+                made = emit(dataflow.merge, [false, true], {}, before=operation, device=owner, frame=frame)
                 result.replace_all_uses_with(made.results[0])
+        if done:
+            pivots = [
+                emit(
+                    dataflow.pivot, [side.bring(branches.pred, device)], {}, before=operation, device=device,
+                    frame=frame, after=names,
+                ).results[0]
+                for side, (_, names) in zip(sides, opened, strict=True)
+            ]  # fmt: skip
+            emit(dataflow.merge, pivots, {}, before=operation, device=device, frame=frame, name=done)
         self._retire(operation)
 
     # Loops.
 
-    def _while(self, operation: ir.Operation, context: Context) -> None:
+    def _while(self, operation: ir.Operation, context: Context, done: str) -> None:
         emit, frame = Emitter(operation.location), self._fresh("while")
         condition, body = bodies(operation)
         parallel = attributes_of(control.while_, operation)["parallel_iterations"] or PARALLEL_ITERATIONS
         head = LoopHead(emit, context, frame, parallel, self._marker(operation))
         head.after = self._outer_names(operation)
         carried = self._carried(operation, context, frame)
+        if done:
+            owner = device_of(operation)
+            carried.append(_Carried(None, owner, self._token(context, owner), f"{frame}/done", done=True))
         for value in carried:
             self._begin(value, head, operation)
         gates = self._gates(carried, frame)
         arguments = self._arguments(operation, carried)
-        (pred,) = self._open(condition, operation, head, arguments)
+        (pred,), first = self._open(condition, operation, head, arguments, bool(done))
         owner = device_of_value(pred, device_of(operation))
         goes_on = emit(dataflow.loop_cond, [pred], {}, before=operation, device=owner, frame=frame).results[0]
         inner = LoopBody(head, goes_on, gates, self._marker(operation))
-        switches = {c.index: inner.switch(_known(c.merged), c.device) for c in carried}
-        again = {c.index: switches[c.index].results[1] for c in carried if c.index is not None}
-        ends = self._open(body, operation, inner, self._arguments(operation, carried, again))
-        for value in carried:
-            taken = inner.switch(_known(value.merged), value.device)
+        switches = [inner.switch(_known(c.merged), c.device) for c in carried]
+        again = {c.index: s.results[1] for c, s in zip(carried, switches, strict=True) if c.index is not None}
+        ends, names = self._open(body, operation, inner, self._arguments(operation, carried, again), bool(done))
+        for value, taken in zip(carried, switches, strict=True):
+            here = {"before": operation, "device": value.device, "frame": frame}
             following = taken.results[1] if value.index is None else ends[value.index]
-            emit(
-                dataflow.next_iteration_sink, [following], {"name": value.source}, before=operation,
-                device=value.device, frame=frame,
-            )  # fmt: skip
-            if value.index is not None and next(operation.results[value.index].uses, None) is not None:
-                over = emit(
-                    dataflow.exit_, [taken.results[0]], {"frame": frame}, before=operation, device=value.device,
-                    frame=frame,
-                )  # fmt: skip
-                operation.results[value.index].replace_all_uses_with(over.results[0])
+            if value.done:
+                following = emit(dataflow.pivot, [following], {}, after=[*first, *names], **here).results[0]
+            emit(dataflow.next_iteration_sink, [following], {"name": value.source}, **here)
+            result = None if value.index is None else operation.results[value.index]
+            if value.done or (result is not None and next(result.uses, None) is not None):
+                name = done if value.done else ""
+                over = emit(dataflow.exit_, [taken.results[0]], {"frame": frame}, name=name, **here)
+                if result is not None:
+                    result.replace_all_uses_with(over.results[0])
         self._retire(operation)
 
     def _carried(self, operation: ir.Operation, context: Context, frame: str) -> list[_Carried]:

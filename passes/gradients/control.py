@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from thalweg.dialects.attributes import attributes_of
+from thalweg.dialects.build import row_of
 from thalweg.dialects.context import tensor_type_of, type_of
+from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import is_float
 from thalweg.dialects.ops import control, elementwise
@@ -29,6 +32,7 @@ from thalweg.passes.rewriting import (
     end,
     full,
     full_like,
+    inside,
     operations,
     yields,
 )
@@ -215,6 +219,22 @@ def _stacked_residuals(
     return [rows[v] if v in rows else stacked[v] for v in kept]
 
 
+def expect_repeatable(operation: ir.Operation, what: str) -> None:
+    """The derivative of `operation` runs its inside again, which must not do anything but compute.
+
+    Raises:
+        PassError: an op on the host is in it; names the user's line.
+    """
+    for inner in inside(operation):
+        row = row_of(inner)
+        if row is not None and row.runs == "host":
+            where = where_of(inner.location)
+            raise PassError(
+                f"{f'{where} ' if where else ''}{row.name}: is in {what}, and the derivative of that runs it again. "
+                "Use tw.scan, or a loop that counts from one number to another, which keep what the derivative needs."
+            )
+
+
 class Checkpoint(Once):
     """The backward of a checkpoint computes its inside again, behind a barrier, so that nothing merges it back."""
 
@@ -223,6 +243,7 @@ class Checkpoint(Once):
         wanted = _captured(body, yields(body), cotangents, walk)
         if not wanted:
             return
+        expect_repeatable(operation, "a checkpoint")
         held = [v for v in captures(body) if not _is_constant(v)]
         present = [g for g in cotangents if g is not None]
         behind = elementwise.barrier(*held, *present)

@@ -1,16 +1,19 @@
 """Loops whose number of iterations is known when the program is built: they are differentiated as scans.
 
 A scan keeps what each iteration's derivative needs, so its backward pass computes nothing again. Where that would take
-more memory than `MOST_BYTES`, the loop stays a `while`, with checkpoints (see loop.py).
+more memory than `MOST_BYTES`, the loop stays a `while`, with checkpoints (see loop.py); but not one that spans
+devices or holds host ops: its rows can wait in a file, and what it does on the host must not be done again.
 """
 
 from __future__ import annotations
 
 from thalweg.dialects.attributes import attributes_of, encode_all
 from thalweg.dialects.build import row_of
-from thalweg.dialects.context import tensor_type_of
+from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
+from thalweg.dialects.types import TensorType
+from thalweg.passes.place import spans
 from thalweg.passes.rewriting import bodies, constant_number, definition, inside, replace, yields
 
 MOST_BYTES = 256 << 20
@@ -22,7 +25,7 @@ def count_known_loops(operation: ir.Operation) -> None:
         if inner.name != "tw.while":
             continue
         count = iterations(inner)
-        if count is not None and count * _bytes_of_an_iteration(inner) <= MOST_BYTES:
+        if count is not None and (spans(inner) or count * _bytes_of_an_iteration(inner) <= MOST_BYTES):
             _to_scan(inner, count)
 
 
@@ -72,7 +75,8 @@ def _step(body: ir.Block, index: int) -> int | None:
 def _bytes_of_an_iteration(loop: ir.Operation) -> int:
     """At most what a scan keeps of each iteration."""
     results = [r for o in inside(loop) if o != loop and row_of(o) is not None for r in o.results]
-    return sum(tensor_type_of(v).nbytes for v in (*results, *loop.operands))
+    types = [type_of(v) for v in (*results, *loop.operands)]
+    return sum(t.nbytes for t in types if isinstance(t, TensorType))
 
 
 def _to_scan(loop: ir.Operation, count: int) -> None:

@@ -19,7 +19,7 @@ from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control, elementwise, shape
 from thalweg.dialects.types import int32
-from thalweg.passes.gradients.control import activate_loop, live_carry, recompute
+from thalweg.passes.gradients.control import activate_loop, expect_repeatable, live_carry, recompute
 from thalweg.passes.gradients.reverse import backward
 from thalweg.passes.gradients.rules import structured
 from thalweg.passes.gradients.sums import Sums, Walk
@@ -89,6 +89,7 @@ class While:
     def backward(
         self, operation: ir.Operation, cotangents: Sequence[ir.Value | None], sums: Sums, walk: Walk
     ) -> None:
+        expect_repeatable(operation, "a loop whose number of iterations is not known before it runs")
         loop = _Loop(operation)
         live, hit = live_carry(loop.body, cotangents, set(), walk)
         outer = [v for v in captures(loop.body) if v in hit]
