@@ -16,6 +16,7 @@ import thalweg as tw
 from thalweg.backends.cpu.executable import Executable
 from thalweg.compiler import CompiledProgram, driver
 from thalweg.loading import CompiledCluster, SizedCluster
+from thalweg.runtime import tracing
 from thalweg.runtime.flat import Op
 from thalweg.steps import StepProgram
 
@@ -184,7 +185,7 @@ def test_a_trace_shows_what_ran_and_what_was_sent(two_devices: None) -> None:
             return y + 1.0
 
     x = np.zeros(4, np.float32)
-    with tw.trace(None) as trace:
+    with tracing.trace(None) as trace:
         np.testing.assert_array_equal(f(x), np.full(4, 2, np.float32))
     assert list(trace.bytes_per_edge().values()) == [16]
     assert {event.device for event in trace.events if hasattr(event, "begin")} == {"/device:CPU:0", "/device:CPU:1"}
