@@ -31,6 +31,7 @@ Look inside: a program in compact form with your source lines, its stages on a p
     thalweg inspect model.py:f --html stages.html # all stages side by side
     thalweg inspect model.py:f --cost             # arithmetic and bytes
     thalweg inspect model.py:f --memory           # the arena's plan
+    thalweg inspect graph model.py:f --devices cpu:2     # what each device does, and what they send to each other
 
 **Two programs**: equal but for names? Exit code 1 if not.
 
@@ -44,13 +45,14 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    what: str = typer.Argument(..., metavar="WHAT", help="A program, or one of: ops, passes, diff."),
-    names: list[str] = typer.Argument(None, metavar="NAMES", help="After ops: ops. After diff: two programs."),
+    what: str = typer.Argument(..., metavar="WHAT", help="A program, or one of: ops, passes, diff, graph."),
+    names: list[str] = typer.Argument(None, metavar="NAMES", help="After ops: ops. After diff, graph: programs."),
     shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
     stage: str = typer.Option("", "--stage", metavar="STAGE", help="tw, tw-optimized, stablehlo or linalg."),
     html: str = typer.Option("", "--html", metavar="FILE", help="Write a page with all stages side by side."),
     cost: bool = typer.Option(False, "--cost", help="Arithmetic operations and bytes, op by op."),
     memory: bool = typer.Option(False, "--memory", help="The memory plan of the compiled program."),
+    devices: str = typer.Option("", "--devices", metavar="LIST", help="graph: cpu:2, /job:ps/task:0..1/cpu:0."),
     every: bool = typer.Option(False, "--all", help="diff: show what is equal, too."),
 ) -> None:
     """Choose the view."""
@@ -65,6 +67,10 @@ def inspect(
         if len(names) != 2:
             raise typer.BadParameter("takes two programs: thalweg inspect diff a.mlir b.mlir", param_hint="diff")
         _diff(names[0], names[1], shapes, every)
+    elif what == "graph":
+        if len(names) != 1:
+            raise typer.BadParameter("takes a program: thalweg inspect graph model.py:f", param_hint="graph")
+        _graph(names[0], shapes, devices)
     elif names:
         raise typer.BadParameter(f"'{names[0]}': one program at a time.", param_hint="NAMES")
     else:
@@ -92,6 +98,17 @@ def _program(target: str, shapes: str, stage: str, html: str, cost: bool, memory
         if stage not in stages.WITH_PLACES:
             raise LoadError(f"no compact form of '{stage}': there is one of {', '.join(stages.WITH_PLACES)}.")
         print_lines(lines(stages.module_at(subject, stage)))
+
+
+def _graph(target: str, shapes: str, devices: str) -> None:
+    from thalweg.dialects import context
+    from thalweg.tools import stages
+    from thalweg.tools.devices import draw
+    from thalweg.tools.loading import load
+
+    subject = load(target, shapes)
+    with context.entered():
+        out().print(draw(stages.parts_at(subject, devices)))
 
 
 def _page(subject: Subject) -> str:

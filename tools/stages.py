@@ -58,7 +58,7 @@ def module_at(subject: Subject, stage: str) -> ir.Operation:
     return subject.module.operation if stage == "tw" else optimized(subject.module).operation
 
 
-def parts_at(subject: Subject, devices: str = "") -> ir.Operation:
+def parts_at(subject: Subject, devices: str = "") -> ir.Module:
     """The program cut for devices: a module that holds one for each.
 
     Args:
@@ -71,7 +71,7 @@ def parts_at(subject: Subject, devices: str = "") -> ir.Operation:
         raise LoadError(f"{subject.name} is a StableHLO module: only tw programs are cut for devices.")
     module = optimized(subject.module)
     Pipeline.parse(to_parts(devices or ";".join(config.devices), config.compress_transfers)).run(module)
-    return module.operation
+    return module
 
 
 def stablehlo_of(subject: Subject) -> ir.Module:

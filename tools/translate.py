@@ -76,7 +76,8 @@ def translate(
                 raise LoadError(f"the stage '{stage}' is plain text; graphs and --compact show {known}.")
             write(stages.text_at(subject, stage), output)
             return
-        operation = stages.parts_at(subject, devices) if stage == stages.PARTS else stages.module_at(subject, stage)
+        parts = stages.parts_at(subject, devices) if stage == stages.PARTS else None
+        operation = parts.operation if parts else stages.module_at(subject, stage)
         if to in _GRAPHS:
             _write_graph(operation, to, subject.name, output)
         elif compact:

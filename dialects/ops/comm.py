@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thalweg.dialects.opdef import Attrs, RegionType, Unsupported, define, fail
+from thalweg.dialects.opdef import AttrKind, Attrs, RegionType, Unsupported, define, fail
 from thalweg.dialects.types import TensorType, Type, float32
 
 _COMMUNICATES = Unsupported("speaks with another device through the rendezvous; tested by running partitioned programs")
@@ -29,7 +29,7 @@ def _infer_send(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
     return []
 
 
-_EDGE = {"edge": "str", "source": "str", "target": "str", "compress": "bool"}
+_EDGE: dict[str, AttrKind] = {"edge": "str", "source": "str", "target": "str", "compress": "bool"}
 
 send = define(
     "send", "value",

@@ -61,3 +61,58 @@ def test_dot_nests_regions_as_clusters_and_quotes_labels(module: ir.Module) -> N
     assert text.count("{") == text.count("}")
     assert 'subgraph "cluster_main/cond_3/on_true" { label="on_true";' in text
     assert '[label="f32[3]", fontsize=9];' in text
+
+
+PARTS = """
+module {
+  module attributes {tw.device = "/job:a/task:0/device:CPU:0"} {
+    func.func @main(%x: tensor<3xf32>) {
+      %0 = "tw.cluster"(%x) ({
+      ^bb0(%y: tensor<3xf32>):
+        %1 = "tw.exp"(%y) : (tensor<3xf32>) -> tensor<3xf32>
+        "tw.yield"(%1) : (tensor<3xf32>) -> ()
+      }) {tw.name = "c"} : (tensor<3xf32>) -> tensor<3xf32>
+      "tw.send"(%0) {edge = "e", source = "a", target = "b"} : (tensor<3xf32>) -> ()
+      "tw.cluster"() ({ "tw.yield"() : () -> () }) {tw.name = "d", tw.after = ["c"]} : () -> ()
+      return
+    }
+  }
+  module attributes {tw.device = "/job:b/task:0/device:CPU:0"} {
+    func.func @main() -> tensor<3xf32> {
+      %0 = "tw.recv"() {edge = "e", source = "a", target = "b", shape = array<i64: 3>, dtype = f32}
+        : () -> tensor<3xf32>
+      return %0 : tensor<3xf32>
+    }
+  }
+}
+"""
+
+
+def test_devices_are_groups_and_what_is_sent_arrives() -> None:
+    with context.entered():
+        module = parse(PARTS)
+        every = list(nodes(module))
+        text = to_dot(module)
+        read = json.loads(to_json(module))
+    assert len({n.id for n in every}) == len(every)
+    (send,) = (n for n in every if n.label == "send")
+    (recv,) = (n for n in every if n.label == "recv")
+    assert (send.namespace, recv.namespace) == ("job:a/task:0/device:CPU:0", "job:b/task:0/device:CPU:0")
+    assert [(e.source, e.kind, e.label) for e in recv.incoming] == [(send.id, "transfer", "f32[3]")]
+    first, second = (n for n in every if n.label == "cluster")
+    assert [(e.source, e.kind) for e in second.incoming if e.kind == "control"] == [(first.id, "control")]
+    assert f'  {send.id} -> {recv.id} [label="f32[3]", fontsize=9, penwidth=2, color=blue];' in text
+    assert f'  {first.id} -> {second.id} [label="", fontsize=9, style=dashed];' in text
+    assert 'subgraph "cluster_job:a/task:0" { label="task:0";' in text
+    (edge,) = next(n for n in read["graphs"][0]["nodes"] if n["label"] == "recv")["incomingEdges"]
+    assert edge["metadata"] == [{"key": "kind", "value": "transfer"}]
+
+
+def test_ops_with_a_device_are_grouped_before_they_are_cut_apart() -> None:
+    with context.entered():
+        module = parse("""func.func @main(%x: tensor<f32>) {
+          %0 = "tw.exp"(%x) {tw.device = "/device:CPU:1"} : (tensor<f32>) -> tensor<f32>
+          return
+        }""")
+        (exp,) = (n for n in nodes(module) if n.label == "exp")
+    assert exp.namespace == "main/device:CPU:1"

@@ -60,6 +60,17 @@ def keyword(*, x):
 
 keyword.example_inputs = ()
 constant = 3
+
+
+@tw.function
+def halves(x):
+    with tw.device("/job:ps"):
+        y = tw.exp(x)
+    with tw.device("/job:worker"):
+        return tw.sum(y)
+
+
+halves.example_inputs = (np.zeros(3, np.float32),)
 """
 
 TW = """\

@@ -113,3 +113,20 @@ def test_wrong_usage(thalweg: Thalweg) -> None:
     assert thalweg("inspect").exit_code == 2
     assert thalweg("inspect", "diff", "tw.mlir").exit_code == 2
     assert thalweg("inspect", "tw.mlir", "tw.mlir").exit_code == 2
+
+
+def test_graph_shows_devices_and_what_they_send(thalweg: Thalweg) -> None:
+    devices = "/job:ps/task:0/cpu:0;/job:worker/task:0/cpu:0"
+    result = thalweg("inspect", "graph", "model.py:halves", "--devices", devices)
+    assert result.exit_code == 0, result.stderr
+    lines = [line.strip("│├└─ ") for line in result.stdout.splitlines()]
+    assert lines[0] == "2 devices, 1 tensor sent, 12 bytes"
+    assert lines[1] == "/job:ps/task:0/device:CPU:0"
+    assert lines[2].startswith("cluster cluster/0: 1 exp  # model.py:")
+    assert lines[3].startswith("send -> /job:worker/task:0/device:CPU:0 f32[3], 12 bytes  # model.py:")
+    assert lines[4] == "/job:worker/task:0/device:CPU:0"
+    assert [line.split()[0] for line in lines[5:]] == ["recv", "cluster"]
+
+
+def test_graph_takes_one_program(thalweg: Thalweg) -> None:
+    assert thalweg("inspect", "graph").exit_code == 2

@@ -84,3 +84,19 @@ def test_a_signature_without_open_extents_is_enough(thalweg: Thalweg, folder: Pa
     result = thalweg("translate", "signed.py:f", "--to", "tw")
     assert result.exit_code == 0, result.stderr
     assert "tensor<2x5xf32>" in result.stdout
+
+
+def test_parts_of_devices(thalweg: Thalweg) -> None:
+    devices = "/job:ps/task:0/cpu:0;/job:worker/task:0/cpu:0"
+    result = thalweg("translate", "model.py:halves", "--to", "parts", "--devices", devices)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count('"tw.send"') == result.stdout.count('"tw.recv"') == 1
+    assert thalweg("translate", "-", "--to", "tw", stdin=result.stdout).stdout == result.stdout
+    drawn = thalweg("translate", "model.py:halves", "--to", "dot", "--of", "parts", "--devices", devices).stdout
+    assert 'label="job:ps"' in drawn and 'label="job:worker"' in drawn and "color=blue" in drawn
+
+
+def test_a_device_that_is_asked_for_and_not_given(thalweg: Thalweg) -> None:
+    result = thalweg("translate", "model.py:halves", "--to", "parts", "--devices", "cpu:2")
+    assert result.exit_code == 1
+    assert "asks for /job:" in result.stderr and "model.py:" in result.stderr
