@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from thalweg.tools import bench, export, inspect, opt, run, translate
+from thalweg.tools import bench, cluster, export, inspect, opt, run, translate
 from thalweg.tools.console import complain
 
 _HELP = """
@@ -93,6 +93,7 @@ run.register(app)
 inspect.register(app)
 export.register(app)
 bench.register(app)
+cluster.register(app)
 
 
 def main() -> None:

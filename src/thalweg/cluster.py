@@ -3,6 +3,8 @@ cluster."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +20,10 @@ from thalweg.runtime.plan import Array, LoadedPartition
 from thalweg.runtime.resources import Resources
 
 if TYPE_CHECKING:
+    from thalweg.runtime.cluster.launch import RayHere, RayTasks
     from thalweg.runtime.cluster.program import ClusterProgram, TaskPart
+    from thalweg.runtime.cluster.registry import Follower, Publisher
+    from thalweg.runtime.tracing import Trace
     from thalweg.steps import CutStep
 
 
@@ -71,21 +76,67 @@ class Cluster:
         self._jobs = counts
         self._closed = False
         self._variables = Variables()
-        key = ClusterKey.new()
-        self._ray = RayHere(address, sum(counts.values()))
+        self._publisher: Publisher | None = None
+        self._key = key = ClusterKey.new()
+        self._ray: RayHere | None = RayHere(address, sum(counts.values()))
         if threads is None and self._ray.is_local:
             threads = max(1, config.thread_count // sum(counts.values()))
         options = TaskOptions(cpus=cpus, gpus=gpus, threads=threads, max_restarts=max_restarts)
         try:
             self._master = Master(Transport(ZmqLink(key, self._ray.host), name="master"))
             try:
-                self._keeper = RayTasks(counts, self._master, key, load_on_task, options, self._ray, timeout)
+                started = RayTasks(counts, self._master, key, load_on_task, options, self._ray, timeout)
             except BaseException:
                 self._master.close()
                 raise
+            self._keeper: RayTasks | Follower = started
         except BaseException:
             self._ray.close()
             raise
+
+    @classmethod
+    def attach(cls, name: str) -> Self:
+        """A cluster that `thalweg cluster start NAME` keeps on this machine. Closing it leaves the cluster running.
+
+        Raises:
+            UnavailableError: there is none of that name; suggests the nearest.
+
+        Example:
+            >>> with tw.Session(graph, target=tw.Cluster.attach("night")) as session: ...
+        """
+        from thalweg.runtime.cluster.master import Master
+        from thalweg.runtime.cluster.program import Variables
+        from thalweg.runtime.cluster.registry import Follower, Registry
+        from thalweg.runtime.transport import Transport
+        from thalweg.runtime.transport.zeromq import ClusterKey, ZmqLink
+
+        registry = Registry()
+        record = registry.read(name)
+        made = cls.__new__(cls)
+        made._jobs, made._closed, made._variables = record.jobs, False, Variables()
+        made._key, made._ray, made._publisher = ClusterKey(record.public, record.secret), None, None
+        made._master = Master(Transport(ZmqLink(made._key, record.host), name="master"))
+        made._keeper = Follower(registry, name, made._master)
+        return made
+
+    def publish(self, name: str) -> None:
+        """Let other processes of this user on this machine attach to it by name, for as long as it runs.
+
+        Raises:
+            ValueError: a cluster of that name runs here.
+        """
+        from thalweg.runtime.cluster.registry import Publisher, Record, Registry
+
+        registry = Registry()
+        if name in registry.names() and registry.runs(name):
+            raise ValueError(f"a cluster '{name}' runs here already; give this one another name, or stop that one.")
+        assert self._ray is not None, "a cluster is published by the process that keeps it"
+        key, host, logs = self._key, self._ray.host, self._ray.logs()
+
+        def record() -> Record:
+            return Record(name, self._jobs, self._master.tasks, key.public, key.secret, host, os.getpid(), logs)
+
+        self._publisher = Publisher(registry, name, record)
 
     # What it is.
 
@@ -114,6 +165,22 @@ class Cluster:
             UnavailableError: they are not after `timeout` seconds.
         """
         self._master.wait_for(self.tasks, timeout)
+
+    def trace(self, seconds: float) -> Trace:
+        """Record what all tasks do for some seconds, whoever's steps it is.
+
+        Example:
+            >>> cluster.trace(5).write("steps.json")
+        """
+        from thalweg.runtime.cluster.master import Request
+        from thalweg.runtime.tracing import Trace
+
+        made, began = Trace(), time.time_ns()
+        requests = [Request(task, "trace", seconds) for task in self._master.tasks]
+        for answer in self._master.gather(requests, seconds + 30):
+            received, replied, events = answer.note
+            made.add(events, offset=(received + replied) // 2 - (began + time.time_ns()) // 2)
+        return made
 
     # State.
 
@@ -169,12 +236,15 @@ class Cluster:
     # Its end.
 
     def close(self) -> None:
-        """Stop the tasks, and Ray if it was started for them. May be called twice."""
+        """Stop the tasks, and Ray if it was started for them; one that was attached to goes on. May be called twice."""
         if not self._closed:
             self._closed = True
+            if self._publisher is not None:
+                self._publisher.close()
             self._master.close()
             self._keeper.close()
-            self._ray.close()
+            if self._ray is not None:
+                self._ray.close()
 
     def __enter__(self) -> Self:
         return self
