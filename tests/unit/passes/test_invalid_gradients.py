@@ -10,7 +10,7 @@ from thalweg.dialects.context import type_of
 from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.location import Where
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.ops import control, indexing, special, state
+from thalweg.dialects.ops import control, dataflow, indexing, special, state
 from thalweg.dialects.ops import elementwise as ew
 from thalweg.dialects.types import TensorType, float32, int32
 from thalweg.passes.pipeline import run
@@ -102,3 +102,24 @@ def test_a_region_with_state_cannot_be_functionalized() -> None:
         return list(build_with_regions(control.checkpoint, [], {}, [[]], [lambda: [ew.add(x, state.read(w))]]))
 
     assert "Run hoist-state first" in fails(program([ONE], main), "functionalize")
+
+
+def test_a_host_op_in_a_loop_names_the_line() -> None:
+    def main(x: V, g: V) -> V:
+        def step(i: V, v: V) -> list[V]:
+            with Where("model.py", 12, "loss").location():
+                return [ew.add(i, array(1, int32)), dataflow.pivot(v)]
+
+        def body(a: V) -> list[V]:
+            start = [array(0, int32), a]
+            types = [type_of(v) for v in start]
+            ends = build_with_regions(
+                control.while_, start, {}, [types, types], [lambda i, v: [ew.less(i, array(3, int32))], step]
+            )
+            return [ends[1]]
+
+        *_, tape = vjp(body, x)
+        return control.pullback(tape, g, wrt=(0,))
+
+    message = fails(program([ONE, ONE], main))
+    assert message.startswith("model.py:12: in loss(): pivot: has no derivative: it runs on the host.")
