@@ -124,18 +124,26 @@ class Driver:
         """
         if not is_sized(program):
             return SizedProgram(program, lambda sized: self.compile(sized, target))
-        with self._one_at_a_time, context.entered():
-            if target is not None:
-                return target.bind(self.cut(program, target.devices))
-            if not runs_alone(program.module, self.devices):
-                module = optimized(program.module, self.options.verify_each)
-                if not runs_alone(module, self.devices):  # what is left of it
-                    step = self._cut(program, module, ";".join(self.devices))
-                    return compile_step(self, step, self.devices, self.state)
-            executable, names = self.executable(program.module)
-            if self.options.dump_dir:
-                self._dump(program, Path(self.options.dump_dir))
+        if target is not None:
+            return target.bind(self.cut(program, target.devices))
+        step = self._local_step(program)
+        if self.options.dump_dir:
+            self._dump(program, Path(self.options.dump_dir))
+        if step is not None:
+            return compile_step(self, step, self.devices, self.state)
+        executable, names = self.executable(program.module)
         return CompiledProgram(program, executable, names, self.options)
+
+    def _local_step(self, program: Program) -> CutStep | None:
+        """The parts of a program that one piece of machine code cannot do alone; None if it can, perhaps because
+        nothing is left of what it could not do."""
+        with self._one_at_a_time, context.entered():
+            if runs_alone(program.module, self.devices):
+                return None
+            module = optimized(program.module, self.options.verify_each)
+            if runs_alone(module, self.devices):
+                return None
+            return self._cut(program, module, ";".join(self.devices))
 
     def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
         """Machine code for a `tw` module that is compiled as a whole, and the names of the variables that are its

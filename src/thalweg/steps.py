@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from thalweg.dialects import context
 from thalweg.dialects.build import row_of
 from thalweg.dialects.devices import parse
@@ -109,7 +111,8 @@ class StepProgram:
             StepError: an op failed, or the time was over. The message names the op and the user's line.
         """
         found = self.task.run(HANDLE, _ids(), dict(enumerate(inputs)), timeout, tracer or tracing.current())
-        return [found[number] for number in self._outputs]
+        values = [found[number] for number in self._outputs]
+        return [np.asarray(value) if isinstance(value, np.generic) else value for value in values]
 
 
 _ids = StepIds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,28 @@ def test_stages_show_the_clusters() -> None:
     text = f.ir("stablehlo", np.ones(3, np.float32))
     assert text.startswith("// /device:CPU:0 cluster") and "stablehlo.exponential" in text
     assert "stablehlo.exponential" not in f.ir("llvm", np.ones(3, np.float32))
+
+
+def test_every_stage_of_a_step_is_dumped(tmp_path: Path) -> None:
+    with tw.config.override(dump_dir=str(tmp_path)):
+        tw.function(lambda x: tw.boolean_mask(tw.exp(x), x > 0), name="dumped")(np.ones(3, np.float32))
+    found = {path.name.split(".")[2]: path.read_text() for path in tmp_path.glob("dumped.*.txt")}
+    assert "tw.boolean_mask" in found["tw-optimized"] and "cluster" in found["stablehlo"]
+
+
+def test_programs_compile_on_several_threads_while_steps_run() -> None:
+    """A cluster of a new size is compiled inside a step, while others trace and compile."""
+
+    def work(number: int) -> None:
+        @tw.function
+        def f(x: Any) -> Any:
+            return tw.sum(tw.exp(positive(x)) * float(number))
+
+        for count in range(1, 5):
+            x = np.concatenate([np.ones(count), -np.ones(4)]).astype(np.float32)
+            np.testing.assert_allclose(f(x), count * np.e * number, rtol=1e-5)
+
+    together([lambda k=k: work(k) for k in range(4)])
 
 
 def test_a_trace_shows_what_ran_and_what_was_sent(two_devices: None) -> None:
