@@ -309,9 +309,9 @@ class Graph(Trace):
                 (value,) = self.emit(elementwise.convert, [value], {"dtype": value.dtype})  # changes nothing
         tensors = [t for t in (value if isinstance(value, tuple | list) else [value]) if isinstance(t, TracedTensor)]
         with self.lock:
-            for operation in dict.fromkeys(self._made[t.value] for t in tensors if self._is_new(t, start)):
-                self._rename(operation, full)
-                full = self._names.claim(self._here.prefix + name)
+            made = dict.fromkeys(self._made[t.value] for t in tensors if self._is_new(t, start))
+            for number, operation in enumerate(made):
+                self._rename(operation, self._names.claim(self._here.prefix + name) if number else full)
         return value
 
     def _is_new(self, tensor: Tensor, start: int) -> bool:

@@ -52,6 +52,19 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split("x") if n)
 
 
+def of_sizes(module: ir.Module, inputs: Sequence[TensorType], labels: Sequence[str] = ()) -> ir.Module:
+    """A copy of a module for inputs of these types; further arguments of @main have no open extents.
+
+    Raises:
+        PassError: as `specialise`.
+    """
+    made = ir.Module.parse(module.operation.get_asm(binary=False, enable_debug_info=True))
+    (main,) = [o for o in operations(made.body) if o.name == "func.func"]
+    further = list(main.regions[0].blocks[0].arguments)[len(inputs) :]
+    specialise(main, [*inputs, *map(context.tensor_type_of, further)], labels)
+    return made
+
+
 def specialise(main: ir.Operation, types: Sequence[TensorType], labels: Sequence[str] = ()) -> bool:
     """Build the body of a function anew for arguments of these types.
 

@@ -15,11 +15,13 @@ import numpy as np
 
 from thalweg.backends.reference.interpreter import Interpreter
 from thalweg.dialects import context
+from thalweg.dialects.extents import any_open
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
 from thalweg.dialects.verify import verify, walk
 from thalweg.passes.pipeline import Pipeline
 from thalweg.passes.pipelines import PIPELINES
+from thalweg.passes.specialise import of_sizes
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -42,13 +44,17 @@ class Program(Protocol):
     def constants(self) -> tuple[Array, ...]: ...
     @property
     def variables(self) -> tuple[Any, ...]: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
 
 class ReferenceCompiler:
     """Verifies programs, expands their gradients, and runs them op by op on NumPy."""
 
-    def compile(self, program: Program) -> ReferenceExecutable:
+    def compile(self, program: Program) -> ReferenceExecutable | OpenExecutable:
         """An executable that interprets the program."""
+        if any(any_open(t.shape) for t in program.inputs):
+            return OpenExecutable(program)
         with context.entered():
             return ReferenceExecutable(program, expanded(program.module))
 
@@ -72,7 +78,7 @@ class ReferenceExecutable:
         self._interpreter = Interpreter(module)
         self._lock = threading.Lock()
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+    def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
         """Run on arrays; variables are changed in place."""
         with self._lock:
             values = {v.name: v.buffer.copy() for v in self._variables}
@@ -85,6 +91,22 @@ class ReferenceExecutable:
     def direct(self) -> None:
         """The interpreter has no quick way in."""
         return None
+
+
+class OpenExecutable:
+    """An interpreted program whose inputs have open extents: it is specialised at each call."""
+
+    direct = None
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
+        """Run on arrays; variables are changed in place."""
+        types = [t.with_shape(a.shape) for t, a in zip(self._program.inputs, inputs, strict=True)]
+        with context.entered():
+            module = of_sizes(self._program.module, types, self._program.labels)
+            return ReferenceExecutable(self._program, expanded(module))(inputs)
 
 
 def expanded(module: ir.Module, pipeline: str = "expand") -> ir.Module:

@@ -12,10 +12,10 @@ import numpy as np
 
 from thalweg.dialects import context
 from thalweg.dialects.extents import any_open
-from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.program import Executable, Program
-from thalweg.passes.specialise import specialise
+from thalweg.passes.rewriting import functions, yields
+from thalweg.passes.specialise import of_sizes
 
 KEPT = 64  # sizes of one program whose code is kept, the ones used last
 
@@ -32,13 +32,9 @@ def specialised(program: Program, inputs: Sequence[TensorType]) -> Program:
         PassError: they do not fit, or disagree with each other; the message has the user's line.
     """
     with context.entered():
-        module = ir.Module.parse(program.module.operation.get_asm(binary=False, enable_debug_info=True))
-        (main,) = [v.operation for v in module.body.operations if v.operation.name == "func.func"]
-        block = main.regions[0].blocks[0]
-        constants = [context.tensor_type_of(a) for a in list(block.arguments)[len(inputs) :]]
-        specialise(main, [*inputs, *constants], program.labels)
-        last = list(main.regions[0].blocks[0].operations)[-1].operation
-        outputs = tuple(context.tensor_type_of(v) for v in last.operands)
+        module = of_sizes(program.module, inputs, program.labels)
+        (body,) = functions(module)
+        outputs = tuple(context.tensor_type_of(v) for v in yields(body))
     return replace(program, module=module, inputs=tuple(inputs), outputs=outputs)
 
 
