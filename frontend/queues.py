@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
@@ -136,7 +134,7 @@ class QueueBase(Resource):
         if not isinstance(element, list | tuple) or len(element) != 1:
             return False
         wanted = self.type.components[0].rank + (what == "enqueue_many") if self.type else None
-        return wanted != np.ndim(element) if not isinstance(element[0], Tensor) else wanted != element[0].ndim + 1
+        return wanted != _rank(element)
 
     # Taking
 
@@ -195,6 +193,13 @@ class QueueBase(Resource):
         """Whether it was closed: bool[]."""
         assert self.components is not None
         return self._get(rows.queue_is_closed, name=name)[0]
+
+
+def _rank(value: ArrayLike) -> int:
+    """The number of dimensions of nested lists, arrays and numbers."""
+    if isinstance(value, list | tuple):
+        return 1 + (_rank(value[0]) if value else 0)
+    return int(getattr(value, "ndim", 0))
 
 
 def _declared(type_: TensorType, skip: int) -> TensorType:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from thalweg.runtime.kernels import Call, Done, async_kernel, kernel
 from thalweg.runtime.plan import Value
 from thalweg.runtime.queues import making
-from thalweg.runtime.queues.waiting import start
+from thalweg.runtime.queues.waiting import Waitable, start
 
 
 @kernel("queue_handle")
@@ -35,31 +36,52 @@ def mutex_handle(call: Call) -> Sequence[Value]:
 # Queues
 
 
+class _Counting:
+    """Tells a trace the queue's length after an operation."""
+
+    def __init__(self, call: Call, done: Done) -> None:
+        self._call = call
+        self._done = done
+
+    def __call__(self, outputs: Sequence[Value]) -> None:
+        tracer, queue = self._call.step.tracer, self._call.inputs[0]
+        if tracer is not None:
+            tracer.counted(self._call.device, queue.name, queue.size(), time.time_ns())
+        self._done(outputs)
+
+    def fail(self, error: BaseException) -> None:
+        self._done.fail(error)
+
+
+def _start(call: Call, done: Done, begin: Callable[[Done], Waitable]) -> None:
+    start(call, done if call.step.tracer is None else _Counting(call, done), begin)
+
+
 @async_kernel("enqueue")
 def enqueue(call: Call, done: Done) -> None:
     queue, *values = call.inputs
-    start(call, done, lambda then: queue.enqueue(values, then))
+    _start(call, done, lambda then: queue.enqueue(values, then))
 
 
 @async_kernel("enqueue_many")
 def enqueue_many(call: Call, done: Done) -> None:
     queue, *values = call.inputs
-    start(call, done, lambda then: queue.enqueue_many(values, then))
+    _start(call, done, lambda then: queue.enqueue_many(values, then))
 
 
 @async_kernel("dequeue")
 def dequeue(call: Call, done: Done) -> None:
-    start(call, done, call.inputs[0].dequeue)
+    _start(call, done, call.inputs[0].dequeue)
 
 
 @async_kernel("dequeue_many")
 def dequeue_many(call: Call, done: Done) -> None:
-    start(call, done, lambda then: call.inputs[0].dequeue_many(call.attrs["count"], then))
+    _start(call, done, lambda then: call.inputs[0].dequeue_many(call.attrs["count"], then))
 
 
 @async_kernel("dequeue_up_to")
 def dequeue_up_to(call: Call, done: Done) -> None:
-    start(call, done, lambda then: call.inputs[0].dequeue_up_to(call.attrs["count"], then))
+    _start(call, done, lambda then: call.inputs[0].dequeue_up_to(call.attrs["count"], then))
 
 
 @kernel("queue_close")
