@@ -14,6 +14,7 @@ from thalweg.backends.aot.abi import Function, embedded_state, exported_names, i
 from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.support import support
 from thalweg.backends.aot.targets import Target
+from thalweg.backends.aot.wrappers import jni
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.executable import Signature
 from thalweg.backends.cpu.options import CpuOptions
@@ -58,13 +59,14 @@ def lower_step(name: str, module: ir.Module, target: Target) -> Step:
 
 def emit(
     model: str, target: Target, functions: Sequence[Function], steps: Sequence[Step], layout: Layout, meta: str,
-    block: bytes | None,
+    block: bytes | None, java: bool = False,
 ) -> Emitted:  # fmt: skip
     """Object code.
 
     Args:
         steps: those of the functions' pieces, in order.
         block: the state to be embedded, None to leave it to a file.
+        java: whether the library also has the bridge that Java needs.
 
     Raises:
         ExportError: LLVM cannot generate the code, or the code needs functions that are not in it.
@@ -78,11 +80,14 @@ def emit(
         outside += embedded_state(model, block)
     if target.format == "coff":
         outside += "@_fltused = constant i32 0\n"  # what Microsoft's linker wants of code with floats
+    exports = exported_names(model, functions)
+    if java:
+        outside += jni.bridge(model, functions, layout, bits)
+        exports += jni.exported_names(model, functions)
     below = support(target.triple, bits)
     module = _parse(outside, target, machine)
     for text in (below.llvm, *(step.llvm for step in steps)):
         module.link_in(_parse(text, target, machine))
-    exports = exported_names(model, functions)
     _finish(module, exports, below.names)
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_vectorization = tuning.slp_vectorization = True

@@ -32,6 +32,7 @@ from thalweg.shipping.check import Error, errors_of
 from thalweg.shipping.report import Report, meta_of, write_libraries, write_manifest
 from thalweg.shipping.signatures import Piece, Signature, signatures_of
 from thalweg.shipping.state import State, state_of
+from thalweg.shipping.wrappers import write_wrappers
 
 EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
 STORAGES = ("f32", "bf16", "int8")
@@ -47,6 +48,7 @@ def export(
     embed: bool | None = None,
     samples: Any = None,
     max_error: float | None = None,
+    java: bool | None = None,
 ) -> Report:
     """Write native libraries with nothing below them: no interpreter, no allocator, no C library.
 
@@ -64,6 +66,7 @@ def export(
         samples: inputs to compare the library with the functions on, by signature's name, or of the first signature.
             The errors are in the report.
         max_error: refuse to export where a result on the samples is farther off than this.
+        java: whether the libraries have the bridge that Java and Kotlin need; by default if a target is Android's.
 
     Raises:
         ExportError: an unknown target, a name that is none in C, a program that cannot be exported, an error on the
@@ -81,6 +84,7 @@ def export(
         near = did_you_mean(weights, STORAGES) or "."
         raise ExportError(f"{user_frame()} export: unknown weights '{weights}'{near} They are {', '.join(STORAGES)}.")
     report = Report(Path(folder))
+    java = any(t.name.startswith("android") for t in wanted) if java is None else java
     if samples is not None:
         report.errors = _checked(signatures, name, weights, samples, max_error, steps)
     pieces = [piece for step in steps for piece in step.pieces]
@@ -93,14 +97,17 @@ def export(
         compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
         functions = [_function(s, compiled, layout, state) for s in steps]
         meta = json.dumps(meta_of(name, functions, layout))
+        inside = block if embedded else None
         for target in wanted:
             code = lowered[options_for(target)]
-            made = emit(name, target, functions, code, layout, meta, block if embedded else None)
+            bridge = java and target.format == "elf"
+            made = emit(name, target, functions, code, layout, meta, inside, bridge)
             write_libraries(report, name, target, made)
         for piece in pieces:
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
     report.write(f"include/{name}.h", header(name, functions, layout))
     report.write("weights.safetensors", to_safetensors(layout, block))
+    write_wrappers(report, name, wanted, functions, layout, java)
     write_manifest(report, name, functions, layout, [t.name for t in wanted])
     return report
 

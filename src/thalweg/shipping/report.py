@@ -28,6 +28,7 @@ class Report:
     folder: Path
     files: dict[str, int] = field(default_factory=dict)
     errors: list[Error] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def write(self, path: str, data: bytes | str) -> None:
         """Write a file below the folder."""
@@ -40,7 +41,7 @@ class Report:
     def __str__(self) -> str:
         width = max(map(len, self.files), default=0)
         lines = [f"{path:<{width}} {size:>12,} bytes" for path, size in self.files.items()]
-        return "\n".join([*lines, *map(str, self.errors)])
+        return "\n".join([*lines, *map(str, self.errors), *self.notes])
 
 
 def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a model's library comes with, so that it is at home: JavaScript, Java and Kotlin, Swift, CMake."""
