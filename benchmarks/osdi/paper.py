@@ -33,3 +33,8 @@ LANGUAGE_MODEL = {
 }
 
 SUBGRAPHS_PER_SECOND = 10_000  # what the paper's executor runs (section 5)
+
+# "Dynamic control flow in large-scale machine learning" (EuroSys 2018), from memory of its figures: a while loop with a
+# trivial body, iterations a second by number of machines; and what overlapping iterations gives on 8 GPUs.
+LOOP = {"no coordination": {1: 20_000, 64: 2_014}, "barrier": {64: 809}}
+LOOP_PIPELINE_SPEEDUP = {"8 devices": {1: 1.0, 32: 5.0}}
