@@ -74,9 +74,9 @@ def slice_input_producer(
         The structure, with a row for each tensor.
     """
     values, structure = _given(tensors)
-    if any(v.ndim == 0 or is_open(v.shape[0]) for v in values):
+    if any(v.ndim == 0 or is_open(v.type.shape[0]) for v in values):
         raise TypeInferenceError(f"{user_frame()} slice_input_producer: every tensor needs a number of rows.")
-    count, dtypes, shapes = values[0].shape[0], [v.dtype for v in values], [v.shape[1:] for v in values]
+    count, dtypes, shapes = values[0].shape[0], [v.dtype for v in values], [_shape(v)[1:] for v in values]
     queue: QueueBase
     if shuffle:
         queue = RandomShuffleQueue(max(capacity, 2 * count), count - 1, dtypes, shapes, seed, name)
@@ -226,7 +226,7 @@ def _given(tensors: Tensors) -> tuple[list[Tensor], Structure]:
 
 
 def _shape(value: Tensor) -> tuple[int | None, ...]:
-    return tuple(None if n is None or is_open(n) else n for n in value.shape)
+    return tuple(None if is_open(n) else n for n in value.type.shape)
 
 
 def _structured(found: Any, structure: Structure) -> Tensors:
