@@ -17,13 +17,13 @@ import ctypes
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from thalweg.backends.cpu.dispatch_ir import IR
 from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.types import TensorType
 
@@ -110,7 +110,7 @@ class Direct:
         return bool(self._descriptor[_BUSY])
 
 
-@cache
+@once
 def available() -> bool:
     """Whether this interpreter and this NumPy lay objects out as the native function expects."""
     return (
@@ -139,21 +139,21 @@ def _layout_is_known() -> bool:
     )
 
 
-@cache
+@once
 def _new_function() -> Any:
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     return make
 
 
-@cache
+@once
 def _code() -> Code:
     """The native function's code; it lives as long as the process."""
     options = CpuOptions(opt_level=2)
     return Code(compile_llvm(IR.format(**_addresses()), options).object_code, "tw_call")
 
 
-@cache
+@once
 def _method() -> Any:
     """The one method definition of all native functions, never freed: CPython reads it when it frees a function."""
     return _MethodDef(b"program", _code().address("tw_call"), _METH_FASTCALL, None)

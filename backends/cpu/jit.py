@@ -19,6 +19,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir, llvm_dialect
@@ -117,7 +118,7 @@ def _decimal(value: float, kind: str) -> str:
 # LLVM.
 
 
-@cache
+@once
 def _initialize() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -190,7 +191,7 @@ def _optimize(module: Any, machine: Any, level: int) -> None:
     passes.run(module, builder)
 
 
-@cache
+@once
 def _linker() -> Any:
     """The process's linker. It keeps the sections of a program together, where MCJIT may put them more than 2 GiB
     apart, out of reach of the code."""

@@ -17,9 +17,9 @@ from __future__ import annotations
 import ctypes
 import platform
 import threading
-from functools import cache
 
 from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
 
 PARALLEL_FOR = "tw_parallel_for"
@@ -68,7 +68,7 @@ class _Pool:
                 self._workers += self._start(self._workers + 1, missing)
 
 
-@cache
+@once
 def _pool() -> _Pool:
     return _Pool()
 
