@@ -127,9 +127,9 @@ def stop(name: Name = DEFAULT) -> None:
     record = Registry().read(name)
     os.kill(record.pid, signal.SIGTERM)
     end = time.monotonic() + 30.0
-    while record.is_alive and Registry().runs(name) and time.monotonic() < end:
+    while record.is_alive and time.monotonic() < end:
         time.sleep(0.1)
-    if Registry().runs(name):
+    if record.is_alive and Registry().runs(name):
         raise TimeoutError(f"the process {record.pid} that keeps the cluster '{name}' does not end.")
     out().print(f"cluster '{name}' was stopped.")
 

@@ -38,6 +38,10 @@ def unpacked(note: dict[str, Any], task: str) -> ThalwegError:
     """
     text = f"{note['text']} [{task}]"
     kind = getattr(diagnostics, note["kind"], None)
-    if isinstance(kind, type) and issubclass(kind, ThalwegError) and kind.__init__ is Exception.__init__:
+    if isinstance(kind, type) and issubclass(kind, ThalwegError) and _takes_a_message(kind):
         return kind(text)
     return StepError(f"{note['kind']}: {text}")
+
+
+def _takes_a_message(kind: type[ThalwegError]) -> bool:
+    return not any("__init__" in base.__dict__ for base in kind.__mro__ if issubclass(base, ThalwegError))

@@ -133,7 +133,7 @@ class Follower:
             try:
                 self._follow(self._registry.read(self._name))
             except UnavailableError as error:
-                for task in self._master.tasks:
+                for task in list(self._master.tasks):
                     self._master.lose(task, error)
             if looks % _PING_EVERY == 0:
                 self._master.ping()

@@ -17,7 +17,6 @@ from thalweg.runtime.task import Load, Task, already_loaded
 from thalweg.runtime.tracing import Trace
 from thalweg.runtime.transport import Message, Transport
 
-_PING_SECONDS: Final = 5.0  # between signs of life to the masters whose steps run
 _MOST_STEPS: Final = 10_000  # at once; each has a thread while it runs
 
 Answer = tuple[Any, tuple[Value, ...]]
@@ -30,6 +29,7 @@ class TaskServer:
         transport: not started yet; the server starts it, and closes it with itself.
         job, index: the task's name.
         load: makes plans and programs of what masters register.
+        ping_seconds: between signs of life to the masters whose steps run here.
 
     Example:
         >>> server = TaskServer(Transport(ZmqLink(key)), "ps", 0, load)
@@ -42,6 +42,7 @@ class TaskServer:
         job: str,
         index: int,
         load: Load = already_loaded,
+        ping_seconds: float = 5.0,
     ) -> None:
         name = f"/job:{job}/task:{index}"
         self.rendezvous = ClusterRendezvous(name, transport)
@@ -50,6 +51,7 @@ class TaskServer:
         self._pool = Pool(f"{job}-{index}", _MOST_STEPS)
         self._sources: dict[int, str] = {}  # which master's each running step is
         self._trace: Trace | None = None
+        self._ping_seconds = ping_seconds
         self._register = threading.Lock()
         self._closed = threading.Event()
         self._methods: dict[str, Callable[[Message], Answer]] = {
@@ -166,7 +168,7 @@ class TaskServer:
 
     def _watch(self) -> None:
         """Let masters hear from us while their steps run: one that is gone is then noticed by the transport."""
-        while not self._closed.wait(_PING_SECONDS):
+        while not self._closed.wait(self._ping_seconds):
             for source in set(self._sources.values()):
                 try:
                     self._transport.send(source, Message(PING))
