@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ class _Emission:
     def __init__(self, dependences: Dependences, units: Sequence[Unit]) -> None:
         self._nodes = dependences.nodes
         self._end = dependences.end
-        self._units = _ordered(units)
+        self._units = units
         self._needs = {unit: self._inputs(unit) for unit in units}
         self._wanted = {*self._end.operands, *(v for values in self._needs.values() for v in values)}
         self._given: dict[ir.Value, ir.Value] = {}  # results of ops in clusters: the clusters' results
@@ -166,24 +165,3 @@ class _Emission:
                 for attribute in (AFTER, DEVICE):
                     if attribute in inner.attributes:
                         del inner.attributes[attribute]
-
-
-def _ordered(units: Sequence[Unit]) -> list[Unit]:
-    """The units, each after those that it comes after, else as in the program."""
-    missing = {unit: len(unit.before) for unit in units}
-    users: dict[Unit, list[Unit]] = {unit: [] for unit in units}
-    for unit in units:
-        for earlier in unit.before:
-            users[earlier].append(unit)
-    ready = [(unit.members[-1], unit.is_host, unit) for unit in units if not missing[unit]]
-    heapq.heapify(ready)
-    order = []
-    while ready:
-        unit = heapq.heappop(ready)[-1]
-        order.append(unit)
-        for user in users[unit]:
-            missing[user] -= 1
-            if not missing[user]:
-                heapq.heappush(ready, (user.members[-1], user.is_host, user))
-    assert len(order) == len(units), "clusters that wait for each other"
-    return order

@@ -8,6 +8,7 @@ needs joins it; a long group is cut behind values that a host op takes.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -33,12 +34,14 @@ class Unit:
 
     members: list[int]
     is_host: bool = False
+    sends: bool = False
     copies: set[int] = field(default_factory=set)
     before: set[Unit] = field(default_factory=set)
 
 
 def units_of(dependences: Dependences, grain: float) -> list[Unit]:
-    """The clusters and host ops of a block. `grain` is what counts as much work, in seconds.
+    """The clusters and host ops of a block, each after those that it comes after, else as in the program. `grain` is
+    what counts as much work, in seconds.
 
     Raises:
         PassError: a compiled op holds a host op in a region.
@@ -47,7 +50,13 @@ def units_of(dependences: Dependences, grain: float) -> list[Unit]:
     work = _Work(dependences.nodes)
     groups = _merged(places, work, grain)
     pieces = [piece for members in groups for piece in _cut(members, places, work, grain)]
-    return _units(pieces, places)
+    units = _units(pieces, places)
+    order = _ordered(units)
+    if len(order) < len(units):  # branches can make groups wait for each other: those are not grouped at all
+        sound = set(order)
+        pieces = [p for u in units if not u.is_host for p in ([u.members] if u in sound else [[m] for m in u.members])]
+        order = _ordered(_units(pieces, places))
+    return order
 
 
 def is_host(operation: ir.Operation) -> bool:
@@ -182,16 +191,20 @@ def _merged(places: Places, work: _Work, grain: float) -> list[list[int]]:
             groups.setdefault(places.keys[node.index], []).append(node.index)
     at: dict[int, Key] = {index: key for key, members in groups.items() for index in members}
     seconds = {key: work.of(members) for key, members in groups.items()}
+    held_up = dict.fromkeys(groups, 0.0)  # work that could have begun earlier than the group it has joined
     for key in sorted(groups, key=lambda k: -k[0].bit_count()):  # users wait for more, so they come first here
         members = groups[key]
         users = {at.get(u) for m in members for u in places.after[m]} - {key}
         if not users and not key[0] and len(groups) > 1 and not places.returned.intersection(members):
             users = {max(groups.keys() - {key}, key=lambda k: seconds[k])}  # a counter, say: nobody takes it
-        if len(users) != 1 or seconds[key] > grain:
+        if len(users) != 1:
             continue
         (user,) = users
-        if user is None or (user[1] != key[1] and any(places.nodes[m].writes for m in members)):
+        if user is None or held_up[user] + seconds[key] > grain:
             continue
+        if user[1] != key[1] and any(places.nodes[m].writes for m in members):
+            continue
+        held_up[user] += seconds[key]
         groups[user] += members
         seconds[user] += seconds[key]
         at.update((m, user) for m in groups.pop(key))
@@ -227,7 +240,9 @@ def _closure(end: int, places: Places, within: set[int]) -> set[int]:
 
 
 def _units(groups: Iterable[list[int]], places: Places) -> list[Unit]:
-    units = [*map(Unit, groups), *(Unit([index], is_host=True) for index in sorted(places.host))]
+    units = [Unit(members) for members in groups]
+    for index in sorted(places.host):
+        units.append(Unit([index], is_host=True, sends=places.nodes[index].operation.name == "tw.send"))
     at = {index: unit for unit in units for index in unit.members}
     for unit in units:
         for index in unit.members:
@@ -244,3 +259,24 @@ def _add_copies(unit: Unit, node: Node, places: Places) -> None:
         if d in places.free and d not in unit.copies:
             unit.copies.add(d)
             _add_copies(unit, places.nodes[d], places)
+
+
+def _ordered(units: Sequence[Unit]) -> list[Unit]:
+    """The units, each after those that it comes after, what is sent as early as can be, else as in the program; those
+    in cycles, and what comes after them, are left out."""
+    missing = {unit: len(unit.before) for unit in units}
+    users: dict[Unit, list[Unit]] = {unit: [] for unit in units}
+    for unit in units:
+        for earlier in unit.before:
+            users[earlier].append(unit)
+    ready = [(not unit.sends, unit.members[-1], unit) for unit in units if not missing[unit]]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        unit = heapq.heappop(ready)[-1]
+        order.append(unit)
+        for user in users[unit]:
+            missing[user] -= 1
+            if not missing[user]:
+                heapq.heappush(ready, (not user.sends, user.members[-1], user))
+    return order
