@@ -40,9 +40,12 @@ class _Names:
 
     def claim(self, wanted: str) -> str:
         with self._lock:
-            number = self._given.get(wanted, 0)
-            self._given[wanted] = number + 1
-            return f"{wanted}_{number}" if number else wanted
+            number, name = self._given.get(wanted, 0), wanted
+            while name in self._given:  # also a name that was wanted as it is
+                name, number = f"{wanted}_{number}", number + 1
+            self._given[wanted] = max(number, 1)
+            self._given.setdefault(name, 1)
+            return name
 
 
 _names = _Names()

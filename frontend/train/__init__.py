@@ -13,11 +13,13 @@ from thalweg.frontend.train.inputs import (
     string_input_producer,
 )
 from thalweg.frontend.train.queue_runner import QueueRunner, add_queue_runner, start_queue_runners
+from thalweg.frontend.train.replicas import AsyncReplicas, SyncReplicas
 from thalweg.frontend.train.restoring import restore_checkpoint
 from thalweg.frontend.train.retention import KeepBest, KeepEvery, KeepLast
 from thalweg.runtime.checkpoints import Checkpoint
 
 __all__ = [
+    "AsyncReplicas",
     "Checkpoint",
     "CheckpointManager",
     "Coordinator",
@@ -25,6 +27,7 @@ __all__ = [
     "KeepEvery",
     "KeepLast",
     "QueueRunner",
+    "SyncReplicas",
     "add_queue_runner",
     "batch",
     "batch_join",

@@ -8,10 +8,9 @@ import thalweg as tw
 
 @pytest.fixture(autouse=True)
 def devices():
-    before = tw.config.virtual_devices if hasattr(tw.config, "virtual_devices") else None
     tw.config.set_virtual_devices(cpu=4)
     yield [f"/device:CPU:{k}" for k in range(1, 4)]
-    tw.config.set_virtual_devices(cpu=1 if not before else before)
+    tw.config.set_virtual_devices(cpu=1)
 
 
 @pytest.mark.parametrize("strategy", ["mod", "div"])
