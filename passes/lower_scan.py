@@ -41,12 +41,13 @@ def _lower_block(block: ir.Block) -> bool:
             changed |= _lower_block(inner)
         if operation.name == "tw.scan":
             with ir.InsertionPoint(operation), operation.location:
-                replace(operation, _lower(operation))
+                replace(operation, lower_scan(operation))
             changed = True
     return changed
 
 
-def _lower(operation: ir.Operation) -> Sequence[ir.Value]:
+def lower_scan(operation: ir.Operation) -> Sequence[ir.Value]:
+    """What stands for the results of a scan: those of a loop, made at the insertion point."""
     attrs = attributes_of(control.scan, operation)
     carried, length = attrs["carried"], attrs["length"]
     operands, body = list(operation.operands), body_of(operation)

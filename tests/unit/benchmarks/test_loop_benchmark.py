@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.osdi import loop
 
 import thalweg as tw
+from benchmarks.osdi import loop
 
 
 @pytest.mark.parametrize("barrier", [False, True])
