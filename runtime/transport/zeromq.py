@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,26 +57,18 @@ class ZmqLink:
         self._context = zmq.Context()
         self._context.setsockopt(zmq.MAX_SOCKETS, 16383)
         self._receiver = self._context.socket(zmq.PULL)
-        self._poller = zmq.Poller()
-        self._gate: Any = None
         self._outs: dict[str, tuple[Any, threading.Lock]] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._idle = itertools.count()
+        self._timeout = -1.0
         try:
             if key is not None:
-                self._gate = self._context.socket(zmq.REP)
-                self._gate.bind(_ZAP)
-                self._poller.register(self._gate, zmq.POLLIN)
-                self._receiver.curve_server = True
-                self._receiver.curve_publickey = key.public.encode()
-                self._receiver.curve_secretkey = key.secret.encode()
+                self._guard(key)
             self._receiver.set_hwm(0)
             self._receiver.bind(f"tcp://{host}:*")
         except zmq.ZMQError as error:
             self.close()
             raise OSError(f"cannot listen on {host}: {error}. Give an address of this machine.") from error
-        self._poller.register(self._receiver, zmq.POLLIN)
         self._address: str = self._receiver.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
 
     @property
@@ -96,20 +87,16 @@ class ZmqLink:
                 socket.send(frame, zmq.SNDMORE if i < last else 0, copy=len(frame) <= SMALL)
 
     def receive(self, timeout: float) -> Sequence[Buffer] | None:
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self._receiver.rcvtimeo = round(timeout * 1000)
         try:
-            # Under load the next message is there already, and asking the poller would cost as much as reading it. The
-            # gate must not starve, though.
-            if next(self._idle) % 16:
-                return self._read()
-        except zmq.Again:
-            pass
-        ready = dict(self._poller.poll(timeout * 1000))
-        if self._gate in ready:
-            self._admit()
-        try:
-            return self._read() if self._receiver in ready else None
+            frames: list[Buffer] = [self._receiver.recv()]
         except zmq.Again:
             return None
+        while self._receiver.rcvmore:
+            frames.append(self._receiver.recv(copy=False).buffer)
+        return frames
 
     def forget(self, address: str) -> None:
         with self._lock:
@@ -124,15 +111,7 @@ class ZmqLink:
         for address in list(self._outs):
             self.forget(address)
         self._receiver.close(linger=0)
-        if self._gate is not None:
-            self._gate.close(linger=0)
-        self._context.term()
-
-    def _read(self) -> list[Buffer]:
-        frames: list[Buffer] = [self._receiver.recv(zmq.NOBLOCK)]
-        while self._receiver.rcvmore:
-            frames.append(self._receiver.recv(copy=False).buffer)
-        return frames
+        self._context.term()  # which ends the gatekeeper, too
 
     def _connect(self, address: str) -> tuple[Any, threading.Lock]:
         with self._lock:
@@ -149,10 +128,24 @@ class ZmqLink:
                 self._outs[address] = (socket, threading.Lock())
             return self._outs[address]
 
-    def _admit(self) -> None:
-        """Answer who may connect: holders of the cluster's key, nobody else."""
-        version, request, _domain, _address, _identity, mechanism, *credentials = self._gate.recv_multipart()
-        assert self._key is not None
-        known = mechanism == b"CURVE" and credentials == [z85.decode(self._key.public.encode())]
-        verdict = (b"200", b"OK") if known else (b"400", b"not a task of this cluster")
-        self._gate.send_multipart([version, request, *verdict, b"", b""])
+    def _guard(self, key: ClusterKey) -> None:
+        """Let only holders of the key in."""
+        gate = self._context.socket(zmq.REP)
+        gate.bind(_ZAP)
+        threading.Thread(target=_keep_gate, args=(gate, key), name="thalweg-gatekeeper", daemon=True).start()
+        self._receiver.curve_server = True
+        self._receiver.curve_publickey = key.public.encode()
+        self._receiver.curve_secretkey = key.secret.encode()
+
+
+def _keep_gate(gate: Any, key: ClusterKey) -> None:
+    """Answer who may connect, until the link is closed."""
+    wanted = [z85.decode(key.public.encode())]
+    try:
+        while True:
+            version, request, _domain, _address, _identity, mechanism, *credentials = gate.recv_multipart()
+            known = mechanism == b"CURVE" and credentials == wanted
+            verdict = (b"200", b"OK") if known else (b"400", b"not a task of this cluster")
+            gate.send_multipart([version, request, *verdict, b"", b""])
+    except zmq.ContextTerminated:
+        gate.close(linger=0)
