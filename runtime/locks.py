@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TypeAlias
 
@@ -36,10 +36,9 @@ class SharedLock:
     def acquire_read(self) -> None:
         """Wait until no writer holds it."""
         with self._door, self._count:
+            if not self._readers:
+                self._take(write=False)
             self._readers += 1
-            if self._readers == 1:
-                self._free.acquire()
-                self._keep_natives_out(write=False)
 
     def release_read(self) -> None:
         """Let go of what `acquire_read` took."""
@@ -52,8 +51,7 @@ class SharedLock:
     def acquire_write(self) -> None:
         """Wait until nobody holds it."""
         with self._door:
-            self._free.acquire()
-            self._keep_natives_out(write=True)
+            self._take(write=True)
 
     def release_write(self) -> None:
         """Let go of what `acquire_write` took."""
@@ -68,8 +66,18 @@ class SharedLock:
         """`with lock.writing(): …`"""
         return Held(((self, True),))
 
-    def _keep_natives_out(self, write: bool) -> None:
-        """Hold the words, too; alone among Python's threads."""
+    def _take(self, write: bool) -> None:
+        """Keep other Python threads out, then native code. An interrupt while waiting takes nothing."""
+        self._free.acquire()
+        try:
+            self._take_words(write)
+        except BaseException:
+            self._free.release()
+            raise
+        finally:
+            self.words[WANTED] = 0
+
+    def _take_words(self, write: bool) -> None:
         words, looks = self.words, 0
         while True:
             if write:
@@ -82,7 +90,6 @@ class SharedLock:
             words[WANTED] = 1
             looks += 1
             time.sleep(0.0 if looks < _PATIENCE else 50e-6)
-        words[WANTED] = 0
 
 
 Wanted: TypeAlias = tuple[SharedLock, bool]  # a lock, and whether it is wanted for writing
@@ -97,15 +104,25 @@ class Held:
         self._wanted = tuple(wanted)
 
     def __enter__(self) -> None:
-        for lock, write in self._wanted:
-            if write:
-                lock.acquire_write()
-            else:
-                lock.acquire_read()
+        taken = 0
+        try:
+            for lock, write in self._wanted:
+                if write:
+                    lock.acquire_write()
+                else:
+                    lock.acquire_read()
+                taken += 1
+        except BaseException:  # an interrupt
+            _release(self._wanted[:taken])
+            raise
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        for lock, write in self._wanted:
-            if write:
-                lock.release_write()
-            else:
-                lock.release_read()
+        _release(self._wanted)
+
+
+def _release(held: Sequence[Wanted]) -> None:
+    for lock, write in held:
+        if write:
+            lock.release_write()
+        else:
+            lock.release_read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -104,3 +105,18 @@ def test_several_locks_are_held_together() -> None:
     with Held([(first, True), (second, False)]):
         assert first.words[HOLDERS] == -1 and second.words[HOLDERS] == 1
     assert first.words[HOLDERS] == 0 and second.words[HOLDERS] == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no way to send a thread a signal")
+@pytest.mark.parametrize("write", [True, False])
+def test_an_interrupt_while_waiting_leaves_nothing_taken(write: bool) -> None:
+    first, second = SharedLock(), SharedLock()
+    second.words[HOLDERS] = -1  # native code is inside
+    timer = threading.Timer(0.05, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), Held([(first, True), (second, write)]):
+        pass
+    second.words[HOLDERS] = 0
+    assert [*first.words, *second.words] == [0, 0, 0, 0]
+    with Held([(first, True), (second, True)]):  # both can be had
+        pass
