@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from thalweg.dialects.diagnostics import CancelledError, OutOfRangeError, StepError
+from thalweg.dialects.diagnostics import CancelledError, OutOfRangeError, StepError, ThalwegError
 from thalweg.dialects.types import TensorType
 from thalweg.runtime.kernels import Done
 from thalweg.runtime.plan import Array
@@ -63,7 +63,7 @@ class Reader:
         request = _Read(self, files, 1 if not batched else count, done, partial, batched)
         with self._lock:
             self._line.append(request)
-        self._start_next()
+        self._start_next(here=True)
         return request
 
     def close(self) -> None:
@@ -79,13 +79,14 @@ class Reader:
 
     # One read at a time
 
-    def _start_next(self) -> None:
+    def _start_next(self, here: bool = False) -> None:
+        """Begin the next read, if none is under way; `here` on this thread, if it need not wait for files."""
         with self._lock:
             if self._active is not None or not self._line:
                 return
             request = self._active = self._line.popleft()
-        if request.count <= self._available():
-            self._work(request)  # nothing to wait for
+        if here and request.count <= self._available():
+            self._work(request)
         else:
             waiting().submit(self._work, request)
 
@@ -109,9 +110,7 @@ class Reader:
     def _work(self, request: _Read) -> None:
         """Read until the request has its records, or the next file's name must be waited for."""
         try:
-            while self._available() < request.count:
-                if request.error is not None:
-                    raise request.error
+            while self._available() < request.count and request.error is None:
                 if self._file is None:
                     request.ask()
                     return
@@ -120,13 +119,18 @@ class Reader:
                     self._file = None
                 else:
                     self._left.append(chunk)
-            columns = self._take(request.count)
         except BaseException as error:
             self._file = None  # a damaged file is not read further
-            failure = error if isinstance(error, StepError) else _explained(error)
-            self._end(request, lambda: request.done.fail(failure))
+            self._fail(request, error)
+            return
+        if request.error is not None:
+            self._fail(request, request.error)
         else:
-            self._give(request, columns)
+            self._give(request, self._take(request.count))
+
+    def _fail(self, request: _Read, error: BaseException) -> None:
+        failure = error if isinstance(error, ThalwegError) else _explained(error)
+        self._end(request, lambda: request.done.fail(failure))
 
     def _give(self, request: _Read, columns: Chunk) -> None:
         values = columns if request.batched else tuple(column[0, ...] for column in columns)
@@ -155,11 +159,10 @@ class Reader:
         def work() -> None:
             try:
                 self._file = self._open(name)
-                self._files += 1
             except BaseException as error:
-                failure = error if isinstance(error, StepError) else _explained(error)
-                self._end(request, lambda: request.done.fail(failure))
+                self._fail(request, error)
             else:
+                self._files += 1
                 self._work(request)
 
         waiting().submit(work)
@@ -175,8 +178,7 @@ class Reader:
                 f"read from {self}: the files are at an end, {left} of {request.count} records are left. "
                 f"({error})"
             )
-        failure = error
-        self._end(request, lambda: request.done.fail(failure))
+        self._fail(request, error)
 
 
 class _Read:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from queue_outcomes import Outcome
+from queue_outcomes import NUMBER, Outcome
 
 from thalweg.dialects.diagnostics import CancelledError, OutOfRangeError, StepError
-from thalweg.dialects.types import TensorType, int64, string
+from thalweg.dialects.types import TensorType, string
 from thalweg.runtime.queues import Queue
 from thalweg.runtime.readers import Reader
 
@@ -33,7 +33,7 @@ def open_file(name: str) -> Iterator[tuple[np.ndarray, ...]]:
 class Files:
     def __init__(self, *names: str) -> None:
         self.queue = Queue("files", [TensorType((), string)])
-        self.reader = Reader("r", [TensorType((), int64)], open_file)
+        self.reader = Reader("r", [NUMBER], open_file)
         self.add(*names)
 
     def add(self, *names: str) -> Files:
@@ -106,6 +106,31 @@ def test_a_cancelled_read_takes_nothing() -> None:
     with pytest.raises(CancelledError, match="given up"):
         ended(waiting).get()
     assert ended(behind).numbers == [0, 1]
+
+
+def test_a_cancelled_read_leaves_the_file_where_it_is() -> None:
+    read_on = threading.Event()
+
+    def slow(name: str) -> Iterator[tuple[np.ndarray, ...]]:
+        yield (np.array([0]),)
+        assert read_on.wait(PATIENCE)
+        yield (np.array([1]),)
+        yield (np.array([2]),)
+
+    files = Files("any").end()
+    files.reader = Reader("slow", [NUMBER], slow)
+    waiting = files.many(3)
+    waiting.ticket.cancel(CancelledError("given up"))
+    read_on.set()
+    assert isinstance(ended(waiting).error, CancelledError)
+    assert ended(files.many(3)).numbers == [0, 1, 2]
+
+
+def test_many_reads_in_line() -> None:
+    files = Files()
+    reads = [files.one() for _ in range(3000)]
+    files.add("0-3000")
+    assert [ended(r).numbers for r in reads] == list(range(3000))
 
 
 def test_cancelling_one_that_stands_in_line() -> None:
