@@ -69,15 +69,24 @@ class Open(int):
     """
 
     def __add__(self, other: int) -> int:
+        if isinstance(other, Open):
+            _comparable(self, other, "sum")
         return extent(int.__add__(self, other))
 
     def __sub__(self, other: int) -> int:
+        if isinstance(other, Open):
+            _comparable(self, other, "difference")
         return extent(int.__sub__(self, other))
+
+    def __rsub__(self, other: Any) -> int:
+        raise _no_number()
 
     def __mul__(self, other: int) -> int:
         return extent(int.__mul__(self, other))
 
     def __floordiv__(self, other: int) -> int:
+        if isinstance(other, Open) and int.__mod__(self, other):
+            raise _no_number()
         return extent(int.__floordiv__(self, other))
 
     __radd__, __rmul__ = __add__, __mul__
@@ -98,6 +107,19 @@ class Open(int):
         return "?"
 
     __str__ = __repr__
+
+
+def _comparable(one: Open, other: Open, what: str) -> None:
+    """Two open extents are multiples of the same one, so that their sum or difference is one, too, or a number."""
+    try:
+        same = decode(one).symbol == decode(other).symbol
+    except ValueError:
+        same = False
+    if not same:
+        raise TypeInferenceError(
+            f"the {what} of two different open extents is not known before the graph is run. Where they are the same, "
+            "give them one name: tw.placeholder(dtype, ('rows', 4))."
+        )
 
 
 def _no_number() -> TypeInferenceError:
@@ -128,7 +150,7 @@ def result(number: int) -> int:
     return Open(_UNIT + (AXES + number % (SYMBOLS - AXES)) * _STEP)
 
 
-def is_open(number: int) -> bool:
+def is_open(number: float) -> bool:
     """Whether a number stands for an extent that is not known yet."""
     return number >= SMALLEST
 
@@ -158,6 +180,14 @@ def decode(number: int) -> Affine:
         f"{code} stands for no extent that can be told: those of a program are multiples of one open extent each, plus "
         "a number"
     )
+
+
+def is_written(number: int) -> bool:
+    """Whether an extent can stand in a program: a number, or what `decode` reads."""
+    try:
+        return not is_open(number) or bool(decode(number))
+    except ValueError:
+        return False
 
 
 def show(number: int) -> str:

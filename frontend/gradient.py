@@ -14,7 +14,7 @@ import numpy as np
 
 from thalweg.dialects.context import type_of
 from thalweg.dialects.diagnostics import TypeInferenceError
-from thalweg.dialects.extents import is_open
+from thalweg.dialects.extents import is_open, is_written
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
@@ -264,7 +264,7 @@ def _rows_used(argument: ir.Value) -> int:
         on_host = on_host or operation.name == "tw.lookup_rows"
     if on_host and is_open(rows) and len(uses) > 1:
         (rows,) = _trace().open_extents(1)  # there is no sum of several unknown numbers
-    return rows if uses else -1
+    return rows if uses and is_written(rows) else -1
 
 
 def _runs_once(operation: ir.Operation) -> bool:

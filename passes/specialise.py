@@ -107,6 +107,7 @@ def _erase(block: ir.Block) -> None:
 class _Sizes:
     """What the symbols stand for, as far as is known."""
 
+    given: tuple[str, ...] = ()  # what has been fed, for messages
     found: dict[int, int] = field(default_factory=dict)
     sources: dict[int, str] = field(default_factory=dict)  # where each was found, for messages
     doubtful: dict[int, str] = field(default_factory=dict)  # those that stand for two sizes, and how
@@ -144,7 +145,7 @@ class _Sizes:
 
 def _known(arguments: Sequence[ir.Value], types: Sequence[TensorType], names: Sequence[str]) -> _Sizes:
     """What the types of the arguments tell."""
-    sizes = _Sizes()
+    sizes = _Sizes(tuple(f"{n} {t}" for n, t, a in zip(names, types, arguments, strict=True) if _has_open([a])))
     for argument, type_, name in zip(arguments, types, names, strict=True):
         declared = context.tensor_type_of(argument)
         fits = declared.dtype == type_.dtype and declared.rank == type_.rank
@@ -179,11 +180,9 @@ class _Copy:
                 raise
             where = where_of(operation.location)
             problem = str(error).rstrip(".")
-            raise _Told(f"{where or ''} {problem}. (With the sizes of this run: {self._given()}.)".strip()) from None
+            given = ", ".join(self.inputs.given)
+            raise _Told(f"{where or ''} {problem}. (With the sizes of this run: {given}.)".strip()) from None
         self.mapping.update(zip(operation.results, made, strict=True))
-
-    def _given(self) -> str:
-        return ", ".join(dict.fromkeys(self.inputs.sources.values())) or "none are known"
 
     def _built(self, row: OpDef, operation: ir.Operation) -> Sequence[ir.Value]:
         operands = [self.mapping.get(v, v) for v in operation.operands]
@@ -202,6 +201,8 @@ class _Copy:
 
     def _real(self, row: OpDef, name: str, value: Any, sizes: _Sizes) -> Any:
         kind = row.attrs[name]
+        if value is None:
+            return None
         if kind == "int":
             return sizes.size(value, self.inputs)
         if kind == "ints":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.ops import shape as rows
 from thalweg.dialects.types import DType, as_dtype
 from thalweg.frontend.array.conversion import broadcast_to_shape, cast, fail, operand
@@ -162,15 +163,21 @@ def arange(
     check_device(device)
     if stop is None:
         start, stop = 0, start
+    start, stop, step = (v.code if isinstance(v, Extent) else v for v in (start, stop, step))
     if any(isinstance(v, TracedTensor) for v in (start, stop, step)):
         raise fail("arange", "a bound is a traced tensor; shapes must be known while tracing.")
     if dtype is None:
-        whole = all(float(v).is_integer() and not isinstance(v, float) for v in (start, stop, step))
+        whole = all((is_open(v) or float(v).is_integer()) and not isinstance(v, float) for v in (start, stop, step))
         dtype = DEFAULT_INT if whole else DEFAULT_FLOAT
     wanted = as_dtype(dtype)
     if step == 0:
         raise fail("arange", "step must not be 0.")
-    count = max(0, math.ceil((stop - start) / step))
+    if is_open(stop):
+        if step != 1:
+            raise fail("arange", "up to an extent that is open until the graph is run it can only count by one.")
+        count = stop - start
+    else:
+        count = max(0, math.ceil((stop - start) / step))
     if current() is None or count == 0:
         return EagerTensor((start + step * np.arange(count)).astype(wanted.numpy))
     places: Tensor = emit(rows.iota, shape=(count,), dim=0, dtype=wanted)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from thalweg.dialects.diagnostics import TypeInferenceError
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.ops import contraction
 from thalweg.dialects.ops import window as window_ops
@@ -50,7 +52,7 @@ def conv(
     spatial = len(x.shape) - 2
     strides, dilations = _per_dimension(stride, spatial, "stride"), _per_dimension(dilation, spatial, "dilation")
     extents = [(n - 1) * d + 1 for n, d in zip(weight.shape[:-2], dilations, strict=False)]
-    low, high = _pads(padding, x.shape[1:-1], extents, strides)
+    low, high = _pads(padding, x.type.shape[1:-1], extents, strides)
     channels_last = (0, spatial + 1, *range(1, spatial + 1))
     return emit(
         contraction.conv_general, x, weight, strides=strides, pad_low=low, pad_high=high,
@@ -130,7 +132,7 @@ def _pool(row: Any, x: Tensor, window: Extents, stride: Extents | None, padding:
     spatial = len(x.shape) - 2
     extents = _per_dimension(window, spatial, "window")
     strides = extents if stride is None else _per_dimension(stride, spatial, "stride")
-    low, high = _pads(padding, x.shape[1:-1], extents, strides)
+    low, high = _pads(padding, x.type.shape[1:-1], extents, strides)
     return emit(
         row, x, window=(1, *extents, 1), strides=(1, *strides, 1), pad_low=(0, *low, 0), pad_high=(0, *high, 0)
     )
@@ -155,6 +157,12 @@ def _pads(
         return (0,) * len(spatial), (0,) * len(spatial)
     if padding == "same":
         # As many windows as strides fit, with an odd element of padding at the end: TensorFlow's rule.
+        if any(is_open(n) and s != 1 for n, s in zip(spatial, strides, strict=False)):
+            raise TypeInferenceError(
+                f"{user_frame()} how much 'same' pads depends on an extent that is open until the graph is "
+                "run. Give pairs (before, after) as padding."
+            )
+        spatial = [0 if is_open(n) else n for n in spatial]  # with a stride of one it does not depend on it
         total = [max((-(-n // s) - 1) * s + w - n, 0) for n, w, s in zip(spatial, window, strides, strict=False)]
         return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     if isinstance(padding, str) or len(padding) != len(spatial):

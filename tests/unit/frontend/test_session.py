@@ -38,7 +38,8 @@ Pair = namedtuple("Pair", "first second")
 
 
 def test_fetches_keep_their_structure(small: Small) -> None:
-    found = small.session.run({"y": "y:0", "rest": [small.twice, (small.tick, None)], "p": Pair("tick", small.w)}, {"x": ONE})
+    fetches = {"y": "y:0", "rest": [small.twice, (small.tick, None)], "p": Pair("tick", small.w)}
+    found = small.session.run(fetches, {"x": ONE})
     np.testing.assert_array_equal(found["y"], [[12, 22]])
     np.testing.assert_array_equal(found["rest"][0], [[2, 2]])
     assert found["rest"][1] == (None, None) and isinstance(found["rest"], list)
@@ -120,7 +121,7 @@ def test_numbers_must_be_in_range() -> None:
         assert int(session.run(y, {x: 41})) == 42
         with pytest.raises(tw.GraphError, match="out of range"):
             session.run(y, {x: 300})
-        with pytest.raises(tw.GraphError, match="got 1.5"):
+        with pytest.raises(tw.GraphError, match=r"got 1.5"):
             session.run(y, {x: 1.5})
 
 
@@ -137,7 +138,7 @@ def test_a_closed_session_says_so(small: Small) -> None:
 def test_a_session_needs_a_graph() -> None:
     with pytest.raises(tw.GraphError, match="give it a graph"):
         tw.Session()
-    with pytest.raises(tw.GraphError, match="takes a tw.Graph, got int"):
+    with pytest.raises(tw.GraphError, match=r"takes a tw.Graph, got int"):
         tw.Session(3)  # type: ignore[arg-type]
     with tw.Graph().as_default() as graph:
         assert tw.Session().graph is graph
