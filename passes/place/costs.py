@@ -17,6 +17,7 @@ from thalweg.dialects.context import type_of
 from thalweg.dialects.cost import flops_and_bytes
 from thalweg.dialects.devices import Device
 from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, Type
 
@@ -71,7 +72,7 @@ def link(source: Device, target: Device) -> Link | None:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of ops: measured ones by `tw.name`, estimates for the rest.
+    """Seconds of ops: measured ones by `key_of` the op, estimates for the rest.
 
     Example:
         >>> Costs({"loss": 2e-3}).seconds(operation, "CPU")
@@ -81,7 +82,7 @@ class Costs:
 
     @classmethod
     def load(cls, path: str | Path) -> Costs:
-        """Costs measured in earlier steps, from a JSON object of seconds by name.
+        """Costs measured in earlier steps, from a JSON object of seconds by `key_of`.
 
         Raises:
             PassError: no such file, or it holds something else.
@@ -96,11 +97,17 @@ class Costs:
 
     def seconds(self, operation: ir.Operation, kind: str = "CPU") -> float:
         """How long an op takes on a kind of device, what is in its regions included."""
-        if self.measured and "tw.name" in operation.attributes:
-            name = ir.StringAttr(operation.attributes["tw.name"]).value
-            if name in self.measured:
-                return self.measured[name]
+        if self.measured and (known := self.measured.get(key_of(operation))) is not None:
+            return known
         return _seconds(operation, SPEEDS.get(kind, SPEEDS["CPU"]))
+
+
+def key_of(operation: ir.Operation) -> str:
+    """What an op is known by from step to step: its name in the graph, or what it is and the user's line."""
+    if "tw.name" in operation.attributes:
+        return str(ir.StringAttr(operation.attributes["tw.name"]).value)
+    where = where_of(operation.location)
+    return f"{operation.name.removeprefix('tw.')} {where.file}:{where.line}" if where else ""
 
 
 def nbytes(type_: Type) -> int:

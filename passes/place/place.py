@@ -34,8 +34,8 @@ class Place(Pass):
     in; small ops stay with their neighbours.
 
     `devices` are separated by `;`: `cpu:2` are two CPUs of this process, `/job:ps/task:0..1/cpu:0` one each of two
-    tasks. `costs` is a JSON file of seconds by op's name, as measured in earlier steps. The ops in the regions of a
-    control op are with it and have no attribute of their own, unless it spans devices or holds host ops.
+    tasks. `costs` is a JSON file of seconds by op (`place.costs.key_of`), as measured in earlier steps. The ops in the
+    regions of a control op are with it and have no attribute of their own, unless it spans devices or holds host ops.
     """
 
     name: ClassVar[str] = "place"

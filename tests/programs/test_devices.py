@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.compiler import optimized
+from thalweg.dialects import context
+from thalweg.passes.partition import parts
+from thalweg.passes.pipeline import run as run_passes
+from thalweg.passes.pipelines import to_parts
+from thalweg.passes.place import Costs
+from thalweg.passes.place.measured import averages, shared_out
 
 X = np.array([1, 2, 3], np.float32)
 
@@ -73,3 +83,26 @@ def test_a_job_that_is_not_here() -> None:
 
     with pytest.raises(tw.PassError, match="exp asks for /job:ps/task:0, which is not there"):
         step(X)
+
+
+def test_what_was_measured_of_clusters_is_shared_out_among_their_ops(tmp_path: Path) -> None:
+    @tw.function
+    def step(x):
+        a = tw.exp(x) * 2.0
+        with tw.device("cpu:1"):
+            return a + tw.tanh(x)
+
+    program = step.program(X)
+    with tw.config.override(virtual_cpus=2), context.entered():
+        cut = optimized(program.module)
+        run_passes(cut, to_parts(";".join(tw.config.devices)))
+        devices = [str(part.attributes["tw.device"]).strip('"') for part in parts(cut)]
+        seconds = averages((device, "cluster/0", s) for device in devices for s in (0.25, 0.75))
+        costs = shared_out(cut, seconds)
+    assert sum(costs.values()) == pytest.approx(0.5 * len(devices))
+    assert {key.split(" ")[0] for key in costs} >= {"exp", "tanh", "add"}
+    assert all("test_devices.py:" in key for key in costs)
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps(costs))
+    with context.entered():
+        assert Costs.load(file).measured == costs
