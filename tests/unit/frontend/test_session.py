@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_said_with_the_users_line(small: Small, fetch: Any,
 
 def test_handles_of_others(small: Small) -> None:
     other = Small()
-    with pytest.raises(tw.GraphError, match="belongs to the graph 'small', not to|belongs to another graph"):
+    with pytest.raises(tw.GraphError, match=r"belongs to the graph 'small', not to|belongs to another graph"):
         small.session.run(other.y, {small.x: ONE})
     with pytest.raises(tw.GraphError, match="another graph"):
         small.session.run(other.tick)
