@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 
+from thalweg.backends.aot import dispatch
 from thalweg.backends.aot.abi import Function, embedded_state, exported_names, interface
 from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.support import support
@@ -24,10 +25,16 @@ from thalweg.dialects.mlir import ir
 
 @dataclass(frozen=True)
 class Step:
-    """A signature's StableHLO as LLVM IR that defines `step.NAME`, for a processor."""
+    """A signature's StableHLO as LLVM IR that defines `step.NAME`, for one kind of processor."""
 
+    name: str
     signature: Signature
     llvm: str
+
+    @property
+    def pointers(self) -> int:
+        """How many pointers `step.NAME` takes."""
+        return len(self.signature.inputs) + len(self.signature.outputs) - len(self.signature.aliases) + 1
 
 
 @dataclass(frozen=True)
@@ -39,32 +46,33 @@ class Emitted:
     exports: tuple[str, ...]
 
 
-def options_for(target: Target) -> CpuOptions:
-    """How the CPU backend generates code for a target: one thread, since there may be no library of threads below."""
-    return CpuOptions(threads=1, cpu=target.cpu, features=target.features, opt_level=2)
+def options_for(target: Target) -> list[CpuOptions]:
+    """How the CPU backend generates code for a target's processors, the best first. On one thread, since there may be
+    no library of threads below."""
+    return [CpuOptions(threads=1, cpu=cpu, features=target.features, opt_level=2) for cpu in target.cpus]
 
 
-def lower_step(name: str, module: ir.Module, target: Target) -> Step:
+def lower_step(name: str, module: ir.Module, options: CpuOptions) -> Step:
     """The kernels and the step of one signature. Call with a context entered.
 
     Raises:
         LoweringError: the program holds what cannot be compiled; names the op and the user's line.
     """
-    lowered = lower(module, options_for(target))
+    lowered = lower(module, options)
     text = lowered.llvm[: lowered.llvm.index("\ndefine void @tw_entry(")]
     # Only now are there other functions of the same names beside these.
     text = re.sub(r"@(step|constant\d+|k\d+_\w+)\b", rf"@\1.{name}", text)
-    return Step(lowered.signature, text)
+    return Step(name, lowered.signature, text)
 
 
 def emit(
-    model: str, target: Target, functions: Sequence[Function], steps: Sequence[Step], layout: Layout, meta: str,
-    block: bytes | None, java: bool = False,
+    model: str, target: Target, functions: Sequence[Function], steps: Sequence[Sequence[Step]], layout: Layout,
+    meta: str, block: bytes | None, java: bool = False,
 ) -> Emitted:  # fmt: skip
     """Object code.
 
     Args:
-        steps: those of the functions' pieces, in order.
+        steps: those of the functions' pieces in order, once for each of the target's processors.
         block: the state to be embedded, None to leave it to a file.
         java: whether the library also has the bridge that Java needs.
 
@@ -74,8 +82,7 @@ def emit(
     machine = _machine(target)
     bits = target.pointer_bits
     outside = interface(model, functions, layout, meta, bits, block is not None)
-    names = [piece.name for function in functions for piece in function.pieces]
-    outside += "".join(_declaration(step.llvm, name) for name, step in zip(names, steps, strict=True))
+    outside += _choice(functions, steps) if len(steps) > 1 else "".join(map(_declaration, steps[0]))
     if block is not None:
         outside += embedded_state(model, block)
     if target.format == "coff":
@@ -86,7 +93,7 @@ def emit(
         exports += jni.exported_names(model, functions)
     below = support(target.triple, bits)
     module = _parse(outside, target, machine)
-    for text in (below.llvm, *(step.llvm for step in steps)):
+    for text in (below.llvm, *_versions(target, steps)):
         module.link_in(_parse(text, target, machine))
     _finish(module, exports, below.names)
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
@@ -98,11 +105,27 @@ def emit(
     return Emitted(machine.emit_object(module), assembly, tuple(exports))
 
 
-def _declaration(text: str, name: str) -> str:
-    found = re.search(rf"^define void @step\.{name}\((.*)\) ?.*\{{$", text, flags=re.MULTILINE)
-    assert found is not None, f"no step.{name} in the code"
-    count = found[1].count("ptr")
-    return f"declare void @step.{name}({', '.join(['ptr'] * count)})\n"
+def _declaration(step: Step) -> str:
+    return f"declare void @step.{step.name}({', '.join(['ptr'] * step.pointers)})\n"
+
+
+def _choice(functions: Sequence[Function], steps: Sequence[Sequence[Step]]) -> str:
+    """Steps that call the version for the processor."""
+    arenas = {piece.name: f.arena_bytes for f in functions for piece in f.pieces}
+    choosers = "".join(dispatch.chooser(s.name, s.pointers, arenas[s.name]) for s in steps[0])
+    return dispatch.level_function() + choosers + dispatch.declarations([(s.name, s.pointers) for s in steps[0]])
+
+
+def _versions(target: Target, steps: Sequence[Sequence[Step]]) -> Iterator[str]:
+    """The steps' texts; where there are several versions, each with names of its own, for its processor."""
+    if len(steps) == 1:
+        yield from (step.llvm for step in steps[0])
+        return
+    for number, (cpu, version) in enumerate(zip(target.cpus, steps, strict=True)):
+        for step in version:
+            text = re.sub(rf"@([\w.]+)\.{step.name}\b", rf"@\1.{step.name}.v{number}", step.llvm)
+            text = re.sub(r"^(define .*\)) ([^)]*)\{$", rf'\1 \2"target-cpu"="{cpu}" {{', text, flags=re.MULTILINE)
+            yield text
 
 
 def _parse(text: str, target: Target, machine: Any) -> Any:
@@ -128,6 +151,7 @@ def _finish(module: Any, exports: Sequence[str], below: Sequence[str]) -> None:
 def _initialize() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()  # for the question what an x86 processor can do
 
 
 def _machine(target: Target) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from thalweg.backends.aot.dispatch import LEVELS
 from thalweg.dialects.diagnostics import ExportError, did_you_mean
 
 Format = Literal["elf", "macho", "coff", "wasm"]
@@ -18,6 +19,7 @@ class Target:
 
     Args:
         cpu, features: the least that the code needs, as LLVM writes it.
+        dispatches: whether the library holds code for better processors, too, and chooses when it runs (dispatch.py).
         page: bytes; segments of shared libraries begin on such a boundary (16 KiB: Android's new devices).
     """
 
@@ -28,24 +30,29 @@ class Target:
     pointer_bits: int = 64
     format: Format = "elf"
     page: int = 0x1000
+    dispatches: bool = False
+
+    @property
+    def cpus(self) -> tuple[str, ...]:
+        """The processors to generate code for, best first."""
+        return LEVELS if self.dispatches else (self.cpu,)
 
     @property
     def is_wasm(self) -> bool:
         return self.format == "wasm"
 
 
-_X86 = "x86-64-v3"  # AVX2 and FMA: every x86-64 server and desktop since 2013
 _ROWS = (
-    Target("linux-x86_64", "x86_64-unknown-linux-gnu", _X86),
+    Target("linux-x86_64", "x86_64-unknown-linux-gnu", "x86-64-v2", dispatches=True),
     Target("linux-arm64", "aarch64-unknown-linux-gnu", "generic", "+neon", page=0x10000),
     Target("linux-armv7", "armv7a-unknown-linux-gnueabihf", "generic", "+neon,+vfp4", pointer_bits=32),
     Target("android-arm64", "aarch64-unknown-linux-android24", "generic", "+neon", page=0x4000),
     Target("android-armv7", "armv7a-unknown-linux-androideabi24", "generic", "+neon,+vfp3", pointer_bits=32),
-    Target("android-x86_64", "x86_64-unknown-linux-android24", "x86-64-v2", page=0x4000),
+    Target("android-x86_64", "x86_64-unknown-linux-android24", "x86-64-v2", page=0x4000, dispatches=True),
     Target("ios-arm64", "arm64-apple-ios14.0", "apple-a12", format="macho"),
     Target("ios-simulator", "arm64-apple-ios14.0-simulator", "apple-a12", format="macho"),
     Target("macos-arm64", "arm64-apple-macosx12.0", "apple-m1", format="macho"),
-    Target("windows-x86_64", "x86_64-pc-windows-msvc", _X86, format="coff"),
+    Target("windows-x86_64", "x86_64-pc-windows-msvc", "x86-64-v2", format="coff", dispatches=True),
     Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory", 32, "wasm"),
     Target("wasm32-nosimd", "wasm32-unknown-unknown", "generic", "+bulk-memory", 32, "wasm"),
 )

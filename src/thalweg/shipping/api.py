@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from thalweg.backends.aot import abi
 from thalweg.backends.aot.abi import Function
+from thalweg.backends.aot.dispatch import CACHE_BYTES
 from thalweg.backends.aot.emit import Step, emit, lower_step, options_for
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout, to_safetensors
@@ -99,7 +100,7 @@ def export(
         meta = json.dumps(meta_of(name, functions, layout))
         inside = block if embedded else None
         for target in wanted:
-            code = lowered[options_for(target)]
+            code = [lowered[options] for options in options_for(target)]
             bridge = java and target.format == "elf"
             made = emit(name, target, functions, code, layout, meta, inside, bridge)
             write_libraries(report, name, target, made)
@@ -134,8 +135,13 @@ def _found(target: str) -> Target:
 
 def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> dict[CpuOptions, list[Step]]:
     """Every signature for every kind of processor; targets that differ in their file format only share one."""
-    kinds = {options_for(target): target for target in targets}
-    return {kind: [lower_step(name, module, target) for name, module in modules] for kind, target in kinds.items()}
+    kinds = dict.fromkeys(options for target in targets for options in options_for(target))
+    return {kind: [lower_step(name, module, kind) for name, module in modules] for kind in kinds}
+
+
+def _arena(sizes: Iterable[int]) -> int:
+    """Bytes of scratch memory, with room for what a library remembers of the processor."""
+    return -(-max(sizes) // CACHE_BYTES) * CACHE_BYTES + CACHE_BYTES
 
 
 def _function(
@@ -158,6 +164,6 @@ def _function(
         tuple(map(tensor, signature.inputs, first.inputs[:count], signature.batched)),
         tuple(tensor(n, t, batched) for n, t in zip(signature.outputs, first.outputs, strict=False)),
         tuple(abi.Piece(piece.name, bindings(piece), piece.rows) for piece in signature.pieces),
-        max(step.arena_bytes for piece in signature.pieces for step in compiled[piece.name]),
+        _arena(step.arena_bytes for piece in signature.pieces for step in compiled[piece.name]),
         writes=bool(first.aliases),
     )

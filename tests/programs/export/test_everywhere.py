@@ -107,6 +107,9 @@ def _same(output: str, numbers: list[float]) -> None:
     ("linux-armv7", "arm-linux-gnueabihf-gcc", ["qemu-arm", "-L", "/usr/arm-linux-gnueabihf"]),
     ("android-arm64", "aarch64-linux-gnu-gcc", ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]),
     ("android-x86_64", "gcc", []),
+    # A processor of each kind that the library chooses among: without AVX, with AVX2, and whatever this machine has.
+    ("linux-x86_64", "gcc", ["qemu-x86_64", "-cpu", "Nehalem"]),
+    ("linux-x86_64", "gcc", ["qemu-x86_64", "-cpu", "Haswell"]),
 ])  # fmt: skip
 def test_c(dist: Path, numbers: list[float], target: str, compiler: str, runner: list[str], shared: bool) -> None:
     _need(compiler, *runner[:1])

@@ -76,7 +76,7 @@ def test_the_weights_are_a_safetensors_file(everywhere: Path) -> None:
 
 def test_every_target_has_its_files(everywhere: Path) -> None:
     manifest = json.loads((everywhere / "manifest.json").read_text())
-    kinds = {"elf": {".a", ".so"}, "macho": {".a"}, "coff": {".lib"}, "wasm": {".wasm"}}
+    kinds = {"elf": {".a", ".so"}, "macho": {".a"}, "coff": {".lib"}, "wasm": {".wasm", ".mjs", ".mts"}}
     for target in TARGETS.values():
         assert {p.suffix for p in (everywhere / target.name).iterdir()} == kinds[target.format]
     assert all((everywhere / path).stat().st_size == row["bytes"] for path, row in manifest["files"].items())
