@@ -118,7 +118,8 @@ def pipeline(parallel: int) -> Callable[[int], Any]:
 def rate(loop: Callable[[int], Any], seconds: float) -> float:
     """Iterations a second: the best of three runs, each long enough."""
     count = 8
-    while True:
+    loop(np.int32(count))  # compiles
+    while count < 2**30:
         began = time.perf_counter()
         loop(np.int32(count))
         took = time.perf_counter() - began
