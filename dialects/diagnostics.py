@@ -107,8 +107,9 @@ class MissingExtraError(ThalwegError, ImportError):
         extra: installs it.
     """
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} need a package that is not installed. Run: pip install 'thalweg[{extra}]'")
+    def __init__(self, what: str, extra: str = "") -> None:
+        install = f" need a package that is not installed. Run: pip install 'thalweg[{extra}]'" if extra else ""
+        super().__init__(what + install)  # without an extra it is the whole message: one that was told before
 
 
 class ExportError(ThalwegError):

@@ -20,9 +20,10 @@ import numpy as np
 from thalweg.dialects.diagnostics import GraphError, did_you_mean
 from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import TensorType, string
 from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.program import Array, Executable, compiler
+from thalweg.frontend.resource import strings
 from thalweg.frontend.subgraph import Fetch, cut, described
 from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor
 from thalweg.frontend.trace import current, suspended
@@ -296,7 +297,9 @@ def _fitting(value: Any, tensor: TracedTensor) -> Array:
         GraphError: it does not fit.
     """
     wanted: TensorType = tensor.type
-    if isinstance(value, Variable | Tensor | np.ndarray | np.generic):
+    if wanted.dtype == string:
+        array = np.asarray(strings(value))
+    elif isinstance(value, Variable | Tensor | np.ndarray | np.generic):
         array = np.asarray(value)
         if array.dtype != wanted.dtype.numpy:
             raise _unfit(tensor, f"a value of dtype {array.dtype.name}", "Convert it with .astype.")

@@ -168,6 +168,10 @@ class _Guard:
 
     def fail(self, error: BaseException) -> None:
         self._end()
+        node = self._call.node
+        if isinstance(error, CancelledError) and self._call.step.cancellation.error is None and node.where:
+            # It is this op that was refused: say which, as with other errors. Cancelled steps tell of another op.
+            error = CancelledError(f"{node.where} {node.op} '{node.name}': {error}")
         self._done.fail(error)
 
     def watch(self, operation: Waitable) -> None:

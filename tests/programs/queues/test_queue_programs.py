@@ -103,13 +103,15 @@ def test_errors_name_the_op_the_queue_and_the_users_line() -> None:
     graph = tw.Graph()
     with graph.as_default():
         q = tw.FIFOQueue(4, [tw.float32], shapes=[()], name="empty_one")
-        y, close = q.dequeue(name="next"), q.close()
+        y, close, push = q.dequeue(name="next"), q.close(), q.enqueue(1.0, name="add")
     with tw.Session(graph) as s:
         with pytest.raises(tw.DeadlineError, match=r"test_queue_programs\.py:\d+.*'next'"):
             s.run(y, timeout=0.1)
         s.run(close)
         with pytest.raises(tw.OutOfRangeError, match=r"test_queue_programs\.py:\d+.*'next'.*from queue 'empty_one'"):
             s.run(y)
+        with pytest.raises(tw.CancelledError, match=r"test_queue_programs\.py:\d+.*'add'.*to queue 'empty_one': it"):
+            s.run(push)
 
 
 def test_a_step_that_times_out_has_taken_nothing() -> None:
@@ -304,3 +306,84 @@ def test_resets_and_containers() -> None:
         joined(waiting)
         assert isinstance(errors[0], tw.CancelledError) and "its container was reset" in str(errors[0])
         assert [int(n) for n in s.run(sizes)] == [1, 0]
+
+
+def test_strings_are_fed_decoded_and_passed_on() -> None:
+    graph = tw.Graph()
+    with graph.as_default():
+        lines = tw.placeholder(tw.string, (None,), name="lines")
+        x, n = tw.io.decode_csv(lines, [tw.float32, tw.int32])
+        q = tw.FIFOQueue(4, [tw.string], [()])
+        push, first = q.enqueue_many([lines]), q.dequeue()
+    with tw.Session(graph) as s:
+        found = s.run([x, n], feeds={lines: np.array([b"1.5,2", b"2.5,3"], object)})
+        assert [v.tolist() for v in found] == [[1.5, 2.5], [2, 3]]
+        s.run(push, feeds={lines: ["a", "ü"]})
+        assert [s.run(first).item() for _ in range(2)] == [b"a", "ü".encode()]
+        with pytest.raises(tw.StepError, match=r"test_queue_programs\.py:\d+.*line:1: column '1': 'x' is not of int32"):
+            s.run(n, feeds={lines: ["1,1", "1,x"]})
+
+
+def test_in_branches_and_loops() -> None:
+    q = tw.FIFOQueue(40, [tw.int32], [()])
+
+    @tw.function
+    def large_only(n):
+        def yes():
+            q.enqueue(n)
+            return n
+
+        return tw.cond(n > 2, yes, lambda: n * 0)
+
+    for number in range(5):
+        large_only(np.int32(number))
+    assert int(q.size()) == 2 and q.dequeue_many(2).tolist() == [3, 4]
+
+    @tw.function
+    def count(n):
+        def body(i):
+            q.enqueue(i)
+            return i + 1
+
+        return tw.while_loop(lambda i: i < n, body, tw.asarray(np.int32(0)))
+
+    count(np.int32(5))
+    assert sorted(q.dequeue_many(5).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_only_the_branch_that_is_taken_dequeues() -> None:
+    graph = tw.Graph()
+    with graph.as_default():
+        one, two = (tw.FIFOQueue(4, [tw.int32], [()]) for _ in range(2))
+        fill = [one.enqueue(1), two.enqueue(2)]
+        which = tw.placeholder(tw.bool, (), name="which")
+        taken = tw.cond(which, one.dequeue, lambda: two.dequeue() * 10)
+        sizes = [one.size(), two.size()]
+    with tw.Session(graph) as s:
+        s.run(fill)
+        assert int(s.run(taken, feeds={which: False})) == 20
+        assert [int(n) for n in s.run(sizes)] == [1, 0]
+        assert int(s.run(taken, feeds={which: True})) == 1
+
+
+def test_a_queue_stays_on_its_device() -> None:
+    """Operations on it go there, wherever they are asked for: its elements are in one place."""
+    from thalweg.runtime.tracing import Ran, trace
+
+    before = len(tw.devices())
+    tw.config.set_virtual_devices(cpu=2)
+    try:
+        graph = tw.Graph()
+        with graph.as_default():
+            with tw.device("/device:CPU:1"):
+                q = tw.FIFOQueue(4, [tw.float32], [(2,)])
+            x = tw.placeholder(tw.float32, (2,), name="x")
+            with tw.device("/device:CPU:0"):
+                push, y = q.enqueue(x * 2), q.dequeue() + 1
+        with tw.Session(graph) as s, trace() as recorded:
+            s.run(push, feeds={x: np.ones(2, np.float32)})
+            assert s.run(y).tolist() == [3, 3]
+    finally:
+        tw.config.set_virtual_devices(cpu=before)
+    places = {(e.op, e.device[-5:]) for e in recorded.events if isinstance(e, Ran)}
+    assert {("enqueue", "CPU:1"), ("dequeue", "CPU:1"), ("cluster", "CPU:0")} <= places
