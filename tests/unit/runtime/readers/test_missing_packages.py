@@ -17,7 +17,8 @@ def test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = tw.Graph()
     with graph.as_default():
         image = tw.io.decode_image(b"x", size=(2, 2))
-    with tw.Session(graph) as session, pytest.raises(MissingExtraError, match=r"test_missing_packages\.py:\d+.*thalweg\["):
+    told = r"test_missing_packages\.py:\d+.*thalweg\["
+    with tw.Session(graph) as session, pytest.raises(MissingExtraError, match=told):
         session.run(image)
 
 
