@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,15 @@ class Executable(Protocol):
     def direct(self) -> Callable[..., Any] | None:
         """The quick way in, if there is one: takes the arrays as arguments and gives one array, or a tuple of them
         unless there is exactly one, or NotImplemented for a call that must go the ordinary way."""
+        ...
+
+
+@runtime_checkable
+class Abortable(Protocol):
+    """An executable whose runs may wait, and can be given up."""
+
+    def abort(self, why: str) -> None:
+        """Make all its runs under way fail with CancelledError."""
         ...
 
 

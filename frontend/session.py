@@ -22,7 +22,7 @@ from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType, string
 from thalweg.frontend.graph import Graph, Operation
-from thalweg.frontend.program import Array, Executable, compiler
+from thalweg.frontend.program import Abortable, Array, Executable, compiler
 from thalweg.frontend.resource import strings
 from thalweg.frontend.subgraph import Fetch, cut, described
 from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor
@@ -181,8 +181,11 @@ class Session:
             variable.reset()
 
     def close(self) -> None:
-        """End the session; its graph and its variables stay."""
+        """End the session; its graph and its variables stay. What waits in other threads fails with CancelledError."""
         self._closed = True
+        for step in list(self._steps.values()):
+            if isinstance(step.executable, Abortable):
+                step.executable.abort("the session has been closed.")
         with self._lock:
             self._requests.clear()
             self._steps.clear()

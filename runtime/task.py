@@ -150,6 +150,12 @@ class Task:
                 del self._running[step_id]
                 self._ran += 1
 
+    @property
+    def running(self) -> list[int]:
+        """The steps that are under way."""
+        with self._lock:
+            return list(self._running)
+
     def abort(self, step_id: int, why: str) -> None:
         """Give a step up, whether it runs here now or is still to come."""
         error = CancelledError(why)

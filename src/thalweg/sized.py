@@ -13,7 +13,7 @@ import numpy as np
 from thalweg.dialects import context
 from thalweg.dialects.extents import any_open
 from thalweg.dialects.types import TensorType
-from thalweg.frontend.program import Executable, Program
+from thalweg.frontend.program import Abortable, Executable, Program
 from thalweg.passes.rewriting import functions, yields
 from thalweg.passes.specialise import of_sizes
 
@@ -53,6 +53,14 @@ class SizedProgram:
 
     def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
         return self.of_size(inputs)(inputs, timeout)
+
+    def abort(self, why: str) -> None:
+        """Give up what is under way."""
+        with self._lock:
+            made = list(self._sizes.values())
+        for executable in made:
+            if isinstance(executable, Abortable):
+                executable.abort(why)
 
     @property
     def direct(self) -> Callable[..., Any]:

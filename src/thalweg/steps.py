@@ -114,6 +114,11 @@ class StepProgram:
         values = [found[number] for number in self._outputs]
         return [np.asarray(value) if isinstance(value, np.generic) else value for value in values]
 
+    def abort(self, why: str) -> None:
+        """Give up the steps of this program that are under way."""
+        for step_id in self.task.running:
+            self.task.abort(step_id, why)
+
 
 _ids = StepIds()
 

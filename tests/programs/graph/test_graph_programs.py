@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,28 @@ def test_queues_with_order_and_control_flow_in_one_graph() -> None:
     with tw.Session(graph) as session:
         assert [int(session.run(size)) for _ in range(3)] == [1, 2, 3]
         assert [int(session.run(taken)) for _ in range(3)] == [3, 4, 5]
+
+
+def test_closing_a_session_ends_runs_that_wait() -> None:
+    with tw.Graph().as_default() as graph:
+        q = tw.FIFOQueue(capacity=2, dtypes=[tw.float32], shapes=[()])
+        rows = q.dequeue_up_to(3)
+        item = q.dequeue()
+    session = tw.Session(graph)
+    told: list[BaseException] = []
+
+    def wait(fetch: Any) -> None:
+        try:
+            session.run(fetch, timeout=60)
+        except tw.CancelledError as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=wait, args=(f,), daemon=True) for f in (rows, item)]
+    for thread in threads:
+        thread.start()
+    while len(session._steps) < 2 or not all(s.executable.task.running for s in session._steps.values()):
+        time.sleep(0.01)
+    session.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(told) == 2 and all("session has been closed" in str(e) for e in told)
