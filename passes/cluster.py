@@ -44,7 +44,7 @@ class Cluster(Pass):
     """
 
     name: ClassVar[str] = "cluster"
-    grain: int = 100
+    grain: int = 200
 
     def run(self, module: ir.Module) -> bool:
         return any([_cluster(block, self.grain * 1e-6) for block in functions(module)])

@@ -34,7 +34,7 @@ def recv(result: str, edge: str) -> str:
     return f'%{result} = "tw.recv"() {{{attrs}}} : () -> {F}'
 
 
-def clustered(*lines: str, arguments: str = f"%x: {F}", grain: int = 100) -> list[str]:
+def clustered(*lines: str, arguments: str = f"%x: {F}", grain: int = 200) -> list[str]:
     """What remains at the top: for a cluster the names of its ops, for a host op its own."""
     with context.entered():
         module = parse("\n".join([f"func.func @main({arguments}) {{", *lines, "return", "}"]))
