@@ -21,6 +21,7 @@ from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.passes.conditions import Conditions
 from thalweg.passes.dependences import Dependences, Node
+from thalweg.passes.distribute_loops import frame_of
 from thalweg.passes.place.costs import Costs, is_cheap
 from thalweg.passes.rewriting import inside
 
@@ -195,8 +196,9 @@ def _merged(places: Places, work: _Work, grain: float) -> list[list[int]]:
     for key in sorted(groups, key=lambda k: -k[0].bit_count()):  # users wait for more, so they come first here
         members = groups[key]
         users = {at.get(u) for m in members for u in places.after[m]} - {key}
-        if not users and not key[0] and len(groups) > 1 and not places.returned.intersection(members):
-            users = {max(groups.keys() - {key}, key=lambda k: seconds[k])}  # a counter, say: nobody takes it
+        if not users and not key[0] and not places.returned.intersection(members):  # a counter, say: nobody takes it
+            once = [k for k, g in groups.items() if k != key and not frame_of(places.nodes[g[0]].operation)]
+            users = {max(once, key=lambda k: seconds[k])} if once else set()
         if len(users) != 1:
             continue
         (user,) = users

@@ -161,3 +161,19 @@ def test_the_gradient_of_a_loop_that_waits_for_a_queue() -> None:
     with pytest.raises(tw.PassError, match=r"test_distributed_control.py:\d+: in body\(\): dequeue: is in a loop"):
         tw.function(tw.grad(lambda x: product(x, lambda i, v: v < 100)))(np.float32(7))
     assert int(tw.function(lambda: queue.size())()) == 0
+
+
+def test_what_nobody_waits_for_happens_once_beside_a_loop() -> None:
+    counter = tw.Variable(np.int32(0), name="beside_a_loop")
+    queue = tw.FIFOQueue(capacity=20, dtypes=[tw.float32], shapes=[()])
+
+    @tw.function
+    def f(i, x):
+        counter.assign_add(1)
+        return tw.while_loop(
+            lambda i, v: tw.logical_and(i < 5, tw.sum(v @ v) < 1e9), lambda i, v: (i + 1, v + queue.dequeue()), (i, x)
+        )[1]
+
+    tw.function(lambda: queue.enqueue_many([tw.ones((5,))]))()
+    assert float(tw.sum(f(np.int32(0), np.zeros((2, 2), np.float32)))) == 20
+    assert int(counter) == 1
