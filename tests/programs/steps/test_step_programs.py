@@ -88,6 +88,18 @@ def test_clusters_are_compiled_for_the_sizes_that_come() -> None:
         np.testing.assert_allclose(centred, wanted - wanted.mean(), atol=1e-6)
 
 
+def test_results_are_not_the_callers_arrays() -> None:
+    @tw.function
+    def f(x: Any) -> Any:
+        return x, positive(x)
+
+    x = np.ones(3, np.float32)
+    same, kept = f(x)
+    x[:] = 7
+    np.testing.assert_array_equal(same, np.ones(3))
+    np.testing.assert_array_equal(kept, np.ones(3))
+
+
 def test_operations_on_one_variable_happen_in_the_order_they_are_written() -> None:
     w = tw.Variable(np.zeros((), np.float32), name="ordered")
 
