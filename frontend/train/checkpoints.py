@@ -19,20 +19,20 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from thalweg.dialects.diagnostics import CheckpointError
 from thalweg.dialects.location import user_frame
-from thalweg.frontend.saving import array_of
-from thalweg.frontend.train.restoring import Leaf, leaves_of, restore_checkpoint
+from thalweg.frontend.train.leaves import leaves_of
+from thalweg.frontend.train.restoring import restore_checkpoint
 from thalweg.frontend.train.retention import KeepLast, Policy
-from thalweg.frontend.variable import Variable
+from thalweg.frontend.train.stores import LocalStore, SessionStore, Store, Write
 from thalweg.runtime import checkpoints as disk
-from thalweg.runtime.checkpoints import Array, Checkpoint, Part, Piece
+from thalweg.runtime.checkpoints import Checkpoint
 
-Snapshot = Mapping[str, Array]
+if TYPE_CHECKING:
+    from thalweg.frontend.session import Session
+
 _LAST_FIVE = KeepLast(5)
 
 
@@ -48,6 +48,7 @@ class CheckpointManager:
         keep: policies, by default the last five; what any of them wants stays, as does the newest. None keeps all.
         asynchronous: whether a thread writes. A save that comes before the last one is written waits for it.
         files: over how many files the tensors are spread.
+        session: whose tasks hold the variables. Each then writes and reads what it holds, in a folder that all see.
 
     Example:
         >>> keep = [tw.train.KeepLast(3), tw.train.KeepBest("accuracy", highest=True), tw.train.KeepEvery(hours=6)]
@@ -62,12 +63,14 @@ class CheckpointManager:
         keep: Sequence[Policy] | None = (_LAST_FIVE,),
         asynchronous: bool = True,
         files: int = 1,
+        session: Session | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._tree = tree
         self._keep = keep
         self._writer = Writer() if asynchronous else None
-        self._files = files
+        self._session = session
+        self._store: Store = LocalStore(files) if session is None else SessionStore(session)
         self._cleaned = False
 
     @property
@@ -91,14 +94,14 @@ class CheckpointManager:
         Raises:
             CheckpointError: this save failed, or (asynchronous) the one before; the cause is chained.
         """
-        leaves = leaves_of(self._tree)
-        snapshot = {name: _copy(name, leaf) for name, leaf in leaves.items()}
-        parts = {name: leaf.part for name, leaf in leaves.items() if leaf.part is not None}
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         where = f"{user_frame()} checkpoint of step {step}"
+        if self._writer is not None:
+            self._writer.wait()
+        copied = self._store.snapshot(leaves_of(self._tree))
 
         def write() -> None:
-            self._write(snapshot, parts, step, numbers)
+            self._write(copied, step, numbers)
 
         if self._writer is None:
             _failing(where, write)
@@ -129,7 +132,7 @@ class CheckpointManager:
                     ) from None
                 warnings.warn(f"{user_frame()} {error} The checkpoint before it is restored.", stacklevel=2)
                 continue
-            restore_checkpoint(checkpoint, self._tree, **options)
+            restore_checkpoint(checkpoint, self._tree, session=self._session, **options)
             return checkpoint
         if found:
             raise CheckpointError(f"{user_frame()} every checkpoint in {self.folder} is damaged.")
@@ -155,18 +158,14 @@ class CheckpointManager:
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
-    def _write(self, snapshot: Snapshot, parts: Mapping[str, Part], step: int, metrics: Mapping[str, float]) -> None:
+    def _write(self, copied: Write, step: int, metrics: Mapping[str, float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._cleaned:  # by the first save, not by who only reads
             disk.remove_incomplete(self.folder)
             self._cleaned = True
         folder = disk.new_folder(self.folder, step)
         try:
-            pieces: list[Piece] = []
-            for number, names in enumerate(_spread(snapshot, self._files)):
-                arrays = {name: snapshot[name] for name in names}
-                pieces += disk.write_part(folder, f"part-{number}.safetensors", arrays, parts)
-            disk.commit(folder, pieces, step, metrics)
+            copied(folder, step, metrics)
         except BaseException:
             disk.remove(folder)
             raise
@@ -243,17 +242,3 @@ def _failing(where: str, write: Callable[[], None]) -> None:
         write()
     except Exception as error:
         raise CheckpointError(f"{where} failed: {error}. The ones before it are as they were.") from error
-
-
-def _copy(name: str, leaf: Leaf) -> Array:
-    return leaf.value.numpy() if isinstance(leaf.value, Variable) else np.array(array_of(name, leaf.value))
-
-
-def _spread(snapshot: Snapshot, files: int) -> list[list[str]]:
-    """Names for each file, so that the files are of about one size: the largest tensor into the emptiest file."""
-    sizes, names = [0] * files, [[] for _ in range(files)]  # type: tuple[list[int], list[list[str]]]
-    for name in sorted(snapshot, key=lambda n: -snapshot[n].nbytes):
-        emptiest = sizes.index(min(sizes))
-        sizes[emptiest] += snapshot[name].nbytes
-        names[emptiest].append(name)
-    return [found for found in names if found]

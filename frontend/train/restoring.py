@@ -5,44 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from thalweg.dialects.attributes import array_type
 from thalweg.dialects.diagnostics import CheckpointError, did_you_mean
 from thalweg.dialects.location import user_frame
-from thalweg.dialects.types import TensorType
-from thalweg.frontend.saving import array_of, named_leaves
+from thalweg.frontend.train.leaves import Leaf, leaves_of
+from thalweg.frontend.train.stores import LocalStore, SessionStore
 from thalweg.frontend.variable import Variable
-from thalweg.runtime.checkpoints import Checkpoint, Part, open_checkpoint
+from thalweg.runtime.checkpoints import Checkpoint, open_checkpoint
+
+if TYPE_CHECKING:
+    from thalweg.frontend.session import Session
 
 Rename: TypeAlias = Mapping[str, str] | Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A variable or an array of a tree, and which rows of what it is."""
-
-    value: Any
-    part: Part | None
-
-    @property
-    def type(self) -> TensorType:
-        """Of the leaf itself."""
-        return self.value.type if isinstance(self.value, Variable) else array_type(array_of("a leaf", self.value))
-
-
-def leaves_of(tree: Any) -> dict[str, Leaf]:
-    """The leaves of a tree by name. One that is a piece of a sharded variable belongs to the name around its own:
-    `table.shard_1` to `table`."""
-    found = {}
-    for name, value in named_leaves(tree)[0].items():
-        part = value.part if isinstance(value, Variable) else None
-        if part is not None:
-            part = Part(name.rpartition(".")[0] or name, part.shape, part.rows)
-        found[name] = Leaf(value, part)
-    return found
 
 
 def restore_checkpoint(
@@ -52,6 +28,7 @@ def restore_checkpoint(
     rename: Rename | None = None,
     allow_missing: bool = False,
     allow_unused: bool = True,
+    session: Session | None = None,
 ) -> list[str]:
     """Assign the variables of a tree from a checkpoint, or from a safetensors file.
 
@@ -64,6 +41,7 @@ def restore_checkpoint(
             of names or of their beginnings (`{"model.encoder": "encoder"}`).
         allow_missing: variables that the checkpoint does not have keep their values; otherwise they are an error.
         allow_unused: whether the checkpoint may have more than the tree.
+        session: whose tasks hold the variables; each reads its own. By default they are in this process.
 
     Returns:
         Names of the variables that kept their values.
@@ -90,10 +68,9 @@ def restore_checkpoint(
         text = "\n  ".join(problems)
         raise CheckpointError(f"{user_frame()} {found.path} does not fit what is to be restored:\n  {text}")
     restored = {name: leaf for name, leaf in leaves.items() if name not in kept}
-    with _told():  # everything is read, and compared with its digest, before anything is assigned
-        values = {n: found.read(sources[n], leaf.part.rows if leaf.part else None) for n, leaf in restored.items()}
-    for name, value in values.items():
-        leaves[name].value.assign(value)
+    store = LocalStore() if session is None else SessionStore(session)
+    with _told():
+        store.assign(found, restored, sources)
     return kept
 
 
