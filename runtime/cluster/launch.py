@@ -11,8 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -268,12 +268,30 @@ def _start_ray(address: str | None, tasks: int) -> None:
         except ConnectionError as error:
             raise UnavailableError(f"there is no Ray cluster at '{address}': {error}") from error
         return
-    ray.init(
-        address="local",
-        num_cpus=max(tasks, os.cpu_count() or 1),
-        include_dashboard=False,
-        object_store_memory=_STORE_BYTES,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _node_ip_address=LOOPBACK,
-    )
+    with _on_loopback():
+        ray.init(
+            address="local",
+            num_cpus=max(tasks, os.cpu_count() or 1),
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address=LOOPBACK,
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray that is started within listens on loopback only. It has one switch for that, which its processes inherit;
+    by default it replaces a loopback address by the machine's own."""
+    constants = ray._private.ray_constants
+    name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
+    given = os.environ.get(name)
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[name]
+        if given is not None:
+            os.environ[name] = given

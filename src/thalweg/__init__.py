@@ -29,6 +29,8 @@ from thalweg.dialects.diagnostics import (
     ThalwegError,
     TracingError,
     TypeInferenceError,
+    UnavailableError,
+    UninitialisedError,
     VerificationError,
 )
 from thalweg.dialects.types import (
@@ -139,6 +141,8 @@ __all__ = [
     "ThalwegError",
     "TracingError",
     "TypeInferenceError",
+    "UnavailableError",
+    "UninitialisedError",
     "Variable",
     "VerificationError",
     "bfloat16",

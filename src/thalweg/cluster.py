@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from thalweg.dialects import context
 from thalweg.dialects.devices import parse
+from thalweg.dialects.diagnostics import StepError
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.variable import Variable
 from thalweg.runtime.config import config
@@ -152,11 +154,11 @@ class Cluster:
 
     def health(self, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
         """What each task that answers does: steps that run and have run, variables, its process, its traffic."""
-        from thalweg.runtime.cluster.master import Request
-
-        there = [task for task in self.tasks if task in self._master.tasks]
-        answers = self._master.gather([Request(task, "health") for task in there], timeout)
-        return {task: answer.note for task, answer in zip(there, answers, strict=True)}
+        found = {}
+        for task in self.tasks:
+            with suppress(StepError):  # it has died, or dies just now
+                found[task] = self._master.call(task, "health", timeout=timeout).note
+        return found
 
     def wait(self, timeout: float = 60.0) -> None:
         """Wait until all tasks are there, after one has died.

@@ -1,15 +1,20 @@
 """A cluster of processes on this machine: it computes what one process computes, and survives the death of any task."""
 
+import json
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import thalweg as tw
 from thalweg.dialects.diagnostics import StepError, UnavailableError, UninitialisedError
+from thalweg.tools.cli import app
 
 pytest.importorskip("ray")
 pytest.importorskip("zmq")
@@ -246,6 +251,70 @@ def test_a_killed_parameter_task_comes_back_without_values_and_says_so(cluster, 
         assert errors
         cluster.initialise(w)
         np.testing.assert_array_equal(session.run(y), np.full(4, 10))
+
+
+def descendants():
+    """This process and all that it started, and they."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/net"), reason="needs /proc")
+def test_everything_listens_on_loopback_only(cluster):
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        sockets |= {f"socket:[{row[9]}]": row[1].rpartition(":")[0] for row in rows if row[3] == "0A"}
+    listening = []
+    for pid in descendants():
+        with suppress(OSError):
+            for file in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    listening.append(sockets.get(os.readlink(file)))
+    places = {place for place in listening if place}
+    assert places and places <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_other_processes_attach_by_name_and_the_command_line_shows_it(cluster, graph, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with tw.device(PS[0]):
+        total = tw.Variable(np.zeros((), np.float32), name="shared")
+        add = total.assign_add(1.0)
+    cluster.publish("night")
+    command = CliRunner()
+    with tw.Session(graph, target=cluster) as session, tw.Cluster.attach("night") as attached:
+        session.run(add)
+        with tw.Session(graph, target=attached) as other:
+            other.run(add)
+            assert float(session.run(total)) == float(other.run(total)) == 2
+        before = cluster.health()[WORKERS[0]]["address"]
+        kill(cluster, WORKERS[0])
+        deadline = time.monotonic() + 60
+        while attached.health().get(WORKERS[0], {}).get("address", before) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        status = command.invoke(app, ["cluster", "status", "night"])
+        assert status.exit_code == 0 and all(task in status.output for task in cluster.tasks)
+        file = tmp_path / "steps.json"
+        recording = threading.Thread(
+            target=command.invoke, args=(app, ["cluster", "trace", "night", "--seconds", "0.5", "-o", str(file)])
+        )
+        recording.start()
+        while recording.is_alive():
+            session.run(add)
+        names = {event.get("name") for event in json.loads(file.read_text())["traceEvents"]}
+        assert any("cluster" in str(name) for name in names)
+        logs = command.invoke(app, ["cluster", "logs", "night", "--task", "ps/9"])
+        assert logs.exit_code == 1 and "no task 'ps/9'; did you mean" in logs.stderr
+    assert command.invoke(app, ["cluster", "status", "nigth"]).exit_code == 1
+    cluster._publisher.close()
 
 
 def test_a_cluster_without_tasks_is_an_error():
