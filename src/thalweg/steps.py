@@ -111,13 +111,21 @@ class StepProgram:
             StepError: an op failed, or the time was over. The message names the op and the user's line.
         """
         found = self.task.run(HANDLE, _ids(), dict(enumerate(inputs)), timeout, tracer or tracing.current())
-        values = [found[number] for number in self._outputs]
-        return [np.asarray(value) if isinstance(value, np.generic) else value for value in values]
+        return [_owned(found[number], inputs) for number in self._outputs]
 
     def abort(self, why: str) -> None:
         """Give up the steps of this program that are under way."""
         for step_id in self.task.running:
             self.task.abort(step_id, why)
+
+
+def _owned(value: Any, inputs: Sequence[Array]) -> Any:
+    """A result as an array that is not the caller's: a fetched input, or what a host op made a view of it."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if isinstance(value, np.ndarray) and any(np.may_share_memory(value, given) for given in inputs):
+        return value.copy()
+    return value
 
 
 _ids = StepIds()
