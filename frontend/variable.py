@@ -17,7 +17,7 @@ from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import state
 from thalweg.dialects.types import DType, TensorType, as_dtype
 from thalweg.frontend.array.conversion import cast, fitted
-from thalweg.frontend.device import Device, asked_for, current_scope
+from thalweg.frontend.device import COLOCATE, Device, asked_for, current_scope
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.program import Program, compiler
 from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
@@ -219,7 +219,8 @@ class Variable(Operators):
     @property
     def device(self) -> Device:
         """Where its buffer is, or will be in a graph for a cluster."""
-        return asked_for(self.scope)
+        beside = _names.taken.get(self.scope.removeprefix(COLOCATE)) if self.scope.startswith(COLOCATE) else None
+        return asked_for(self.scope) if beside is None else beside.device
 
     @property
     def value(self) -> Tensor:

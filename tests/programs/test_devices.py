@@ -106,3 +106,38 @@ def test_what_was_measured_of_clusters_is_shared_out_among_their_ops(tmp_path: P
     file.write_text(json.dumps(costs))
     with context.entered():
         assert Costs.load(file).measured == costs
+
+
+def _losses(devices: list[str | None], steps: int = 20) -> list[float]:
+    """Training a small model whose layers and variables are on these devices."""
+    rng = np.random.default_rng(1)
+    weights = []
+    for device, shape in zip(devices, [(4, 8), (8, 8), (8, 1)], strict=True):
+        with tw.device(device):
+            weights.append(tw.Variable(rng.standard_normal(shape).astype(np.float32) / 3))
+    optimiser = tw.optim.Momentum(0.05, 0.9)
+    x = rng.standard_normal((16, 4)).astype(np.float32)
+    y = np.sin(x.sum(axis=1, keepdims=True))
+
+    @tw.function
+    def step(x, y):
+        def loss():
+            hidden = x
+            for device, w in zip(devices, weights, strict=True):
+                with tw.device(device):
+                    hidden = tw.tanh(hidden @ w)
+            return tw.mean((hidden - y) ** 2)
+
+        value, gradients = tw.value_and_grad(loss, wrt=weights)()
+        optimiser.apply(zip(gradients, weights, strict=True))
+        return value
+
+    return [float(step(x, y)) for _ in range(steps)]
+
+
+def test_training_on_several_devices_goes_as_on_one() -> None:
+    wanted = _losses([None, None, None])
+    assert wanted[-1] < wanted[0] * 0.7
+    with tw.config.override(virtual_cpus=3):
+        np.testing.assert_allclose(_losses(["cpu:1", "cpu:2", "cpu:0"]), wanted, rtol=1e-4)
+        np.testing.assert_allclose(_losses(["cpu:2", None, "cpu:1"]), wanted, rtol=1e-4)

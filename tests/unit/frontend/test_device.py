@@ -111,5 +111,8 @@ def test_devices_of_variables_and_tensors():
         assert Variable(ones((2,))).device == Device("CPU", 1)
         assert exp(ones((2,))).device == Device("CPU", 0), "eager ops run at once, where the caller is"
     with device("/job:ps/task:1"):
-        assert Variable(ones((2,))).device == Device(None, None, "ps", 1)
+        table = Variable(ones((2,)), name="table")
+        assert table.device == Device(None, None, "ps", 1)
+    with device(f"colocate:{table.name}"):
+        assert Variable(ones((2,))).device == table.device
     assert Variable(ones((2,))).device == Device("CPU", 0)
