@@ -304,8 +304,8 @@ class _Run:
                 self.role.release()
 
     def _elsewhere(self, ended: _Ended, inputs: list[Value]) -> None:
-        """Run a blocking kernel or a cluster on a thread of a pool."""
-        self.post(self._result(ended, inputs))
+        """Run a blocking kernel or a cluster on a thread of a pool, unless the step has failed before its turn."""
+        self.post(self._result(ended, inputs) if self.error is None else (ended, (), self.error))
 
     def _result(self, ended: _Ended, inputs: list[Value]) -> _Message:
         op = ended.op

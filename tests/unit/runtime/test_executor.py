@@ -289,6 +289,23 @@ def test_a_step_that_fails_waits_for_the_clusters_that_run(lab: Lab) -> None:
     assert finished.is_set()
 
 
+def test_clusters_that_have_not_begun_when_a_step_fails_do_not_run(lab: Lab) -> None:
+    ran: list[int] = []
+
+    def slow(inputs: Sequence[Value]) -> Sequence[Value]:
+        ran.append(1)
+        time.sleep(0.02)
+        return [1]
+
+    def fail(inputs: Sequence[Value]) -> Sequence[Value]:
+        raise ValueError("no good")
+
+    clusters = [node(k, "cluster", program=int(k > 0)) for k in range(100)]
+    with pytest.raises(StepError, match="no good"):
+        lab.run(plan(*clusters, programs=[fail, slow]))
+    assert len(ran) < 50
+
+
 def test_a_fetched_value_that_is_dead_is_an_error(lab: Lab) -> None:
     from thalweg.runtime.plan import DEAD
 
