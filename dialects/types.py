@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import ml_dtypes
 import numpy as np
@@ -184,6 +184,7 @@ def types_to_text(types: Iterable[TensorType]) -> str:
     return "; ".join(str(t).replace(str(VARIES), "?") for t in types)
 
 
+@lru_cache(maxsize=512)
 def types_from_text(text: str) -> tuple[TensorType, ...]:
     """What `types_to_text` wrote.
 
