@@ -66,7 +66,7 @@ class Stack:
 
     Args:
         length: how many rows.
-        shape, dtype: of each.
+        shape, dtype: of each; the shape only of rows that were never written.
 
     Example:
         >>> stack = Stack(3, (2,), np.dtype(np.float32))
@@ -80,8 +80,8 @@ class Stack:
         self.shape = shape
         self.dtype = dtype
         self._rows: OrderedDict[int, Array] = OrderedDict()  # those in memory, in the order in which they were written
-        self._spilled: set[int] = set()
-        self._size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._spilled: dict[int, tuple[int, tuple[int, ...]]] = {}  # where in the file, and the row's shape
+        self._end = 0  # of the file
         self._held = _Held()
         weakref.finalize(self, self._held.release)
 
@@ -97,12 +97,11 @@ class Stack:
             StepError: the index is outside, or the file cannot be written.
         """
         self._expect(index)
-        if index not in self._rows:
-            self._take(self._size)
+        self._forget(index)
         self._rows[index] = row
-        self._spilled.discard(index)
+        self._take(row.nbytes)
         while config.stack_limit and account().used > config.stack_limit and self._rows:
-            self._spill(*self._rows.popitem(last=False))
+            self._spill(next(iter(self._rows)))
 
     def read(self, index: int, last: bool = False) -> Array:
         """A row; with `last` the stack forgets it.
@@ -112,55 +111,64 @@ class Stack:
         """
         self._expect(index)
         if index in self._rows:
-            if not last:
-                return self._rows[index]
-            self._take(-self._size)
-            return self._rows.pop(index)
-        if index not in self._spilled:
-            return np.zeros(self.shape, self.dtype)
+            row = self._rows[index]
+        elif index in self._spilled:
+            row = self._load(index)
+        else:
+            row = np.zeros(self.shape, self.dtype)
         if last:
-            self._spilled.discard(index)
-        return self._load(index)
+            self._forget(index)
+        return row
 
     def all(self) -> Array:
         """All rows as one array, `(length, *shape)`."""
-        whole = np.zeros((self.length, *self.shape), self.dtype)
-        for index, row in self._rows.items():
-            whole[index] = row
-        for index in self._spilled:
-            whole[index] = self._load(index)
+        written = [*self._rows, *self._spilled]
+        shape = self.read(written[0]).shape if written else self.shape
+        whole = np.zeros((self.length, *shape), self.dtype)
+        for index in written:
+            whole[index] = self.read(index)
         return whole
 
     def _expect(self, index: int) -> None:
         if not 0 <= index < self.length:
             raise StepError(f"row {index} is outside a stack of {self.length} rows.")
 
+    def _forget(self, index: int) -> None:
+        if index in self._rows:
+            self._take(-self._rows.pop(index).nbytes)
+        self._spilled.pop(index, None)
+
     def _take(self, size: int) -> None:
         self._held.bytes += size
         account().add(size)
 
-    def _spill(self, index: int, row: Array) -> None:
-        self._take(-self._size)
-        self._spilled.add(index)
+    def _spill(self, index: int) -> None:
+        """Move a row from memory to the end of the file."""
+        row = self._rows[index]
         data = np.ascontiguousarray(row).reshape(-1).view(np.uint8).data
         try:
             if self._held.file is None:
-                self._held.file = tempfile.TemporaryFile(prefix="thalweg-stack-", dir=config.spill_dir or None)  # noqa: SIM115 (lives with the stack)
+                self._held.file = tempfile.TemporaryFile(  # noqa: SIM115 (lives with the stack)
+                    prefix="thalweg-stack-", dir=config.spill_dir or None
+                )
             done = 0
             while done < len(data):
-                done += os.pwrite(self._held.file.fileno(), data[done:], index * self._size + done)
+                done += os.pwrite(self._held.file.fileno(), data[done:], self._end + done)
         except OSError as error:
             raise StepError(
-                f"rows beyond tw.config.stack_limit could not be written to "
+                "rows beyond tw.config.stack_limit could not be written to "
                 f"'{config.spill_dir or tempfile.gettempdir()}': {error.strerror}. Set tw.config.spill_dir to a folder "
                 "with room, or raise the limit."
             ) from error
+        self._forget(index)
+        self._spilled[index] = self._end, row.shape
+        self._end += len(data)
 
     def _load(self, index: int) -> Array:
         assert self._held.file is not None
-        found = np.empty(self.shape, self.dtype)
+        begin, shape = self._spilled[index]
+        found = np.empty(shape, self.dtype)
         rest = found.reshape(-1).view(np.uint8).data
-        begin = index * self._size
         while len(rest):
             count = os.preadv(self._held.file.fileno(), [rest], begin)
             if not count:

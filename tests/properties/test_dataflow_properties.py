@@ -15,6 +15,7 @@ from random_programs import SHAPE, SIMPLE, SMOOTH, Step, cook, inputs, recipes
 
 from thalweg.backends.reference import run
 from thalweg.dialects import context
+from thalweg.dialects.attributes import encode
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
 from thalweg.dialects.types import TensorType, float64
@@ -72,10 +73,12 @@ def on_devices(module: ir.Module, arrays: list[np.ndarray], devices: list[int]) 
     wanted = run(module, arrays)
     with context.entered():
         (block,) = functions(module)
-        turns = itertools.cycle(devices)
+        turns, parallel = itertools.cycle(devices), encode("int", 1 + sum(devices) % 4)
         for outer in operations(block)[:-1]:
             for operation in inside(outer):
                 operation.location = relocated(operation.location, f"/device:CPU:{next(turns)}")
+                if operation.name in ("tw.while", "tw.scan"):
+                    operation.attributes["parallel_iterations"] = parallel
     run_passes(module, "place{devices=cpu:3},lower-control,partition,cluster")
     found = execute_loaded(loaded_parts(module), arrays)
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)

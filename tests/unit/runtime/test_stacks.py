@@ -71,6 +71,20 @@ def test_a_row_that_is_written_again() -> None:
         assert stack.spilled == 3
 
 
+def test_rows_may_be_of_a_shape_that_only_running_tells() -> None:
+    with config.override(stack_limit=1):
+        stack = Stack(3, (2**40,), FLOAT)
+        for index in range(3):
+            stack.write(index, np.full(5, index, np.float32))
+        assert stack.read(1).tolist() == [1] * 5
+        assert stack.all().shape == (3, 5)
+
+
+def test_rows_without_elements() -> None:
+    with config.override(stack_limit=1):
+        assert written(3, (0, 4)).all().shape == (3, 0, 4)
+
+
 def test_rows_never_written_are_zeros() -> None:
     stack = Stack(3, (2,), FLOAT)
     stack.write(1, np.ones(2, np.float32))
