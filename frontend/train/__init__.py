@@ -12,6 +12,7 @@ from thalweg.frontend.train.inputs import (
     slice_input_producer,
     string_input_producer,
 )
+from thalweg.frontend.train.monitored import MonitoredSession
 from thalweg.frontend.train.queue_runner import QueueRunner, add_queue_runner, start_queue_runners
 from thalweg.frontend.train.replicas import AsyncReplicas, SyncReplicas
 from thalweg.frontend.train.restoring import restore_checkpoint
@@ -26,6 +27,7 @@ __all__ = [
     "KeepBest",
     "KeepEvery",
     "KeepLast",
+    "MonitoredSession",
     "QueueRunner",
     "SyncReplicas",
     "add_queue_runner",

@@ -77,7 +77,7 @@ class SyncReplicas:
         optimizer: what is applied to the means.
         replicas: gradients that make a round.
         backups: further replicas.
-        name: of its variables and accumulators.
+        name: of its variables and accumulators, and of the container that these are in.
 
     Raises:
         ValueError: counts that cannot be.
@@ -115,7 +115,7 @@ class SyncReplicas:
             if [id(v) for _, v in pairs] != [id(v) for v in self._variables]:
                 given, wanted = (", ".join(v.name for v in vs) for vs in ([v for _, v in pairs], self._variables))
                 raise GraphError(f"{user_frame()} apply: this replica has the variables {given}, the first {wanted}.")
-            place = _Place(f"{self.name}/replica_{len(self._places)}")
+            place = _Place(self.name, len(self._places))
             self._places.append(place)
             return self._hand_in([gradient for gradient, _ in pairs], place)
 
@@ -127,10 +127,12 @@ class SyncReplicas:
         for gradient, variable in pairs:
             kind = SparseConditionalAccumulator if isinstance(gradient, IndexedSlices) else ConditionalAccumulator
             with scope_of(variable):
-                self._sums.append(kind(variable.dtype, variable.shape, name=f"{self.name}/{variable.name}"))
+                name = f"{self.name}/{variable.name}"
+                self._sums.append(kind(variable.dtype, variable.shape, name=name, container=self.name))
         with scope_of(self._variables[0]):
             self.round = Variable(np.int64(0), name=f"{self.name}/round", trainable=False)
-            self._arrivals = ConditionalAccumulator("float32", (), name=f"{self.name}/arrivals")
+            name = f"{self.name}/arrivals"
+            self._arrivals = ConditionalAccumulator("float32", (), name=name, container=self.name)
 
     def _hand_in(self, gradients: Sequence[Tensor | IndexedSlices], place: _Place) -> Operation:
         assert self.round is not None and self._arrivals is not None
@@ -233,10 +235,11 @@ class SyncReplicas:
 class _Place:
     """What a replica has on its own device."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, owner: str, number: int) -> None:
+        name = f"{owner}/replica_{number}"
         self.round = Variable(np.int64(0), name=f"{name}/round", trainable=False)  # which one its variables are from
         # Filled by the end of every round, emptied by the replica, who waits for it: the number of rounds in between.
-        self.release = ConditionalAccumulator("int64", (), reduction="sum", name=f"{name}/release")
+        self.release = ConditionalAccumulator("int64", (), "sum", name=f"{name}/release", container=owner)
 
 
 def _graph(what: str) -> Graph:

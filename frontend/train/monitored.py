@@ -1,0 +1,184 @@
+"""A session that saves and recovers: restore at the start, save now and then, go on after a task has died.
+
+    with tw.train.MonitoredSession(graph, "run/checkpoints", {"model": model, "optimizer": opt}, target=cluster,
+                                   save_steps=100, last_step=10_000) as session:
+        while not session.should_stop():
+            session.run(train, feeds={x: next(batches)})
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from thalweg.dialects.diagnostics import StepError, UnavailableError, UninitialisedError
+from thalweg.dialects.location import user_frame
+from thalweg.frontend.graph import Graph
+from thalweg.frontend.session import Session
+from thalweg.frontend.train.checkpoints import CheckpointManager
+
+_LOST = (UnavailableError, UninitialisedError)  # what says that a task, or what it held, is gone
+
+
+class MonitoredSession:
+    """Runs steps over state that outlives failures.
+
+    At the start the newest checkpoint is restored. A step during which a task dies is given up; then this waits for the
+    task, gives variables the values of the newest checkpoint (their first ones if there is none), and runs the step
+    again. What was done since that checkpoint is lost, and `step` says so.
+
+    Args:
+        graph: what is run.
+        folder, tree: of the checkpoints, see `CheckpointManager`.
+        target: where it runs: this process, or a `tw.Cluster`.
+        save_steps: save after so many steps; None for never.
+        save_seconds: save at a step when so much time is over since the last time; None for never.
+        last_step: when `should_stop` says so.
+        containers: whose queues and accumulators are emptied after a failure.
+        on_restore: called with the session after variables have got their values, at the start and after failures.
+        recoveries: how many failures in a row are borne.
+        patience: seconds to wait for a task that died.
+        options: of `CheckpointManager`: keep, asynchronous.
+
+    Attributes:
+        session: the plain session, for runs that are no steps.
+        step: how many steps the variables are from.
+        recovered: how often it has recovered.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        folder: Any,
+        tree: Any,
+        *,
+        target: Any = None,
+        save_steps: int | None = 1000,
+        save_seconds: float | None = None,
+        last_step: int | None = None,
+        containers: Sequence[str] = (),
+        on_restore: Callable[[Session], None] | None = None,
+        recoveries: int = 5,
+        patience: float = 120.0,
+        **options: Any,
+    ) -> None:
+        self.session = Session(graph, target)
+        self.manager = CheckpointManager(folder, tree, session=self.session, **options)
+        self.step = 0
+        self.recovered = 0
+        self._save_steps, self._save_seconds, self._last_step = save_steps, save_seconds, last_step
+        self._containers, self._on_restore = list(containers), on_restore
+        self._recoveries, self._patience = recoveries, patience
+        self._lock = threading.RLock()  # of the counters, and held while variables are restored
+        self._generation = 0  # grows with each recovery
+        self._saved_at, self._saved_step = time.monotonic(), 0
+        self._stop = False
+        self._restore()
+
+    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None, timeout: float | None = None) -> Any:
+        """One step, see `Session.run`; any number of threads may take steps.
+
+        Raises:
+            StepError: the step failed, and not because a task was lost; or tasks were lost too often in a row.
+        """
+        failures = 0
+        while True:
+            generation = self._generation
+            try:
+                result = self.session.run(fetches, feeds, timeout)
+            except StepError as error:
+                if not self._is_loss(error):
+                    raise
+                failures += 1
+                if failures > self._recoveries:
+                    told = f"{user_frame()} given up after {self._recoveries} recoveries: {error}"
+                    raise type(error)(told) from error
+                self._recover(generation)
+                continue
+            self._count(generation)
+            return result
+
+    def should_stop(self) -> bool:
+        """Whether the last step is done, or a stop was asked for."""
+        return self._stop or (self._last_step is not None and self.step >= self._last_step)
+
+    def request_stop(self) -> None:
+        """Make `should_stop` say so, to all threads."""
+        self._stop = True
+
+    def save(self) -> None:
+        """Save now."""
+        with self._lock:
+            self.manager.save(self.step)
+            self._saved_at, self._saved_step = time.monotonic(), self.step
+
+    def close(self) -> None:
+        """Save what is not saved, and end the session."""
+        try:
+            if self.step != self._saved_step:
+                self.save()
+            self.manager.close()
+        finally:
+            self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:  # the state may be what failed: the checkpoints stay as they are
+            self.manager.close()
+            self.session.close()
+
+    def _count(self, generation: int) -> None:
+        with self._lock:
+            if generation != self._generation:
+                return  # the variables are older than this step by now
+            self.step += 1
+            late = self._save_seconds is not None and time.monotonic() - self._saved_at >= self._save_seconds
+            due = self._save_steps is not None and self.step - self._saved_step >= self._save_steps
+            if late or due:
+                self.save()
+
+    def _is_loss(self, error: BaseException) -> bool:
+        return self.session.target is not None and isinstance(error, _LOST)
+
+    def _recover(self, generation: int) -> None:
+        with self._lock:
+            if generation != self._generation:
+                return  # another thread has done it
+            deadline = time.monotonic() + self._patience
+            while True:  # a task may die again while this goes on
+                try:
+                    self.session.target.wait(self._patience)
+                    self._reset()
+                    self._restore()
+                    break
+                except StepError as error:
+                    if not self._is_loss(error) or time.monotonic() > deadline:
+                        raise
+            self._generation += 1
+            self.recovered += 1
+
+    def _reset(self) -> None:
+        """Give all variables their first values, and empty the containers."""
+        if self._containers:
+            self.session.reset(self._containers)
+        for variable in self.session.graph.variables():
+            try:
+                self.session.target.initialise(variable)
+            except KeyError:  # no step has used it: it gets its value with the first that does
+                continue
+
+    def _restore(self) -> None:
+        found = self.manager.restore(fall_back=True)
+        self.step = self._saved_step = found.step if found is not None else 0
+        self._saved_at = time.monotonic()
+        if self._on_restore is not None:
+            self._on_restore(self.session)
