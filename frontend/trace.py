@@ -309,9 +309,10 @@ class Trace:
         return self._wrap(operation.results, where)
 
     def _put_in_order(self, row: OpDef, operation: ir.Operation) -> None:
-        """What is done to one resource happens in the order in which it is written."""
+        """What is done to one resource happens in the order in which it is written, also in called functions and under
+        gradients; within branches and loops, whose iterations may overlap, only data decides."""
         handles = [o for o in operation.operands if isinstance(context.type_of(o), ResourceType)]
-        if not handles or self.scopes[-1] is not self.root:
+        if not handles or not all(scope.inline for scope in self.scopes):
             return
         name = f"{row.name}_{self._ordered}"
         before = dict.fromkeys(self._latest_on[h] for h in handles if h in self._latest_on)

@@ -173,6 +173,36 @@ def test_in_a_traced_function_things_happen_as_they_are_written() -> None:
         assert y.tolist() == [[1, 1], [1, 1], [2, 2]][number], "0 and 0 of the first call, then 1 of the second"
 
 
+def test_the_order_goes_through_called_functions_and_gradients() -> None:
+    q = tw.FIFOQueue(10, [tw.float32], [()])
+    w = tw.Variable(2.0, name="w_of_order_test")
+
+    @tw.function
+    def push(x):
+        q.enqueue(x)
+        return q.size()
+
+    @tw.function
+    def calls(x):
+        return push(x), push(x * 2), q.size(), q.dequeue(), q.size()
+
+    @tw.function
+    def under_a_gradient():
+        def loss():
+            x, y = q.dequeue(), q.dequeue()
+            q.enqueue(x * 100)
+            return w * x + y * 0
+
+        return *tw.value_and_grad(loss, wrt=w)(), q.size()
+
+    for _ in range(5):
+        assert [float(v) for v in calls(np.float32(3))] == [1, 2, 2, 3, 1]
+        assert float(q.dequeue()) == 6
+    q.enqueue_many([[5.0, 7.0, 8.0]])
+    assert [float(v) for v in under_a_gradient()] == [10, 5, 2]
+    assert q.dequeue_many(2).tolist() == [8, 500]
+
+
 def test_a_function_computes_on_what_it_dequeues() -> None:
     q = tw.FIFOQueue(8, [tw.float32, tw.int32], shapes=[(3,), ()])
     w = tw.Variable(tw.ones((3,)), name="w_of_queue_test")
