@@ -274,14 +274,16 @@ def test_clusters_stop_at_the_deadline_between_two_of_them(lab: Lab) -> None:
 
 def test_a_step_that_fails_waits_for_the_clusters_that_run(lab: Lab) -> None:
     """They write to variables: nobody wants them to go on after `run` has returned."""
-    finished = threading.Event()
+    begun, finished = threading.Event(), threading.Event()
 
     def slow(inputs: Sequence[Value]) -> Sequence[Value]:
+        begun.set()
         time.sleep(0.1)
         finished.set()
         return [1]
 
     def quick(inputs: Sequence[Value]) -> Sequence[Value]:
+        begun.wait(TIMEOUT)
         raise ValueError("no good")
 
     with pytest.raises(StepError, match="no good"):
