@@ -25,7 +25,7 @@ from thalweg.passes.rewriting import Regions, bodies, copy_operation, end, insid
 class Specialise(Pass):
     """Put real sizes in the places of open extents.
 
-    Before (specialise{inputs=3x4}):
+    Before:
         func.func @main(%x: tensor<?x4xf32>) { %n = "tw.extent"(%x)  %y = "tw.exp"(%x) : tensor<?x4xf32> … }
     After:
         func.func @main(%x: tensor<3x4xf32>) { %n = "tw.constant"()  %y = "tw.exp"(%x) : tensor<3x4xf32> … }
@@ -176,12 +176,10 @@ class _Copy:
             with operation.location:
                 made = self._built(row, operation)
         except (TypeInferenceError, ValueError) as error:
-            if isinstance(error, _Told):
-                raise
             where = where_of(operation.location)
             problem = str(error).rstrip(".")
             given = ", ".join(self.inputs.given)
-            raise _Told(f"{where or ''} {problem}. (With the sizes of this run: {given}.)".strip()) from None
+            raise PassError(f"{where or ''} {problem}. (With the sizes of this run: {given}.)".strip()) from None
         self.mapping.update(zip(operation.results, made, strict=True))
 
     def _built(self, row: OpDef, operation: ir.Operation) -> Sequence[ir.Value]:
@@ -232,10 +230,6 @@ class _Copy:
         if not isinstance(type_, TensorType):
             return type_
         return type_.with_shape(tuple(sizes.size(n, self.inputs) for n in type_.shape))
-
-
-class _Told(PassError):
-    """The error of an op inside, which has the user's line already."""
 
 
 def _pairs(declared: Type, real: Type) -> list[tuple[TensorType, TensorType]]:

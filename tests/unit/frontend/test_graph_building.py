@@ -65,7 +65,7 @@ def test_unknown_names_say_so(ask, message: str) -> None:
         tw.exp(tw.placeholder(tw.float32, ()), name="y")
     with pytest.raises(tw.GraphError, match=message) as told:
         ask(graph)
-    assert "test_graph.py" in str(told.value)
+    assert "test_graph_building.py" in str(told.value)
 
 
 def test_tensors_of_a_graph_belong_to_it() -> None:
