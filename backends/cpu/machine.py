@@ -29,10 +29,15 @@ class Machine:
         """How many numbers of an MLIR element type fill one register."""
         return self.vector_bits // _BITS[element]
 
-    @property
-    def accumulators(self) -> int:
-        """How many registers may hold sums; the rest hold operands. One more and they spill."""
-        return 24 if self.registers >= 32 else 12
+    def tallest(self, vectors: int, spare: int = 0) -> int:
+        """Rows of the largest register tile of so many vectors: beside the sums there are those vectors, two for the
+        rows, and `spare` more. One row more, and they spill.
+
+        Example:
+            >>> Machine(512, 32).tallest(3)
+            9
+        """
+        return max(1, (self.registers - 2 - spare - vectors) // vectors)
 
 
 def machine(options: CpuOptions) -> Machine:

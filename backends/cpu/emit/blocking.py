@@ -8,11 +8,13 @@ from typing import Literal
 from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
 from thalweg.backends.cpu.machine import Machine
 
-L1_BYTES = 32 << 10
+L1_BYTES = 36 << 10  # what a panel of the shared operand may take of the first cache: the rest is for the other two
 L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
+MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
+MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     if nest.row_count == 1:
         rows, vectors = 1, min(wide, 4 if shared > L2_BYTES else 8)
     else:
-        rows, vectors = _register_tile(nest, wide, depth, machine.accumulators)
+        rows, vectors = _register_tile(nest, wide, depth, machine)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
@@ -71,7 +73,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     by_rows = nest.lane.lhs != 0 or (
         row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (strided or few_panels)
     )
-    packing_pays = not contiguous or (shared > L2_BYTES // 4 and nest.row_count >= 16)
+    rereads = shared > L2_BYTES // 4 and nest.row_count >= 16
+    packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item == 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
@@ -97,23 +100,24 @@ def _is_dot(nest: Nest) -> bool:
     return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
 
 
-def _register_tile(nest: Nest, vectors: int, depth: int, accumulators: int) -> tuple[int, int]:
+def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tuple[int, int]:
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
 
-    A panel that does not stay in the first cache comes at 24 bytes a cycle. Outside of the loop over `depth` summed
-    elements the sums are stored, and addresses are computed: one for the tile, or, where its rows do not all lie at one
-    stride, one for each row.
+    What was measured beyond that: a load takes 0.6 cycles; where a panel does not stay in the first cache, each vector
+    costs 0.3 more, and each row 0.08. Outside of the loop over `depth` summed elements the sums are stored, and
+    addresses are computed: one for the tile, or, where its rows do not all lie at one stride, one for each row.
     """
+    spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
     best = (float("inf"), 1, 1)
     for wide in range(1, min(vectors, 6) + 1):
-        for tall in range(1, min(nest.row_count, accumulators // wide) + 1):
+        for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
             full, rest = divmod(vectors, wide)
-            addresses = 20 * tall if nest.row_run % tall else 20
+            addresses = 40 if nest.row_run % tall == 0 else (20 if len(nest.rows) > 1 else 3) * tall + 40
             cycles = 0.0
             for count, v in ((full, wide), (1, rest)):
                 if count and v:
-                    read = v * 64 / 24 if depth * v * 64 > L1_BYTES else 0.0
-                    inner = max(tall * v / 2, (tall + v) / 2, read, 4.0) + 0.5
+                    far = depth * v * machine.vector_bits // 8 > L1_BYTES
+                    inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.08 * tall) + 0.5
                     cycles += count * (depth * inner + tall * v + addresses)
             best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
     return -best[1], best[2]

@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from thalweg.backends.cpu.emit.blocking import Schedule
+from thalweg.backends.cpu.emit.blocking import Schedule, choose
 from thalweg.backends.cpu.emit.contraction import generate
 from thalweg.backends.cpu.emit.finishing import Element
-from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, strides
+from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, classify, strides
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.jit import Code, compile_llvm, to_llvm_ir
 from thalweg.backends.cpu.machine import Machine, machine
@@ -215,3 +215,24 @@ def test_strided_windows_are_contractions_too() -> None:
     back = (Axis(14, 2 * 3, 0, 0), Axis(20, 0, 1, 1), Axis(5, 3 * 3, -60), Axis(3, 1, 20))
     spec = Contraction(back, image, Buffer("%b", (5, 3, 20), "f32", 240), out)
     np.testing.assert_allclose(run(spec, (x, k)), np.einsum("owc,wcn->on", windows, k[::-1]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", [Machine(512, 32), Machine(256, 16), Machine(128, 16)], ids=str)
+@pytest.mark.parametrize("n", [64, 100, 256, 512, 1024, 2048])
+def test_register_tile_fits_the_registers(target: Machine, n: int) -> None:
+    """Sums, the vectors of a row of columns and two for the rows: one register more would spill in the inner loop."""
+    lanes = target.lanes("f32")
+    for spec in ("ab,bc->ac", "ab,cb->ac", "ba,bc->ac"):
+        schedule = choose(classify(einsum(spec, (n, n), (n, n), "f32", "f32"), lanes, True), target)
+        assert schedule.rows * schedule.vectors + schedule.vectors + 2 <= target.registers
+        assert schedule.rows * schedule.vectors >= target.registers // 2
+
+
+def test_panels_stay_in_the_first_cache_where_they_can() -> None:
+    """With 256 summed elements two vectors fit and three do not; with 512 neither does, and wide tiles load less."""
+    target = Machine(512, 32)
+    short, long = (
+        choose(classify(einsum("ab,bc->ac", (512, k), (k, 512), "f32", "f32"), 16, True), target) for k in (256, 512)
+    )
+    assert (short.vectors, long.vectors) == (2, 3)
+    assert short.pack_rhs and long.pack_rhs
