@@ -127,8 +127,9 @@ def calls() -> dict[str, Callable[[], Any]]:
     one_cluster = Task()
     plan = PartitionPlan(CPU.format(0), (Node(0, "cluster", "cluster", {"program": 0}, ((FEED, 0),)),), (0,),
                          ((0, (0, 0)),))  # fmt: skip
-    program = tw.program.compiler().compile(direct.program(x))
-    one_cluster.register("one", [LoadedPartition(plan, (program,))])
+    enter = tw.program.compiler().compile(direct.program(x)).direct
+    assert enter is not None
+    one_cluster.register("one", [LoadedPartition(plan, (lambda inputs: (enter(*inputs),),))])
     ids = StepIds()
     return {
         "tw.function": lambda: direct(x),
