@@ -46,6 +46,7 @@ _PASSED_OVER = frozenset({"thalweg", "contextlib", "functools", "threading", "nu
 
 _FILE_LINE = re.compile(r'"([^"]+)":(\d+):\d+')
 _NAME = re.compile(r'loc\((?:"@[^"]*"\()?"([^"@][^"]*)"\(')
+_SCOPED = re.compile(r'loc\("@[^"]*"\((#loc\d*)\)\)')
 _DEVICE = re.compile(r'loc\("@([^"]*)"\(')
 
 
@@ -69,6 +70,12 @@ def moved(location: ir.Location, scope: str) -> ir.Location:
     if isinstance(location, ir.NameLoc) and location.name_str.startswith("@"):
         location = location.child_loc
     return on_device(location, scope)
+
+
+def without_scopes(module: ir.Module) -> ir.Module:
+    """A copy of a module in which nothing asks for a device. Call with a context entered."""
+    text = module.operation.get_asm(binary=False, enable_debug_info=True)
+    return ir.Module.parse(_SCOPED.sub(r"loc(\1)", text))
 
 
 def scope_of(location: ir.Location) -> str:

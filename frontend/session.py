@@ -214,8 +214,9 @@ class Session:
         if found is None:
             program = cut(self.graph, f"{self.graph.name}_step", fetches, feeds)
             with suspended():
-                for variable in program.variables:
-                    variable.initialise()
+                if self.target is None:
+                    for variable in program.variables:
+                        variable.initialise()
                 executable = compiler().compile(program, **({} if self.target is None else {"target": self.target}))
             found = self._steps.setdefault(key, _Step(executable, feeds, fetches))
         return found

@@ -7,12 +7,14 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from thalweg.dialects import context
 from thalweg.dialects.diagnostics import TracingError
-from thalweg.dialects.location import Where, user_frame
+from thalweg.dialects.location import Where, user_frame, without_scopes
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import state
 from thalweg.dialects.types import DType, TensorType, as_dtype
@@ -190,6 +192,8 @@ class Variable(Operators):
         with suspended():
             for variable in program.variables:
                 variable.initialise()
+            with context.entered():  # computed here, wherever the variable is to live
+                program = replace(program, module=without_scopes(program.module))
             (value,) = compiler().compile(program)([])
         return value
 
