@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from thalweg.dialects.opdef import Attrs, Unsupported, define, fail
 from thalweg.dialects.ops.state import expect_variable
-from thalweg.dialects.types import TensorType, Type, int64, string
+from thalweg.dialects.types import TensorType, Type, VariableType, int64, string
 
 _WRITES_FILES = Unsupported("reads or writes files; the kernels are tested in tests/programs/replication")
 _NUMBER, _TEXT = TensorType((), int64), TensorType((), string)
@@ -38,15 +38,19 @@ snapshot = define(
 
 
 def _infer_save(operands: Sequence[Type], attrs: Attrs) -> list[Type]:
-    _expect(operands[0], _NUMBER, "the number")
-    _expect(operands[1], _TEXT, "the path")
+    number, path, variable = operands
+    _expect(number, _NUMBER, "the number")
+    _expect(path, _TEXT, "the path")
+    if not isinstance(variable, VariableType):
+        raise fail(f"the last operand must be a variable of the snapshot, got {variable}.")
     return [_TEXT]
 
 
 save = define(
-    "save", "number path",
+    "save", "number path variable",
     doc="Write the snapshot `name` to `file` in the folder `path`, and give what commit_checkpoint needs to know of "
-        "it. `layout` says what the variables are called, and which pieces of what they are.",
+        "it. `layout` says what the variables are called, and which pieces of what they are. `variable` is one of "
+        "them: the copies are where it is.",
     infer=_infer_save, attrs={"name": "str", "file": "str", "layout": "str"}, reference=_WRITES_FILES, effects="write",
     runs="host",
 )  # fmt: skip

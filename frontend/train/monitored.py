@@ -20,6 +20,8 @@ from thalweg.frontend.graph import Graph
 from thalweg.frontend.session import Session
 from thalweg.frontend.train.checkpoints import CheckpointManager
 
+Feeds = Mapping[Any, Any] | Callable[[int], Mapping[Any, Any]]
+
 _LOST = (UnavailableError, UninitialisedError)  # what says that a task, or what it held, is gone
 
 
@@ -78,8 +80,12 @@ class MonitoredSession:
         self._stop = False
         self._restore()
 
-    def run(self, fetches: Any, feeds: Mapping[Any, Any] | None = None, timeout: float | None = None) -> Any:
+    def run(self, fetches: Any, feeds: Feeds | None = None, timeout: float | None = None) -> Any:
         """One step, see `Session.run`; any number of threads may take steps.
+
+        Args:
+            feeds: values by tensor or name, or a function that gives them from the number of the step: after a
+                failure it is asked again, so that each step gets what belongs to it.
 
         Raises:
             StepError: the step failed, and not because a task was lost; or tasks were lost too often in a row.
@@ -88,7 +94,7 @@ class MonitoredSession:
         while True:
             generation = self._generation
             try:
-                result = self.session.run(fetches, feeds, timeout)
+                result = self.session.run(fetches, feeds(self.step) if callable(feeds) else feeds, timeout)
             except StepError as error:
                 if not self._is_loss(error):
                     raise

@@ -132,7 +132,8 @@ class SessionStore:
                     handles = [graph.handle(leaves[name].value) for name in names]
                     copies.append(graph.perform(rows.snapshot, [graph.value_of(number), *handles], shared))
                     attrs = {**shared, "file": f"part-{index}.safetensors", "layout": layout}
-                    records += graph.emit(rows.save, [number, path], attrs)
+                    values = [graph.value_of(number), graph.value_of(path), handles[0]]
+                    records += graph.emit_values(rows.save, values, attrs)
             values = [graph.value_of(t) for t in (path, step, metrics, *records)]
             with device(next(iter(_by_device(leaves))) or None):
                 return feeds, group(*copies, name="snapshots"), graph.perform(rows.commit_checkpoint, values, {})
