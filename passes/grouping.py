@@ -101,10 +101,12 @@ class Places:
         for node in self.nodes:
             if node.operation.name == "tw.read":
                 self._sink(node)
-        self.before = [self._before(n) if self.placed[n.index] else set() for n in self.nodes]
+        self.before: list[set[int]] = []
+        for node in self.nodes:
+            self.before.append(self._before(node))
         self.after: list[set[int]] = [set() for _ in self.nodes]
         for index, earlier_ones in enumerate(self.before):
-            for earlier in earlier_ones:
+            for earlier in earlier_ones if self.placed[index] else ():
                 self.after[earlier].add(index)
 
     def _is_free(self, node: Node) -> bool:
@@ -150,11 +152,12 @@ class Places:
             self.keys[read.index] = key
 
     def _before(self, node: Node) -> set[int]:
-        shares = node.index not in self.host  # compiled ops do free nodes themselves
-        found = {d for d in node.before if self.placed[d] and not (shares and d in self.free)}
-        for d in node.data:
-            if shares and d in self.free:  # what it spreads need not be free
-                found |= self._before(self.nodes[d])
+        found: set[int] = set()
+        for d in node.before:
+            if d in self.free and node.index not in self.host:  # compiled ops do free nodes themselves
+                found |= self.before[d]  # what a free node spreads need not be free
+            elif self.placed[d]:
+                found.add(d)
         return found
 
 
@@ -257,10 +260,12 @@ def _units(groups: Iterable[list[int]], places: Places) -> list[Unit]:
 
 
 def _add_copies(unit: Unit, node: Node, places: Places) -> None:
-    for d in node.data:
-        if d in places.free and d not in unit.copies:
-            unit.copies.add(d)
-            _add_copies(unit, places.nodes[d], places)
+    pending = list(node.data)
+    while pending:
+        index = pending.pop()
+        if index in places.free and index not in unit.copies:
+            unit.copies.add(index)
+            pending += places.nodes[index].data
 
 
 def _ordered(units: Sequence[Unit]) -> list[Unit]:

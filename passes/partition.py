@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -45,9 +46,9 @@ class Partition(Pass):
                                            %b = "tw.add"(%a, %y) {tw.device = d1}  return %b } }
     After:
         module { module {tw.device = d0, tw.feeds = [0], tw.fetches = []} { func.func @main(%x) {
-                   %a = "tw.exp"(%x)  "tw.send"(%a) {edge = "exp/0 to d1", source = d0, target = d1}  return } }
+                   %a = "tw.exp"(%x)  "tw.send"(%a) {edge = "exp/0:0 to d1", source = d0, target = d1}  return } }
                  module {tw.device = d1, tw.feeds = [1], tw.fetches = [0]} { func.func @main(%y) {
-                   %a = "tw.recv"() {edge = "exp/0 to d1", …}  %b = "tw.add"(%a, %y)  return %b } } }
+                   %a = "tw.recv"() {edge = "exp/0:0 to d1", …}  %b = "tw.add"(%a, %y)  return %b } } }
 
     `tw.feeds` and `tw.fetches` say which arguments and results of the whole program those of a part are. A tensor goes
     at most once to each device, right after it is made, and is received right before it is first used there; inputs,
@@ -101,7 +102,7 @@ class _Cut:
         self._parts: dict[str, _Part] = {}
         self._named = {name: n.index for n in self._nodes if (name := name_of(n.operation)) is not None}
         self._devices = [_device(n.operation) for n in self._nodes]
-        self._taken: set[str] = set()
+        self._edges = Counter[str]()
         self._awaited = {name for n in self._nodes for name in after_of(n.operation)}
 
     def run(self) -> None:
@@ -163,7 +164,8 @@ class _Cut:
             raise PassError(f"{where} {operation.name} spans devices. Run the pass 'lower-control' first.".strip())
         frame = frame_of(operation)
         local = {value: self._local(value, part, frame) for value in node.inputs}
-        after = [self._local_name(name, part, frame) for name in after_of(operation)]
+        earlier = [name for name in after_of(operation) if self._named[name] not in node.data]
+        after = [self._local_name(name, part, frame) for name in earlier]
         part.block.append(operation)
         for inner in inside(operation):
             substitute(inner, local)
@@ -248,13 +250,11 @@ class _Cut:
 
     def _edge(self, operation: ir.Operation, suffix: str, part: _Part) -> str:
         """A name for an edge that no other has."""
-        label = name_of(operation) or operation.name.removeprefix("tw.")
-        edge, number = f"{label}{suffix} to {part.device}", 0
-        while edge in self._taken:
-            number += 1
-            edge = f"{label}/{number}{suffix} to {part.device}"
-        self._taken.add(edge)
-        return edge
+        name, label = name_of(operation), operation.name.removeprefix("tw.")
+        if name is None:
+            name = f"{label}/{self._edges[label]}"
+            self._edges[label] += 1
+        return f"{name}{suffix} to {part.device}"
 
 
 def _make(row: OpDef, operands: Sequence[ir.Value], attrs: Mapping[str, Any]) -> ir.Operation:

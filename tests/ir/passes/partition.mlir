@@ -6,13 +6,13 @@
 // CHECK: module attributes {tw.device = "/job:a/task:0/device:CPU:0", tw.feeds = array<i64: 0>, tw.fetches = array<i64: 1>}
 // CHECK-NEXT: func.func @main(%[[X:.*]]: tensor<4xf32>) -> tensor<4xf32>
 // CHECK-NEXT: %[[E:.*]] = "tw.exp"(%[[X]])
-// CHECK-NEXT: "tw.send"(%[[E]]) {compress = true, edge = "exp:0 to /job:b/task:1/device:CPU:0", source = "/job:a/task:0/device:CPU:0", target = "/job:b/task:1/device:CPU:0"}
+// CHECK-NEXT: "tw.send"(%[[E]]) {compress = true, edge = "exp/0:0 to /job:b/task:1/device:CPU:0", source = "/job:a/task:0/device:CPU:0", target = "/job:b/task:1/device:CPU:0"}
 // CHECK-NEXT: return %[[E]]
 // CHECK: module attributes {tw.device = "/job:b/task:1/device:CPU:0", tw.feeds = array<i64: 1>, tw.fetches = array<i64: 0>}
 // CHECK-NEXT: func.func @main(%[[Y:.*]]: tensor<4xf32>) -> tensor<4xf32>
 // CHECK-NEXT: %[[C:.*]] = "tw.constant"
 // CHECK-NEXT: %[[M:.*]] = "tw.mul"(%[[Y]], %[[C]])
-// CHECK-NEXT: %[[R:.*]] = "tw.recv"() {compress = true, dtype = f32, edge = "exp:0 to /job:b/task:1/device:CPU:0", shape = array<i64: 4>
+// CHECK-NEXT: %[[R:.*]] = "tw.recv"() {compress = true, dtype = f32, edge = "exp/0:0 to /job:b/task:1/device:CPU:0", shape = array<i64: 4>
 // CHECK-NEXT: %[[S:.*]] = "tw.sub"(%[[R]], %[[M]])
 // CHECK-NEXT: %[[T:.*]] = "tw.add"(%[[R]], %[[S]])
 // CHECK-NEXT: return %[[T]]
