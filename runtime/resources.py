@@ -109,17 +109,19 @@ class Resources:
         """The resource, if it has been made."""
         return self._made.get((container, kind, name))
 
+    # A queue may be dropped at any moment, when its last user is collected: what looks through all takes a copy.
+
     def named(self, kind: str) -> dict[str, Resource]:
         """All resources of a kind by `container/name`, for watching."""
         with self._lock:
-            return {f"{c}/{n}" if c else n: r for (c, k, n), r in self._made.items() if k == kind}
+            return {f"{c}/{n}" if c else n: r for (c, k, n), r in self._made.copy().items() if k == kind}
 
     def reset(self, containers: Iterable[str] | None = None) -> None:
         """Close and drop what is in the containers, all of them by default; their variables lose their values."""
         wanted = None if containers is None else frozenset(containers)
         with self._lock:
-            gone = [key for key in self._made if wanted is None or key[0] in wanted]
-            closed = [self._made.pop(key) for key in gone]
+            gone = [key for key in self._made.copy() if wanted is None or key[0] in wanted]
+            closed = [r for key in gone if (r := self._made.pop(key, None)) is not None]
             for buffer in self.variables.values():
                 if wanted is None or buffer.container in wanted:
                     buffer.initialised = False
