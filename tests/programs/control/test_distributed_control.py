@@ -177,3 +177,109 @@ def test_what_nobody_waits_for_happens_once_beside_a_loop() -> None:
     tw.function(lambda: queue.enqueue_many([tw.ones((5,))]))()
     assert float(tw.sum(f(np.int32(0), np.zeros((2, 2), np.float32)))) == 20
     assert int(counter) == 1
+
+
+def test_what_is_done_in_a_loop_is_done_though_nobody_takes_its_results() -> None:
+    queue = tw.FIFOQueue(capacity=20, dtypes=[tw.float32], shapes=[()])
+
+    @tw.function
+    def f(n):
+        def body(i):
+            queue.enqueue([tw.astype(i, tw.float32)])
+            return i + 1
+
+        tw.while_loop(lambda i: i < n, body, 0)
+        tw.cond(n > 4, lambda: [queue.enqueue([1.0]), None][1], lambda: None)
+        return n
+
+    f(np.int32(4))
+    assert int(tw.function(lambda: queue.size())()) == 4
+    f(np.int32(5))
+    assert int(tw.function(lambda: queue.size())()) == 10
+
+
+def test_control_edges_from_a_loop_wait_for_what_it_does() -> None:
+    graph = tw.Graph()
+    with graph.as_default():
+        queue = tw.FIFOQueue(capacity=40, dtypes=[tw.int32], shapes=[()], name="q")
+        n = tw.placeholder(tw.int32, (), name="n")
+
+        def body(i):
+            tw.cond(i % 2 == 0, lambda: [queue.enqueue([i]), None][1], lambda: None)
+            return i + 1
+
+        end = tw.while_loop(lambda i: i < n, body, 0)
+        with tw.control_dependencies([end]):
+            size = queue.size()
+    with tw.Session(graph) as session:
+        for step in range(1, 4):
+            assert int(session.run(size, {n: np.int32(10)})) == 5 * step
+
+
+def halves(x, r, spans: bool):
+    with on(1 if spans else 0):
+        y = tw.sin(x * r)
+    with on(2 if spans else 0):
+        return tw.exp(y) * 0.5
+
+
+def recomputed(x, spans: bool):
+    step = tw.checkpoint(lambda c, r: halves(c, r, spans))
+    return tw.sum(tw.scan(lambda c, r: (step(c, r), None), x[0], x)[0])
+
+
+def twice(x, spans: bool):
+    def f(x):
+        carry, rows = tw.scan(lambda c, r: (halves(c, r, spans), c * r), x[0], x)
+        return tw.sum(carry) + tw.sum(rows)
+
+    return tw.sum(tw.grad(f)(x) ** 2)
+
+
+def folded(x, spans: bool):
+    mapped = tw.map(lambda row: halves(row, row, spans), x)
+    chosen = tw.switch_case(tw.asarray(1), [lambda: mapped * 0, lambda: halves(mapped, x, spans)])
+    return tw.sum(tw.fold(lambda a, row: halves(a, row, spans), chosen, right=True))
+
+
+def arrays(x, spans: bool):
+    def body(i, ys):
+        y = halves(ys.read(i), tw.TensorArray.of(x).read(i), spans)
+        return i + 1, ys.write(i + 1, y)
+
+    start = tw.TensorArray(tw.float64, 5, (3,)).write(0, tw.ones((3,), dtype=tw.float64))
+    return tw.sum(tw.while_loop(lambda i, _: i < 4, body, (0, start))[1].stack())
+
+
+@pytest.mark.parametrize("f", [recomputed, twice, folded, arrays])
+def test_gradients_are_those_of_one_device(f) -> None:
+    x = RNG.normal(size=(4, 3))
+    there, here = (tw.function(tw.value_and_grad(lambda x, s=s: f(x, s)))(x) for s in (True, False))
+    np.testing.assert_allclose(there[0].numpy(), here[0].numpy(), rtol=1e-12)
+    np.testing.assert_allclose(there[1].numpy(), here[1].numpy(), rtol=1e-9, atol=1e-12)
+
+
+def trained(spans: bool) -> np.ndarray:
+    """What twenty steps of an optimiser in one loop make of a variable."""
+    w = tw.Variable(np.ones((2,), np.float32), name=f"trained_{spans}")
+    optimiser = tw.optim.Momentum(0.05, 0.9)
+
+    @tw.function
+    def train(n, x):
+        def body(i):
+            with on(1 if spans else 0):
+                _, gradients = tw.value_and_grad(lambda: tw.sum((w * x - 1) ** 2), wrt=[w])()
+                optimiser.apply([(gradients[0], w)])
+            with on(2 if spans else 0):
+                return i + 1
+
+        return tw.while_loop(lambda i: i < n, body, 0)
+
+    train(np.int32(20), np.full(2, 0.5, np.float32))
+    return w.numpy()
+
+
+def test_training_in_a_loop_across_devices() -> None:
+    there, here = trained(True), trained(False)
+    np.testing.assert_allclose(there, here, rtol=1e-6)
+    assert abs(here[0] - 1) > 0.1
