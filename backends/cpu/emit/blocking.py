@@ -13,6 +13,7 @@ L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
+FEW_PAGES = 64  # summed elements of a matrix-vector product, each on another page, that are read in turn
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
@@ -62,7 +63,10 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
     wide = ceil_div(max(nest.lane.extent, 1), lanes)
     if nest.row_count == 1:
-        rows, vectors = 1, min(wide, 4 if shared > L2_BYTES else 8)
+        # Nothing is read twice: wide panels, and few summed elements at a time, which lie on few pages.
+        rows, vectors = 1, min(wide, 16, max(4, wide // (4 * threads)))
+        if len(nest.sums) == 1 and nest.lane.rhs == 1 and depth > 2 * FEW_PAGES:
+            block = FEW_PAGES
     else:
         rows, vectors = _register_tile(nest, wide, depth, machine)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)

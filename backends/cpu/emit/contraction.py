@@ -14,7 +14,7 @@ from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, loop_ro
 from thalweg.backends.cpu.emit.finishing import Element, Epilogue
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
-from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, strides
+from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, item_bytes, strides
 from thalweg.backends.cpu.emit.scalar import Num, apply
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.tiling import Tiling
@@ -24,6 +24,7 @@ from thalweg.backends.cpu.machine import Machine, machine
 from thalweg.backends.cpu.options import CpuOptions
 
 _NANOSECONDS_PER_PRODUCT = 0.015
+_NANOSECONDS_PER_BYTE = 0.015  # read once, as in matrix-vector products
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,16 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
         code.tiles,
         code.scratch,
         inplace=safe,
-        nanoseconds=math.prod(axis.extent for axis in spec.axes) * _NANOSECONDS_PER_PRODUCT,
+        nanoseconds=_nanoseconds(spec),
         setup=code.setup,
     )
+
+
+def _nanoseconds(spec: Contraction) -> float:
+    """An estimate for one thread: multiplying, or reading the operands where that takes longer."""
+    touched = sum(buffer.size * item_bytes(buffer.dtype) for buffer in (spec.lhs, spec.rhs))
+    products = math.prod(axis.extent for axis in spec.axes)
+    return max(products * _NANOSECONDS_PER_PRODUCT, touched * _NANOSECONDS_PER_BYTE)
 
 
 @dataclass

@@ -236,3 +236,10 @@ def test_panels_stay_in_the_first_cache_where_they_can() -> None:
     )
     assert (short.vectors, long.vectors) == (2, 3)
     assert short.pack_rhs and long.pack_rhs
+
+
+@pytest.mark.parametrize("epilogue_on", [False, True])
+def test_long_matrix_vector_products_read_few_pages_at_a_time(epilogue_on: bool) -> None:
+    """Partial sums wait in the result or, with an epilogue, in scratch memory."""
+    check("ab,bc->ac", (1, 700), (700, 333), epilogue_on=epilogue_on)
+    check("ab,bc->ac", (1, 700), (700, 333), epilogue_on=epilogue_on, pieces=3)
