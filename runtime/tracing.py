@@ -1,6 +1,6 @@
 """Traces of steps: what ran where and when, across devices and tasks, as Perfetto and chrome://tracing show it.
 
-    with tw.trace("steps.json"):
+    with tw.trace_steps("steps.json"):
         session.run(train)
 
 A task is a process of the picture and a device a group of its lanes; what overlaps on one device (waiting ops, loops
@@ -200,7 +200,7 @@ def current() -> Trace | None:
 
 
 @contextmanager
-def trace(path: str | os.PathLike[str] | None = None) -> Iterator[Trace]:
+def trace_steps(path: str | os.PathLike[str] | None = None) -> Iterator[Trace]:
     """Record every step that starts within the block, on all threads and in all tasks.
 
     Args:
@@ -210,7 +210,7 @@ def trace(path: str | os.PathLike[str] | None = None) -> Iterator[Trace]:
         RuntimeError: a trace is being made already.
 
     Example:
-        >>> with tw.trace("steps.json") as recorded:
+        >>> with tw.trace_steps("steps.json") as recorded:
         ...     session.run(train)
         >>> recorded.bytes_per_edge()
     """

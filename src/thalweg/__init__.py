@@ -89,7 +89,7 @@ from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.tensor_array import TensorArray
 from thalweg.frontend.variable import Variable
 from thalweg.runtime.config import config
-from thalweg.runtime.tracing import trace
+from thalweg.runtime.tracing import trace_steps
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
@@ -198,7 +198,7 @@ __all__ = [
     "string",
     "summary",
     "switch_case",
-    "trace",
+    "trace_steps",
     "train",
     "uint8",
     "uint16",

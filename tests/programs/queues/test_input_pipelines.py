@@ -12,7 +12,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.runtime.readers.records import framed
-from thalweg.runtime.tracing import Ran, trace
+from thalweg.runtime.tracing import Ran, trace_steps
 
 WEIGHTS = np.array([2.0, -1.0, 0.5], np.float32)
 
@@ -227,7 +227,7 @@ def test_input_and_computation_overlap(tmp_path: Path) -> None:
         numbers = tw.reshape(tw.io.decode_raw(content, tw.float32, shape=(1 << 18,)), (512, 512))
         x = tw.train.prefetch(numbers, capacity=4)
         y = tw.sum(x @ x @ x)
-    with trace() as recorded:
+    with trace_steps() as recorded:
         results = drained(graph, y)
     np.testing.assert_allclose([float(r) for r in results], [n**3 * 512.0**4 for n in range(40)], rtol=1e-4)
     ran = [e for e in recorded.events if isinstance(e, Ran)]

@@ -398,7 +398,7 @@ def test_only_the_branch_that_is_taken_dequeues() -> None:
 
 def test_a_queue_stays_on_its_device() -> None:
     """Operations on it go there, wherever they are asked for: its elements are in one place."""
-    from thalweg.runtime.tracing import Ran, trace
+    from thalweg.runtime.tracing import Ran, trace_steps
 
     before = len(tw.devices())
     tw.config.set_virtual_devices(cpu=2)

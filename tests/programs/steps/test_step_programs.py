@@ -220,7 +220,7 @@ def test_a_trace_shows_what_ran_and_what_was_sent(two_devices: None) -> None:
             return y + 1.0
 
     x = np.zeros(4, np.float32)
-    with tracing.trace(None) as trace:
+    with tracing.trace_steps(None) as trace:
         np.testing.assert_array_equal(f(x), np.full(4, 2, np.float32))
     assert list(trace.bytes_per_edge().values()) == [16]
     assert {event.device for event in trace.events if hasattr(event, "begin")} == {"/device:CPU:0", "/device:CPU:1"}

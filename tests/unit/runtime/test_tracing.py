@@ -8,7 +8,7 @@ import json
 import pytest
 
 from thalweg.runtime.plan import Node
-from thalweg.runtime.tracing import Trace, current, trace
+from thalweg.runtime.tracing import Trace, current, trace_steps
 
 PS, WORKER = "/job:ps/task:0/device:CPU:0", "/job:worker/task:0/device:CPU:0"
 
@@ -66,8 +66,8 @@ def test_bytes_per_edge():
 
 def test_one_at_a_time(tmp_path):
     assert current() is None
-    with trace(tmp_path / "t.json") as made:
+    with trace_steps(tmp_path / "t.json") as made:
         assert current() is made
-        with pytest.raises(RuntimeError, match="is being made already"), trace():
+        with pytest.raises(RuntimeError, match="is being made already"), trace_steps():
             pass
     assert current() is None and (tmp_path / "t.json").exists()
