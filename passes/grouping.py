@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from thalweg.dialects.build import row_of
-from thalweg.dialects.context import tensor_type_of
 from thalweg.dialects.diagnostics import PassError
-from thalweg.dialects.extents import any_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.passes.conditions import Conditions
 from thalweg.passes.dependences import Dependences, Node
 from thalweg.passes.distribute_loops import frame_of
-from thalweg.passes.place.costs import Costs, is_cheap
+from thalweg.passes.place.costs import Costs, grows, is_cheap
 from thalweg.passes.rewriting import inside
 
 Key: TypeAlias = tuple[int, int]  # host ops that a node waits for, and the conditions that it runs under, as bits
@@ -115,7 +113,7 @@ class Places:
             not node.order
             and node.index not in self.host
             and is_cheap(node.operation)
-            and (all(m is not None and m in self.free for m in makers) or _grows(node.operation))
+            and (all(m is not None and m in self.free for m in makers) or grows(node.operation))
         )
 
     def _is_placed(self, node: Node) -> bool:
@@ -159,11 +157,6 @@ class Places:
             elif self.placed[d]:
                 found.add(d)
         return found
-
-
-def _grows(operation: ir.Operation) -> bool:
-    """True for what takes an open extent from nowhere: it must be done where something has that extent."""
-    return operation.name == "tw.broadcast" and any_open(tensor_type_of(operation.results[0]).shape)
 
 
 class _Work:

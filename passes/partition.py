@@ -30,7 +30,7 @@ from thalweg.passes.dependences import (
 )
 from thalweg.passes.distribute_loops import frame_of, gate_name
 from thalweg.passes.place import spans
-from thalweg.passes.place.costs import is_cheap
+from thalweg.passes.place.costs import grows, is_cheap
 from thalweg.passes.rewriting import array, copy_operation, functions, inside, operations, substitute
 
 FEEDS = "tw.feeds"
@@ -151,7 +151,8 @@ class _Cut:
     def _is_done_again(self, node: Node) -> bool:
         if after_of(node.operation) or name_of(node.operation) in self._awaited:
             return False
-        return is_cheap(node.operation) and all(self._is_cheap(v) for v in node.inputs)
+        operation = node.operation
+        return is_cheap(operation) and (all(self._is_cheap(v) for v in node.inputs) or grows(operation))
 
     def _is_cheap(self, value: ir.Value) -> bool:
         maker = self._maker(value)
@@ -183,14 +184,14 @@ class _Cut:
                 part.feeds.append(self._arguments[value])
                 part.values[value] = part.block.add_argument(value.type, value.location)
             elif self._is_cheap(value):
-                self._copy(value.owner.operation, part)
+                self._copy(value.owner.operation, part, frame)
             else:
                 part.values[value] = self._transfer(ir.OpResult(value), part, frame)
         return part.values[value]
 
-    def _copy(self, operation: ir.Operation, part: _Part) -> None:
+    def _copy(self, operation: ir.Operation, part: _Part, frame: str) -> None:
         for operand in operation.operands:
-            self._local(operand, part, "")
+            self._local(operand, part, frame)
         with ir.InsertionPoint(part.block), operation.location:
             copied = copy_operation(operation, part.values)
         if DEVICE in copied.attributes:

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from thalweg.dialects.attributes import attributes_of, splat_value
 from thalweg.dialects.build import row_of
-from thalweg.dialects.context import type_of
+from thalweg.dialects.context import tensor_type_of, type_of
 from thalweg.dialects.cost import flops_and_bytes
 from thalweg.dialects.devices import Device
 from thalweg.dialects.diagnostics import PassError
+from thalweg.dialects.extents import any_open, is_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, Type
 
 ITERATIONS = 16  # of a loop whose number of iterations only running it can tell
-LARGEST = 2**40  # extents beyond are stand-ins for what is not known before the step runs
-TYPICAL = 128  # and count as this much
+TYPICAL = 128  # what an open extent counts as: nobody knows it before the step runs
 SMALL = 256  # elements: what makes no more than this from constants is made again rather than passed on
 LARGE_CONSTANT = 65536  # bytes that are not worth having twice
 _SPREADING = frozenset({"variable_handle", "broadcast", "reshape", "convert", "iota"})  # free once fused
@@ -130,6 +130,11 @@ def is_cheap(operation: ir.Operation) -> bool:
     )
 
 
+def grows(operation: ir.Operation) -> bool:
+    """True for what takes an open extent from nowhere: it must be done where something has that extent."""
+    return operation.name == "tw.broadcast" and any_open(tensor_type_of(operation.results[0]).shape)
+
+
 def _seconds(operation: ir.Operation, speed: Speed) -> float:
     row = row_of(operation)
     if row is None or row.terminator or row.name in ("constant", "variable_handle", "read"):
@@ -148,6 +153,6 @@ def _seconds(operation: ir.Operation, speed: Speed) -> float:
 
 
 def _known(type_: TensorType) -> TensorType:
-    if all(extent < LARGEST for extent in type_.shape):
+    if not any_open(type_.shape):
         return type_
-    return type_.with_shape(tuple(extent if extent < LARGEST else TYPICAL for extent in type_.shape))
+    return type_.with_shape(tuple(TYPICAL if is_open(extent) else extent for extent in type_.shape))
