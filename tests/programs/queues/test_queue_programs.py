@@ -410,7 +410,7 @@ def test_a_queue_stays_on_its_device() -> None:
             x = tw.placeholder(tw.float32, (2,), name="x")
             with tw.device("/device:CPU:0"):
                 push, y = q.enqueue(x * 2), q.dequeue() + 1
-        with tw.Session(graph) as s, trace() as recorded:
+        with tw.Session(graph) as s, trace_steps() as recorded:
             s.run(push, feeds={x: np.ones(2, np.float32)})
             assert s.run(y).tolist() == [3, 3]
     finally:
