@@ -71,10 +71,6 @@ class TaskActor:
         """Does not return while the task lives: whose call fails knows that it died."""
         self._server.wait()
 
-    def close(self) -> None:
-        """End in peace."""
-        self._server.close()
-
 
 class RayHere:
     """This process's connection to Ray: the one that the user made, or one of our own.

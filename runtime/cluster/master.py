@@ -125,8 +125,8 @@ class Master:
             for number, _ in gone:
                 del self._waiting[number]
             self._changed.notify_all()
-        for _, gathering in gone:
-            gathering.failed(error)
+        for _, gathering in gone:  # each raises one of its own, in a thread of its own
+            gathering.failed(UnavailableError(*error.args))
         if address is not None:
             self._transport.forget(address)
 

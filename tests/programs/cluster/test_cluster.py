@@ -320,3 +320,63 @@ def test_other_processes_attach_by_name_and_the_command_line_shows_it(cluster, g
 def test_a_cluster_without_tasks_is_an_error():
     with pytest.raises(ValueError, match="give it tasks"):
         tw.Cluster()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_tasks_that_are_killed_at_any_moment_hold_nothing_up(cluster, graph, seed):
+    """Four threads run steps while tasks die, two at once at times: every run ends soon, and runs succeed again."""
+    with tw.device(PS[0]):
+        w = tw.Variable(np.zeros((100, 200), np.float32), name="w")
+        once = w + 0.0  # other steps assign meanwhile
+    with tw.device(WORKERS[0]):
+        a = once * 2.0 + 1.0
+    with tw.device(WORKERS[1]):
+        b = once - 1.0
+        z = tw.sum(a - b - once)
+    with tw.device(PS[0]):
+        update = w.assign_add(a * 0.0 + b * 0.0 + 1.0)
+    over, results, times = threading.Event(), [], []
+
+    def run():
+        while not over.is_set():
+            began = time.monotonic()
+            try:
+                results.append(float(session.run([z, update], timeout=20)[0]))
+            except StepError:
+                time.sleep(0.02)
+            times.append(time.monotonic() - began)
+
+    def succeed():
+        end = time.monotonic() + 60
+        while True:
+            try:
+                cluster.wait(60)
+                cluster.initialise(w)
+                session.run([z, update])
+                return
+            except StepError:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+
+    rng = np.random.default_rng(seed)
+    with tw.Session(graph, target=cluster) as session:
+        session.run([z, update])
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for round_ in range(4):
+            for task in rng.choice(cluster.tasks, 1 + round_ % 2, replace=False):
+                with suppress(KeyError):  # it is down already
+                    kill(cluster, task)
+            time.sleep(rng.uniform(0.1, 1.0))
+            succeed()
+        over.set()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        succeed()
+    assert results and set(results) == {2.0 * 100 * 200}  # whatever died, no wrong number
+    assert max(times) < 15
+    health = cluster.health()
+    assert all(not task["running"] and not task["pending"] for task in health.values())
