@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-CHAPTERS = sorted((Path(__file__).parents[2] / "docs" / "tutorial").glob("*.md"))
+CHAPTERS = sorted(
+    (Path(__file__).parents[2] / "docs" / "tutorial").glob("*.md"), key=lambda page: int(page.name.partition("-")[0])
+)
 
 
 def blocks(text: str) -> list[tuple[int, str]]:
