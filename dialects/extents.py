@@ -26,7 +26,7 @@ AXES = 8  # symbols 0 to 7 are positions of axes
 SYMBOLS = 64  # the others are for results
 _STEP = 1 << 12
 _PART = 16  # factors are multiples of 1/16
-_UNIT = 1 << 42
+_UNIT = 16 * 331_982_147_573  # above 2**42, and no round number that somebody might write
 _LARGEST_FACTOR = 1 << 19
 LARGEST = (1 << 63) - 1  # what an extent may be at all
 SMALLEST = _UNIT // _PART // 2  # numbers from here on are open extents
@@ -180,6 +180,11 @@ def decode(number: int) -> Affine:
         f"{code} stands for no extent that can be told: those of a program are multiples of one open extent each, plus "
         "a number"
     )
+
+
+def hides_open(values: Iterable[int]) -> bool:
+    """Whether one of these numbers, which should be numbers of a computation, stands for an open extent."""
+    return any(n >= SMALLEST and is_written(n) for n in values)
 
 
 def is_written(number: int) -> bool:

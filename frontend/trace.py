@@ -212,7 +212,7 @@ class Trace:
         Raises:
             TypeInferenceError: it holds the number that stands for an open extent.
         """
-        if value.dtype.kind in "iu" and extents.any_open(value.flat):
+        if value.dtype.kind in "iu" and extents.hides_open(value.reshape(-1).tolist()):
             raise TypeInferenceError(
                 f"{user_frame()} an extent that is open until the graph is run has become a number. "
                 "Use tw.extent(x, axis)."

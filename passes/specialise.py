@@ -9,9 +9,10 @@ import numpy as np
 
 from thalweg.dialects import context
 from thalweg.dialects.attributes import attributes_of
+from thalweg.dialects.attributes import decode as decode_attribute
 from thalweg.dialects.build import create, row_of
 from thalweg.dialects.diagnostics import PassError, TypeInferenceError
-from thalweg.dialects.extents import Affine, any_open, decode, is_open
+from thalweg.dialects.extents import Affine, any_open, decode, hides_open, is_open
 from thalweg.dialects.location import where_of
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
@@ -205,7 +206,7 @@ class _Copy:
             return sizes.size(value, self.inputs)
         if kind == "ints":
             return tuple(sizes.size(n, self.inputs) for n in value)
-        if kind == "array" and value.dtype.kind in "iu" and value.size and is_open(int(value.max())):
+        if kind == "array" and _hides_open(value):
             raise ValueError(f"{row.name}: the number of an open extent has become a constant. Use tw.extent(x, axis).")
         return value
 
@@ -265,8 +266,13 @@ def _open_attributes(operation: ir.Operation) -> bool:
     for inner in inside(operation):
         row = row_of(inner)
         for name, kind in row.attrs.items() if row is not None else ():
-            if kind in ("int", "ints") and name in inner.attributes:
-                value = attributes_of(row, inner)[name]  # type: ignore[arg-type]
-                if any_open([value] if isinstance(value, int) else value):
+            if kind in ("int", "ints", "array") and name in inner.attributes:
+                value = decode_attribute(kind, inner.attributes[name])
+                if _hides_open(value) if kind == "array" else any_open([value] if kind == "int" else value):
                     return True
     return False
+
+
+def _hides_open(value: np.ndarray[Any, Any]) -> bool:
+    """Whether the number of an open extent has got among those of a constant."""
+    return value.dtype.kind in "iu" and value.dtype.itemsize == 8 and hides_open(value.reshape(-1).tolist())

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.dialects.diagnostics import TracingError
+from thalweg.dialects.extents import is_open
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.ops import indexing as rows
 from thalweg.dialects.ops import shape as shape_rows
@@ -23,6 +24,7 @@ from thalweg.dialects.types import int32, int64
 from thalweg.frontend.array.conversion import broadcast, fail, normalize_axis, promote
 from thalweg.frontend.array.elementwise import add, astype, less, multiply, where
 from thalweg.frontend.array.manipulation import broadcast_to, permute_dims, reshape
+from thalweg.frontend.array.sizes import size_of
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
@@ -183,9 +185,10 @@ def apply_basic(x: Tensor, basic: Basic) -> Tensor:
     return reshape(result, basic.shape)
 
 
-def wrapped(indices: Tensor, extent: int) -> Tensor:
-    """Indices with negative ones counted from the end."""
-    if isinstance(indices, EagerTensor):
+def wrapped(indices: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Indices along an axis of x with negative ones counted from the end."""
+    extent = x.type.shape[axis]
+    if isinstance(indices, EagerTensor) and not is_open(extent):
         data = indices.data.astype(np.int64) if indices.dtype.kind == "u" else indices.data
         outside = data[(data < -extent) | (data >= extent)]
         if outside.size:
@@ -195,7 +198,9 @@ def wrapped(indices: Tensor, extent: int) -> Tensor:
     (indices,) = promote(indices)
     if indices.dtype.itemsize < 4:
         indices = astype(indices, int32)
-    return indices if indices.dtype.kind == "u" else where(less(indices, 0), add(indices, extent), indices)
+    if indices.dtype.kind == "u" or (isinstance(indices, EagerTensor) and (indices.data >= 0).all()):
+        return indices
+    return where(less(indices, 0), add(indices, size_of(x, axis, indices.dtype)), indices)
 
 
 def gather_arrays(x: Tensor, arrays: dict[int, Tensor]) -> Tensor:
@@ -220,13 +225,13 @@ def fold(x: Tensor, arrays: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     if len(axes) > 1:
         table = reshape(table, (math.prod(extents), *(x.type.shape[a] for a in rest)))
     dtype = int32 if math.prod(extents) < 2**31 else int64
-    places = [wrapped(arrays[a], n) for a, n in zip(axes, extents, strict=True)]
+    places = [wrapped(arrays[a], x, a) for a in axes]
     if len(places) == 1:
         return table, places[0]
     spread = broadcast("indexing", *[astype(p, dtype) for p in places])
     linear = spread[0]
-    for place, extent in zip(spread[1:], extents[1:], strict=True):
-        linear = add(multiply(linear, extent), place)
+    for place, axis in zip(spread[1:], axes[1:], strict=True):
+        linear = add(multiply(linear, size_of(x, axis, dtype)), place)
     return table, linear
 
 

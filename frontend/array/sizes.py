@@ -25,6 +25,12 @@ def number_of(x: Tensor, axes: Sequence[int]) -> int | Tensor:
     return emit(graph.extent, x, axes=tuple(axes), dtype=float64) if is_open(count) else count
 
 
+def size_of(x: Tensor, axis: int, dtype: DType) -> int | Tensor:
+    """An extent: a number, or a tensor of `dtype` where it is open."""
+    extent_ = x.type.shape[axis]
+    return emit(graph.extent, x, axes=(axis,), dtype=dtype) if is_open(extent_) else extent_
+
+
 def reciprocal_of(count: int | float | Tensor, dtype: DType) -> float | Tensor:
     """1 / count in 64 bits, NaN where there is nothing to count; a tensor comes in `dtype`."""
     if not isinstance(count, Tensor):

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.extents import extent, is_open
 from thalweg.dialects.ops import elementwise, indexing, shape
 from thalweg.dialects.types import int32, int64
 from thalweg.frontend.array.conversion import cast, fail, operand
-from thalweg.frontend.array.elementwise import apply
+from thalweg.frontend.array.elementwise import apply, subtract
 from thalweg.frontend.array.indexing import Basic, apply_basic, fold, gather_arrays, parse_key
 from thalweg.frontend.array.manipulation import broadcast_to, moveaxis, permute_dims, reshape
+from thalweg.frontend.array.sizes import size_of
 from thalweg.frontend.eager import emit, run_traced
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current
@@ -116,8 +118,16 @@ def _window(x: Tensor, basic: Basic, mode: str, value: Tensor) -> Tensor:
     if mode != "set":
         value = apply(_COMBINE[mode], apply_basic(x, basic), value)
     window = reshape(value, tuple(b - a for a, b in zip(basic.starts, basic.limits, strict=True)))
-    starts = [EagerTensor(np.array(s, np.int32)) for s in basic.starts]
+    starts = [_start(x, axis, s) for axis, s in enumerate(basic.starts)]
     return emit(indexing.dynamic_update_slice, x, window, *starts)
+
+
+def _start(x: Tensor, axis: int, start: int) -> Tensor:
+    """Where a window begins, as int32[]; one that is counted from the end of an open extent is not known yet."""
+    if not is_open(start):
+        return EagerTensor(np.array(start, np.int32))
+    from_end = x.type.shape[axis] - extent(start)
+    return subtract(size_of(x, axis, int32), from_end)
 
 
 def _rows(x: Tensor, arrays: dict[int, Tensor], mode: str, value: Tensor) -> Tensor:

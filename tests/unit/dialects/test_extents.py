@@ -69,3 +69,10 @@ def test_there_are_only_so_many_axes() -> None:
     with pytest.raises(ValueError, match="first 8"):
         extents.axis(8)
     assert extents.result(0) == extents.result(extents.SYMBOLS - extents.AXES), "results are used in turn"
+
+
+def test_numbers_that_people_write_are_numbers() -> None:
+    powers = [2**k + d for k in range(36, 63) for d in (-1, 0, 1)]
+    written = powers + [10**k for k in range(11, 19)] + [2**63 - 1, 2**64 - 1]
+    assert not extents.hides_open(written)
+    assert extents.hides_open([1, extents.axis(0) * 4 - 1])
