@@ -141,3 +141,17 @@ def test_training_on_several_devices_goes_as_on_one() -> None:
     with tw.config.override(virtual_cpus=3):
         np.testing.assert_allclose(_losses(["cpu:1", "cpu:2", "cpu:0"]), wanted, rtol=1e-4)
         np.testing.assert_allclose(_losses(["cpu:2", None, "cpu:1"]), wanted, rtol=1e-4)
+
+
+def test_open_extents_on_several_devices() -> None:
+    graph = tw.Graph()
+    with graph.as_default():
+        a = tw.placeholder(tw.float32, (None, 4), name="a")
+        with tw.device("cpu:1"):
+            rows, total = tw.sum(a * 2.0, axis=1), tw.sum(a)
+        with tw.device("cpu:2"):
+            y = tw.exp(rows) + total
+    with tw.config.override(virtual_cpus=3), tw.Session(graph) as session:
+        for count in (3, 5):
+            x = np.random.default_rng(count).random((count, 4), np.float32)
+            np.testing.assert_allclose(session.run(y, feeds={a: x}), np.exp(2 * x.sum(1)) + x.sum(), rtol=1e-4)
