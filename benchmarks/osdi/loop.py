@@ -1,11 +1,11 @@
 """A loop whose body spans devices: iterations a second, with and without a barrier, and what overlapping them gives.
 
-    python -m benchmarks.osdi.loop [--seconds 0.5] [--devices 1,2,4,8,16,32,64]
+    python -m benchmarks.osdi.loop [--seconds 0.5] [--devices 1,2,4,8,16,32,64] [--tasks 1,2,4]
 
 The devices are virtual ones of this process, which share its processors, one thread that drives them, and a rendezvous
 in memory. So the first experiment measures what the control of a loop costs: each device has a counter of its own, and
 the predicate goes from the first device to all others in every iteration. With the barrier, each device waits for all
-counters before it counts on.
+counters before it counts on. Then the same over tasks, each a process of a cluster on this machine.
 
 The second is a pipeline: an iteration passes through all devices one after the other, each of which is busy with it for
 some milliseconds and does one at a time.
@@ -78,25 +78,43 @@ def busy() -> OpDef:
     )  # fmt: skip
 
 
-def counters(devices: int, barrier: bool) -> Callable[[int], Any]:
-    """A loop with a counter on each device, to be called with the number of iterations."""
+def counting(n: Any, devices: Sequence[str], barrier: bool) -> tuple[Any, ...]:
+    """A loop of n iterations with a counter on each device; the counters at the end."""
 
     def step(i: Any, *values: Any) -> tuple[Any, ...]:
         if barrier:
-            with tw.device("/device:CPU:0"):
+            with tw.device(devices[0]):
                 met = sum(values[1:], values[0])
         following = []
-        for device, value in enumerate(values):
-            with tw.device(f"/device:CPU:{device}"):
+        for device, value in zip(devices, values, strict=True):
+            with tw.device(device):
                 following.append(value + (tw.minimum(met, 1) if barrier else 1))
-        with tw.device("/device:CPU:0"):
+        with tw.device(devices[0]):
             return (i + 1, *following)
 
-    def loop(n: Any) -> Any:
-        start = (0, *[np.int32(1)] * devices)
-        return tw.while_loop(lambda i, *_: i < n, step, start)[1:]
+    ends: tuple[Any, ...] = tw.while_loop(lambda i, *_: i < n, step, (0, *[np.int32(1)] * len(devices)))[1:]
+    return ends
 
-    return tw.function(loop)
+
+def counters(devices: int, barrier: bool) -> Callable[[int], Any]:
+    """The loop over devices of this process, to be called with the number of iterations."""
+    names = [f"/device:CPU:{k}" for k in range(devices)]
+    return tw.function(lambda n: counting(n, names, barrier))
+
+
+def over_tasks(tasks: int, seconds: float) -> dict[str, float]:
+    """Iterations a second over the tasks of a cluster."""
+    names = [f"/job:worker/task:{k}" for k in range(tasks)]
+    rates = {}
+    with tw.Cluster(workers=tasks) as cluster:
+        for name, barrier in (("no coordination", False), ("barrier", True)):
+            graph = tw.Graph()
+            with graph.as_default():
+                n = tw.placeholder(tw.int32, (), name="n")
+                ends = counting(n, names, barrier)
+            with tw.Session(graph, target=cluster) as session:
+                rates[name] = rate(lambda count, s=session, e=ends, n=n: s.run(list(e), {n: count}), seconds)
+    return rates
 
 
 def pipeline(parallel: int) -> Callable[[int], Any]:
@@ -138,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each measurement")
     parser.add_argument("--devices", default="1,2,4,8,16,32,64", help="numbers of devices")
+    parser.add_argument("--tasks", default="1,2,4", help="numbers of tasks; empty for none")
     options = parser.parse_args(arguments)
     counts = [int(n) for n in options.devices.split(",")]
     tw.config.set_virtual_devices(cpu=max(*counts, STAGES))
@@ -146,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, barrier in (("no coordination", False), ("barrier", True))
     }
     show("Distributed loop by number of devices", "iterations a second", loops, LOOP)
+    found = {int(k): over_tasks(int(k), options.seconds) for k in options.tasks.split(",") if k}
+    tasks = {name: {k: rates[name] for k, rates in found.items()} for name in loops}
+    show("Distributed loop by number of tasks", "iterations a second", tasks, LOOP)
     overlapped = {f"{STAGES} devices": {p: rate(pipeline(p), options.seconds) for p in PARALLEL}}
     first = overlapped[f"{STAGES} devices"][1]
     speedup = {f"{STAGES} devices": {p: r / first for p, r in overlapped[f"{STAGES} devices"].items()}}
@@ -153,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plot("loop", "Distributed loop", ("devices", "iterations a second"), loops, LOOP, log="xy")
     plot("loop_parallel", f"Pipelined loop over {STAGES} devices", ("parallel_iterations", "speed-up"), speedup,
          LOOP_PIPELINE_SPEEDUP, log="x")  # fmt: skip
-    write("loop", {"iterations_per_second": loops, "pipelined": overlapped, "speedup": speedup})
+    write("loop", {"iterations_per_second": loops, "over_tasks": tasks, "pipelined": overlapped, "speedup": speedup})
 
 
 if __name__ == "__main__":
