@@ -23,12 +23,13 @@ GRACE_SECONDS: Final = 5.0  # that a task has to say itself that a step's time i
 
 @dataclass(frozen=True)
 class Request:
-    """A call to one task."""
+    """A call to one task; only to that life of it which has `address`, if one is given."""
 
     task: str
     method: str
     note: Any = None
     values: tuple[Value, ...] = ()
+    address: str = ""
 
 
 class _Gathering:
@@ -179,6 +180,8 @@ class Master:
                     address = addresses.get(request.task)
                     if address is None:
                         raise self._gone(request.task)
+                    if request.address not in ("", address):
+                        raise UnavailableError(f"{request.task} died, and was started again. Run the step again.")
                     self._waiting[number] = gathering, slot, request.task
                 numbers.append(number)
                 self._transport.send(address, Message(CALL, number, request.method, request.values, request.note))

@@ -85,10 +85,14 @@ class ClusterProgram:
         """
         if self._changes != self._master.changes:
             self._register()
+        lives = self._registered
         trace = tracer or tracing.current()
         step = next_step()
+        traced = trace is not None
         requests = [
-            Request(part.task, "run", (step, self._handle, feeds, timeout, trace is not None), _pick(inputs, feeds))
+            Request(
+                part.task, "run", (step, self._handle, feeds, timeout, traced), _pick(inputs, feeds), lives[part.task]
+            )
             for part, feeds in zip(self._parts, self._feeds, strict=True)
         ]
         found = self._master.run(step, requests, timeout, trace)

@@ -191,6 +191,13 @@ def test_a_task_that_dies_fails_the_steps_that_need_it_at_once(world):
     assert chain([np.float64(2)])[0] == 5  # registered with the new life, too
 
 
+def test_a_step_is_not_sent_to_a_life_that_does_not_know_it(world):
+    request = Request(A, "run", (next_step(), "handle", (), None, False), address=world.servers[A].address)
+    world.restart(A)
+    with pytest.raises(UnavailableError, match=f"{A} died, and was started again"):
+        world.master.run(1, [request])
+
+
 def test_calls_to_a_task_that_is_gone_say_why(world):
     world.master.lose(B, UnavailableError(f"{B} has died, and is not started again."))
     with pytest.raises(UnavailableError, match="is not started again"):
