@@ -6,7 +6,7 @@ kernel cost nothing by themselves. What was asked before in the same scope is re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from thalweg.backends.cpu.emit.indexing import Index, Indexer
 from thalweg.backends.cpu.emit.scalar import (
@@ -49,6 +49,7 @@ class Fused:
         self.buffers: dict[Value, str] = {}  # operands in the order of their first use
         self.loads: list[tuple[Value, Place, int]] = []  # what was read where, in which phase
         self.phase = 0
+        self.kept: dict[Value, str] = {}  # members that wait in a result's buffer since an earlier pass
 
     def limit(self, used: int) -> None:
         """From here on, loads and stores touch the first `used` lanes only; all lanes for 0 and for all of them."""
@@ -92,6 +93,8 @@ class Fused:
             return apply(self.w, value.scalar, [self.get(operand, ()) for operand in value.operands])[0]
         if value not in self.members:
             return self.load(value, place)
+        if value in self.kept:
+            return self._read(value, self.kept[value], place, self.w.ordered)
         if value.kind == "map":
             return self._map(value, place)
         if value.kind == "reshape":
@@ -246,25 +249,28 @@ class Fused:
     def load(self, value: Value, place: Place) -> Num:
         """Read an operand's buffer."""
         self.loads.append((value, place, self.phase))
-        buffer = self.buffer(value)
+        return self._read(value, self.buffer(value), place, self.w.op)
+
+    def _read(self, value: Value, buffer: str, place: Place, write: Callable[[str], str]) -> Num:
+        """Read a value at a place of a buffer; `write` writes the op."""
         memref, shape = self.memory(value)
         element = storage_type(value.element)
         if all(index.uniform for index in place):
-            name = self.w.op(f"memref.load {buffer}[{self._bases(place)}] : {memref}")
+            name = write(f"memref.load {buffer}[{self._bases(place)}] : {memref}")
             return from_storage(self.w, name, value.element, 1)
         kind = lanes_type(element, self.lanes)
         if _contiguous(place):
             where = f"{buffer}[{self._bases(place)}]"
             if self.mask:
                 zero = self._zero(element)
-                name = self.w.op(
+                name = write(
                     f"vector.maskedload {where}, {self.mask}, {zero} : {memref}, {self._mask_type}, {kind} into {kind}"
                 )
             else:
-                name = self.w.op(f"vector.load {where} : {memref}, {kind}")
+                name = write(f"vector.load {where} : {memref}, {kind}")
         else:
             bases, offsets = self._scattered(place, shape)
-            name = self.w.op(
+            name = write(
                 f"vector.gather {buffer}[{bases}] [{offsets}], {self._all_lanes()}, {self._zero(element)} : "
                 f"{memref}, vector<{self.lanes}xindex>, {self._mask_type}, {kind} into {kind}"
             )

@@ -16,6 +16,7 @@ from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.emit.elementwise import at_tail, finish, is_flat, lanes_for
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
+from thalweg.backends.cpu.emit.keeping import kept_values
 from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, innermost_dim, row_space
 from thalweg.backends.cpu.emit.scalar import Num, widen
@@ -94,6 +95,7 @@ class _RowKernel:
         flat = total if not space.rows and _flat_inputs(group, total) else 0
         self.fused = Fused(self.w, group.members, lanes, flat)
         self.row: list[Index] = []
+        self.keeping: list[tuple[Value, Value]] = []  # in this pass: a value, and the store in whose buffer it waits
         self.results = {value: f"%out{k}" for k, value in enumerate(group.stores)}
         self.places: dict[Value, dict[int, Place]] = {value: {} for value in group.stores}  # by phase
 
@@ -119,10 +121,16 @@ class _RowKernel:
         return tuple(next(row) if d in positions else next(rest, Index(0)) for d in range(len(shape)))
 
     def _one_row(self) -> None:
-        for each in passes_of(self.group):
+        passes = passes_of(self.group)
+        keeping = [[] for _ in passes] if self.fused.flat else self._keeping(passes)
+        for each, self.keeping in zip(passes, keeping, strict=True):
             for value, number in zip(each.reductions, self._pass(each), strict=True):
                 self.fused.define(value, self.place(value.shape), number)
+            self.fused.kept.update((value, self.results[store]) for value, store in self.keeping)
         self._store()
+
+    def _keeping(self, passes: Sequence[Pass]) -> list[list[tuple[Value, Value]]]:
+        return kept_values(self.group, self.space, [(each.reductions, each.extents) for each in passes])
 
     # Reducing.
 
@@ -222,6 +230,10 @@ class _RowKernel:
                 number = self._contribution(value, combiner, [*indices, lane])
                 number = combiner.masked(self.w, widen(self.w, number, self.fused.lanes), self.fused.mask)
                 following[k * count + u] = combiner.combine(self.w, following[k * count + u], number)
+            for value, store in self.keeping:
+                place = self.place(value.shape, [*indices, lane])
+                self.fused.store(store, self.results[store], place, self.fused.get(value, place))
+                self.places[store][self.fused.phase] = place
         return following
 
     def _contribution(self, value: Value, combiner: Combiner, indices: Sequence[Index]) -> Num:
@@ -246,6 +258,9 @@ class _RowKernel:
                 longer.setdefault(value.shape, []).append(value)
         for shape, values in longer.items():
             self._store_inner(values, shape)
+            for value, buffer in list(self.fused.kept.items()):
+                if buffer in [self.results[store] for store in values]:
+                    del self.fused.kept[value]  # overwritten by what is stored there
 
     def _store_at(self, values: Sequence[Value], place: Place) -> None:
         numbers = [self.fused.get(value, place) for value in values]
@@ -312,10 +327,10 @@ class _RowKernel:
         for value, place, phase in self.fused.loads:
             if value is not operand:
                 continue
-            if phase in places:
-                if place != places[phase]:
-                    return False
-            elif phase > min(places) or [place[d] for d in positions] != self.row:
+            first = min(places)
+            if phase > first or (phase == first and place != places[first]):
+                return False
+            if phase < first and [place[d] for d in positions] != self.row:
                 return False
         return True
 
