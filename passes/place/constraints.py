@@ -140,6 +140,11 @@ def constrain(operations: Sequence[ir.Operation], devices: Sequence[Device], who
                 sets.limit(i, Limit(one, request, sets.mask(request, one)))
     _join_state(operations, number, sets)
     _join_colocated(operations, sets)
+    for i, operation in enumerate(operations):
+        if is_state(operation):
+            # It stays where it is from step to step, whatever else a step does: on the first device that it may be on.
+            allowed = sets.allowed(i)
+            sets.limit(i, Limit(operation, "the first of its devices", allowed & -allowed))
     return sets
 
 

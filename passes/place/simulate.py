@@ -98,9 +98,8 @@ class _Simulation:
             root = self._roots[index]
             self._load[root] = self._load.get(root, 0.0) + task.seconds
             allowed = sets.allowed(root)
-            if allowed.bit_count() == 1 or is_state(task.operation):
-                # State stays where it is from step to step, whatever else a step does: on the first of its devices.
-                self._chosen[root] = (allowed & -allowed).bit_length() - 1
+            if allowed.bit_count() == 1:
+                self._chosen[root] = allowed.bit_length() - 1
         self._wish = self._wishes()
         self._free = [0.0] * len(sets.devices)
         self._done = [0.0] * len(tasks)

@@ -6,11 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import thalweg as tw
+from thalweg.compiler import driver
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import PassError
 from thalweg.dialects.verify import parse
+from thalweg.frontend.subgraph import cut
 from thalweg.passes.dependences import device_of, name_of
 from thalweg.passes.pipeline import run
 from thalweg.passes.place import spans
@@ -208,3 +212,21 @@ def _spans(true: str, false: str) -> bool:
 def test_what_spans_devices(true: str, false: str, wanted: bool) -> None:
     with context.entered():
         assert _spans(true, false) == wanted
+
+
+def test_state_without_a_request_is_where_every_step_finds_it() -> None:
+    """An optimiser's counter, which steps of both workers count up."""
+    graph = tw.Graph()
+    with graph.as_default():
+        with tw.device("/job:ps/task:0"):
+            w = tw.Variable(np.ones((4,), np.float32), name="w")
+        optimizer = tw.optim.SGD(0.1)
+        steps = []
+        for task in range(2):
+            with tw.device(f"/job:worker/task:{task}"):
+                steps.append(optimizer.apply([(w * 2.0, w)]))
+    devices = "/job:worker/task:0..1/cpu:0;/job:ps/task:0/cpu:0"
+    for step in steps:
+        parts = driver().cut(cut(graph, "step", [step], []), devices).texts()
+        homes = {text.partition('tw.device = "')[2].partition('"')[0] for text in parts if 'name = "step' in text}
+        assert homes == {"/job:worker/task:0/device:CPU:0"}
