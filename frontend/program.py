@@ -1,7 +1,6 @@
 """What the frontend hands to a compiler, and the slot where the facade puts one.
 
-The frontend builds programs and knows no backend: `src/thalweg/__init__.py` installs the driver, tests install what
-they like.
+The frontend builds programs and knows no backend: it finds the driver by name, tests install what they like.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -79,11 +79,17 @@ class Compiler(Protocol):
         ...
 
 
+def _driver() -> Compiler:
+    """The package's own compiler. Not imported above: the frontend stands below it."""
+    made: Compiler = import_module("thalweg.compiler").driver()
+    return made
+
+
 class _Slot:
     """The compiler in use; made at the first compilation, so that importing the package stays quick."""
 
     def __init__(self) -> None:
-        self.make: Callable[[], Compiler] | None = None
+        self.make: Callable[[], Compiler] = _driver
         self.made: Compiler | None = None
         self.programs: dict[Any, Any] = {}  # compiled eager ops, by what they were compiled for
         self.lock = threading.Lock()
@@ -98,8 +104,8 @@ def install(make: Callable[[], Compiler]) -> None:
         _slot.make, _slot.made, _slot.programs = make, None, {}
 
 
-def installed() -> Callable[[], Compiler] | None:
-    """What was installed last, None if nothing was."""
+def installed() -> Callable[[], Compiler]:
+    """What was installed last; the package's own compiler if nothing was."""
     return _slot.make
 
 
@@ -109,15 +115,9 @@ def eager_programs() -> dict[Any, Any]:
 
 
 def compiler() -> Compiler:
-    """The installed compiler.
-
-    Raises:
-        RuntimeError: none is installed (the frontend was imported without the package's facade).
-    """
+    """The installed compiler."""
     made = _slot.made
     if made is None:
         with _slot.lock:
-            if _slot.make is None:
-                raise RuntimeError("no compiler is installed; `import thalweg` installs one, program.install another")
             made = _slot.made = _slot.make()
     return made

@@ -9,204 +9,47 @@
     f(tw.ones((3,)))
     tw.grad(f)(tw.ones((3,)))
 
-This file holds the public names, nothing else; the folders beside it are the compiler (see ARCHITECTURE.md).
+The public names are in public.py; the folders beside it are the compiler (see ARCHITECTURE.md). They are imported when
+the first of them is used, so that a process that only runs an exported model (`tw.load`) never loads the compiler.
 """
 
-from math import e, inf, nan, pi
+from __future__ import annotations
 
-from thalweg.cluster import Cluster
-from thalweg.dialects.diagnostics import (
-    CancelledError,
-    CheckpointError,
-    DeadlineError,
-    ExecutionError,
-    GraphError,
-    LeakedTensorError,
-    LoweringError,
-    OutOfRangeError,
-    PassError,
-    StepError,
-    ThalwegError,
-    TracingError,
-    TypeInferenceError,
-    UnavailableError,
-    UninitialisedError,
-    VerificationError,
-)
-from thalweg.dialects.types import (
-    DType,
-    bfloat16,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    string,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
-from thalweg.dialects.types import bool_ as bool
-from thalweg.frontend import array, data, initializers, io, nn, optim, program, random, summary, train
-from thalweg.frontend.accumulators import Barrier, ConditionalAccumulator, Mutex, SparseConditionalAccumulator
-from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
-from thalweg.frontend.branches import case, switch_case
-from thalweg.frontend.building import control_dependencies, group, identity, name_scope, placeholder
-from thalweg.frontend.control import cond, scan, while_loop
-from thalweg.frontend.custom import checkpoint, custom_gradient
-from thalweg.frontend.device import Device, device, devices
-from thalweg.frontend.dtypes import can_cast, finfo, iinfo, isdtype, result_type
-from thalweg.frontend.function import Function, function
-from thalweg.frontend.gradient import IndexedSlices, grad, value_and_grad, vjp
-from thalweg.frontend.graph import Graph, Operation
-from thalweg.frontend.inspection import __array_namespace_info__  # noqa: F401
-from thalweg.frontend.loops import fold, map
-from thalweg.frontend.program import Compiler
-from thalweg.frontend.queues import (
-    BucketQueue,
-    FIFOQueue,
-    PaddingFIFOQueue,
-    PriorityQueue,
-    RandomShuffleQueue,
-    StagingArea,
-)
-from thalweg.frontend.ragged import (
-    boolean_mask,
-    dynamic_partition,
-    dynamic_stitch,
-    lookup,
-    merge_partitions,
-    unique_with_counts,
-)
-from thalweg.frontend.saving import restore, save
-from thalweg.frontend.session import Session
-from thalweg.frontend.sharding import ShardedVariable
-from thalweg.frontend.spec import TensorSpec, spec
-from thalweg.frontend.tensor import Tensor
-from thalweg.frontend.tensor_array import TensorArray
-from thalweg.frontend.variable import Variable
-from thalweg.runtime.config import config
-from thalweg.runtime.tracing import trace_steps
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thalweg.frontend.inspection import __array_namespace_info__ as __array_namespace_info__
+    from thalweg.public import *  # noqa: F403
+    from thalweg.public import __all__ as __all__
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
 
-newaxis = None
+_ELSEWHERE = {  # these do not bring the rest
+    "load": "thalweg.runtime.bundle",
+    "export": "thalweg.shipping.api",
+    "__array_namespace_info__": "thalweg.frontend.inspection",
+}
 
 
-def _driver() -> Compiler:
-    from thalweg.compiler import driver  # the backends are loaded with the first program
+def __getattr__(name: str) -> Any:
+    # Python calls this once per name: what is found becomes an attribute. No builtin that a public name hides (`any`,
+    # `map`, `bool`…) may be used here.
+    if name.startswith("__") and name not in ("__all__", *_ELSEWHERE):
+        raise AttributeError(f"module 'thalweg' has no attribute '{name}'")
+    if name not in _ELSEWHERE:
+        public = import_module("thalweg.public")
+        globals().update({n: getattr(public, n) for n in (*public.__all__, "__all__") if n not in _ELSEWHERE})
+        if name in globals():  # a public name, or a folder that was imported by now
+            return globals()[name]
+    try:
+        found = getattr(import_module(_ELSEWHERE.get(name, "thalweg.public")), name)
+    except AttributeError:
+        raise AttributeError(f"module 'thalweg' has no attribute '{name}'") from None
+    globals()[name] = found
+    return found
 
-    return driver()
 
-
-program.install(_driver)
-
-__all__ = [
-    "Barrier",
-    "BucketQueue",
-    "CancelledError",
-    "CheckpointError",
-    "Cluster",
-    "ConditionalAccumulator",
-    "DType",
-    "DeadlineError",
-    "Device",
-    "ExecutionError",
-    "FIFOQueue",
-    "Function",
-    "Graph",
-    "GraphError",
-    "IndexedSlices",
-    "LeakedTensorError",
-    "LoweringError",
-    "Mutex",
-    "Operation",
-    "OutOfRangeError",
-    "PaddingFIFOQueue",
-    "PassError",
-    "PriorityQueue",
-    "RandomShuffleQueue",
-    "Session",
-    "ShardedVariable",
-    "SparseConditionalAccumulator",
-    "StagingArea",
-    "StepError",
-    "Tensor",
-    "TensorArray",
-    "TensorSpec",
-    "ThalwegError",
-    "TracingError",
-    "TypeInferenceError",
-    "UnavailableError",
-    "UninitialisedError",
-    "Variable",
-    "VerificationError",
-    "bfloat16",
-    "bool",
-    "boolean_mask",
-    "can_cast",
-    "case",
-    "checkpoint",
-    "cond",
-    "config",
-    "control_dependencies",
-    "custom_gradient",
-    "data",
-    "device",
-    "devices",
-    "dynamic_partition",
-    "dynamic_stitch",
-    "e",
-    "finfo",
-    "float16",
-    "float32",
-    "float64",
-    "fold",
-    "function",
-    "grad",
-    "group",
-    "identity",
-    "iinfo",
-    "inf",
-    "initializers",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "io",
-    "isdtype",
-    "lookup",
-    "map",
-    "merge_partitions",
-    "name_scope",
-    "nan",
-    "newaxis",
-    "nn",
-    "optim",
-    "pi",
-    "placeholder",
-    "random",
-    "restore",
-    "result_type",
-    "save",
-    "scan",
-    "spec",
-    "string",
-    "summary",
-    "switch_case",
-    "trace_steps",
-    "train",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "unique_with_counts",
-    "value_and_grad",
-    "vjp",
-    "while_loop",
-]
-__all__ += array.__all__
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

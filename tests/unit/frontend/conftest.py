@@ -14,5 +14,4 @@ def reference_compiler() -> Iterator[None]:
     before = program.installed()
     program.install(ReferenceCompiler)
     yield
-    if before is not None:
-        program.install(before)
+    program.install(before)

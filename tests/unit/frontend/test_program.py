@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from thalweg.backends.reference.compiler import ReferenceCompiler
+from thalweg.compiler import driver
 from thalweg.frontend import array as xp
 from thalweg.frontend import program
 
@@ -29,7 +28,6 @@ def test_installing_forgets_what_another_compiler_compiled():
     assert not program.eager_programs()
 
 
-def test_without_a_compiler(monkeypatch):
+def test_the_compiler_of_the_package_unless_another_is_installed(monkeypatch):
     monkeypatch.setattr(program, "_slot", program._Slot())
-    with pytest.raises(RuntimeError, match="no compiler is installed"):
-        program.compiler()
+    assert program.compiler() is driver()
