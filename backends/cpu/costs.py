@@ -31,11 +31,18 @@ def reads_buffer(user: Value, value: Value) -> bool:
     if user.kind == "scalar":
         return value.kind != "scalar"
     if user.kind == "insert":
-        return value is user.operands[0]
+        return value is user.operands[0] and not fills(user)
     if user.kind in ("contract", "convolution", "window") and value.splat is not None:
         assert user.generic is not None
         return value in user.operands[: user.generic.inputs]
     return user.kind not in FLOATING and user.kind != "reduce"
+
+
+def fills(insert: Value) -> bool:
+    """Does an insert pad: is it a whole box in a tensor of one number, so that its kernel writes both?"""
+    whole = all(stride == 1 for stride in insert.strides) and all(isinstance(o, int) for o in insert.offsets)
+    target, source = insert.operands[:2]
+    return whole and target.splat is not None and source.size > 0
 
 
 def own_cost(value: Value) -> int:

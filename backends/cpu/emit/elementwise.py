@@ -19,6 +19,7 @@ from thalweg.backends.cpu.options import CpuOptions
 VECTOR_BYTES = 64  # one AVX-512 register; LLVM splits it where registers are narrower
 MAX_LANES = 32
 FLAT_TILE = 64  # vectors in a unit of work
+ROWS_TILE = 8192  # elements up to which rows form a unit of work
 BLOCK = 16  # rows that a transposing kernel walks together
 
 _BYTES = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "i16": 2, "i8": 1, "i1": 1, "index": 8}
@@ -159,16 +160,35 @@ def loop_rows(fused: Fused, shape: Sequence[int], at: Callable[[Place], None]) -
         at((Index(0),) * len(shape))
         return 1
     along = max(d for d, extent in enumerate(shape) if extent != 1)
-    outer = [1 if d == along else extent for d, extent in enumerate(shape)]
-    rows = 1
-    for extent in outer:
-        rows *= extent
-    if rows == 1:
+    if math.prod(shape[:along]) == 1:
         tile = lanes * FLAT_TILE
         return _row(fused, shape, along, [Index(0)] * len(shape), at, tile)
-    with w.for_("%lo", "%hi", 1) as row:
-        _row(fused, shape, along, fused.at.delinear(Index(row), outer), at, 0)
-    return rows
+    first = inner_loops(shape, along)
+
+    def level(place: list[Index]) -> None:
+        d = len(place)
+        if d == along:
+            _row(fused, shape, along, [*place, *[Index(0)] * (len(shape) - d)], at, 0)
+        elif shape[d] == 1:
+            level([*place, Index(0)])
+        else:
+            with w.for_(0, shape[d], 1) as i:
+                level([*place, Index(i)])
+
+    with w.for_("%lo", "%hi", 1) as tile_number:
+        level(fused.at.delinear(Index(tile_number), shape[:first]))
+    return math.prod(shape[:first])
+
+
+def inner_loops(shape: Sequence[int], along: int) -> int:
+    """The first dimension that is a loop inside a tile, where dimension `along` is walked in vectors.
+
+    Tiles are the places on the dimensions before it, which cost a division each: tiles of short rows are many rows.
+    """
+    first = along
+    while first > 1 and math.prod(shape[first - 1 :]) <= ROWS_TILE:
+        first -= 1
+    return first
 
 
 def transposed_dim(group: Group) -> int | None:
@@ -239,6 +259,20 @@ def _row(
         with w.branch(last):
             at_tail(fused, extent - main, lambda: at(place(Index(main, 1))))
     return tiles
+
+
+def row_between(fused: Fused, start: int, stop: int, at: Callable[[Index], None]) -> None:
+    """`at` for the vectors of the elements [start, stop) of a row, the last one masked."""
+    w, lanes = fused.w, fused.lanes
+    main = stop - (stop - start) % lanes
+    if main - start > lanes:
+        with w.for_(start, main, lanes) as j:
+            at(Index(j, 1 if lanes > 1 else 0))
+    elif main > start:
+        at(Index(start, 1 if lanes > 1 else 0))
+    if main < stop:
+        with w.branch(w.hoisted("arith.constant true")):
+            at_tail(fused, stop - main, lambda: at(Index(main, 1)))
 
 
 def at_tail(fused: Fused, count: int, body: Callable[[], None]) -> None:
