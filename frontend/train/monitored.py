@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from thalweg.dialects.diagnostics import StepError, UnavailableError, UninitialisedError
+from thalweg.dialects.diagnostics import (
+    CancelledError,
+    CheckpointError,
+    StepError,
+    UnavailableError,
+    UninitialisedError,
+)
 from thalweg.dialects.location import user_frame
 from thalweg.frontend.graph import Graph
 from thalweg.frontend.session import Session
@@ -22,7 +30,7 @@ from thalweg.frontend.train.checkpoints import CheckpointManager
 
 Feeds = Mapping[Any, Any] | Callable[[int], Mapping[Any, Any]]
 
-_LOST = (UnavailableError, UninitialisedError)  # what says that a task, or what it held, is gone
+LOST = (UnavailableError, UninitialisedError)  # what says that a task, or what it held, is gone
 
 
 class MonitoredSession:
@@ -96,6 +104,8 @@ class MonitoredSession:
             try:
                 result = self.session.run(fetches, feeds(self.step) if callable(feeds) else feeds, timeout)
             except StepError as error:
+                if isinstance(error, CancelledError) and self._recovered_since(generation):
+                    continue  # another thread's recovery emptied what this one waited for
                 if not self._is_loss(error):
                     raise
                 failures += 1
@@ -150,10 +160,26 @@ class MonitoredSession:
             late = self._save_seconds is not None and time.monotonic() - self._saved_at >= self._save_seconds
             due = self._save_steps is not None and self.step - self._saved_step >= self._save_steps
             if late or due:
-                self.save()
+                with self._bearing_losses():
+                    self.save()
 
-    def _is_loss(self, error: BaseException) -> bool:
-        return self.session.target is not None and isinstance(error, _LOST)
+    def _is_loss(self, error: BaseException | None) -> bool:
+        return self.session.target is not None and isinstance(error, LOST)
+
+    @contextmanager
+    def _bearing_losses(self) -> Iterator[None]:
+        """A checkpoint that fails because a task was lost is only missing; the next step recovers."""
+        try:
+            yield
+        except (StepError, CheckpointError) as error:
+            why = error.__cause__ if isinstance(error, CheckpointError) else error
+            if not self._is_loss(why) and not isinstance(why, CancelledError):
+                raise
+            warnings.warn(f"{user_frame()} no checkpoint of step {self.step}: {error}", stacklevel=3)
+
+    def _recovered_since(self, generation: int) -> bool:
+        with self._lock:  # until a recovery that is under way is over
+            return generation != self._generation
 
     def _recover(self, generation: int) -> None:
         with self._lock:
@@ -163,6 +189,8 @@ class MonitoredSession:
             while True:  # a task may die again while this goes on
                 try:
                     self.session.target.wait(self._patience)
+                    with self._bearing_losses():  # of a save that was under way
+                        self.manager.wait()
                     self._reset()
                     self._restore()
                     break
@@ -174,13 +202,13 @@ class MonitoredSession:
 
     def _reset(self) -> None:
         """Give all variables their first values, and empty the containers."""
-        if self._containers:
-            self.session.reset(self._containers)
         for variable in self.session.graph.variables():
             try:
                 self.session.target.initialise(variable)
             except KeyError:  # no step has used it: it gets its value with the first that does
                 continue
+        if self._containers:
+            self.session.reset(self._containers)
 
     def _restore(self) -> None:
         found = self.manager.restore(fall_back=True)

@@ -21,16 +21,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thalweg.dialects.diagnostics import DeadlineError, GraphError
+from thalweg.dialects.diagnostics import CancelledError, DeadlineError, GraphError
 from thalweg.dialects.location import user_frame
 from thalweg.frontend.accumulators import ConditionalAccumulator, SparseConditionalAccumulator
 from thalweg.frontend.building import control_dependencies, group
+from thalweg.frontend.device import device
 from thalweg.frontend.gradient import IndexedSlices
 from thalweg.frontend.graph import Graph, Operation
 from thalweg.frontend.optim.base import Optimizer
 from thalweg.frontend.sharding import scope_of
 from thalweg.frontend.tensor import Tensor
 from thalweg.frontend.trace import current
+from thalweg.frontend.train.monitored import LOST, MonitoredSession
 from thalweg.frontend.variable import Variable
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 Pairs = Iterable[tuple[Tensor | IndexedSlices, Variable]]
 
-_POLL = 0.2  # seconds after which a round that nobody takes part in looks whether it should end
+_POLL = 0.5  # seconds after which a round that nobody takes part in looks whether it should end
 _NEVER_STALE = 1 << 36  # a step that no training comes to
 
 
@@ -93,6 +95,7 @@ class SyncReplicas:
         self._sums: list[ConditionalAccumulator | SparseConditionalAccumulator] = []
         self._arrivals: ConditionalAccumulator | None = None
         self._places: list[_Place] = []
+        self._start: Operation | None = None
 
     def apply(self, pairs: Pairs) -> Operation:
         """One replica's part of a round: hand in gradients, wait until the round is over.
@@ -183,6 +186,13 @@ class SyncReplicas:
             done = [sums.set_global_step(now) for sums in (*self._sums, self._arrivals)]
             return group(*done, *(place.round.assign(now) for place in self._places), name="start")
 
+    def begin(self, session: Session) -> None:
+        """Run `start`: for `MonitoredSession(on_restore=opt.begin)`."""
+        if self._start is None:
+            with session.graph.as_default(), control_dependencies(None), device(None):
+                self._start = self.start()
+        session.run(self._start)
+
     def train(self, steps: Sequence[Operation]) -> Operation:
         """A whole round as one operation: for one thread that drives all replicas.
 
@@ -192,8 +202,9 @@ class SyncReplicas:
         return group(*steps, self.update(), name="train")
 
     @contextmanager
-    def running(self, session: Session) -> Iterator[None]:
-        """A thread that ends the rounds for the length of a block.
+    def running(self, session: Session | MonitoredSession) -> Iterator[None]:
+        """A thread that ends the rounds for the length of a block. With a `MonitoredSession` it bears what that bears:
+        give it `containers=[opt.name]`, and `on_restore=opt.begin`.
 
         Raises:
             ThalwegError: what ended it early.
@@ -202,20 +213,25 @@ class SyncReplicas:
             >>> with opt.running(session):
             ...     for batch in data: session.run(step, feeds={x: batch})
         """
-        with session.graph.as_default():
-            start, update = self.start(), self.update(_POLL)
-        session.run(start)
+        monitored = isinstance(session, MonitoredSession)
+        plain = session.session if isinstance(session, MonitoredSession) else session
+        with plain.graph.as_default(), control_dependencies(None), device(None):
+            update = self.update(_POLL)
+        if not monitored:
+            self.begin(plain)
         stop, failed = threading.Event(), list[BaseException]()
 
         def end_rounds() -> None:
             while not stop.is_set():
                 try:
-                    session.run(update)
+                    plain.run(update)
                 except DeadlineError:
                     continue
                 except BaseException as error:
-                    failed.append(error)
-                    return
+                    if not (monitored and isinstance(error, (*LOST, CancelledError))):
+                        failed.append(error)
+                        return
+                    stop.wait(_POLL)  # whoever takes a step recovers
 
         thread = threading.Thread(target=end_rounds, name="thalweg-sync-replicas", daemon=True)
         thread.start()

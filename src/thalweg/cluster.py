@@ -209,7 +209,11 @@ class Cluster:
         wanted = list(containers) if containers is not None else None
         self._master.gather([Request(task, "reset", wanted) for task in self._master.tasks])
         with self._variables.lock:
-            self._variables.seen.clear()
+            seen = self._variables.seen
+            for task in set(seen.values()):  # what has no value now gets its first one with the next step that uses it
+                names = [name for name, at in seen.items() if at == task]
+                for name in self._master.call(task, "missing", names).note:
+                    del seen[name]
 
     def _task_of(self, variable: Variable) -> str:
         try:

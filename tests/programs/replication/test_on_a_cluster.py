@@ -2,6 +2,9 @@
 
 import os
 import signal
+import threading
+import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -53,7 +56,7 @@ class Model:
                     steps.append(self.optimizer.apply(zip(grads, variables, strict=True)))
                 self.feeds += [ids, y]
                 self.losses.append(value)
-            self.train = self.optimizer.train(steps)
+            self.steps, self.train = steps, self.optimizer.train(steps)
             self.start = self.optimizer.start()
         self.optimizer.optimizer.prepare(variables)
         self.tree = {"w": self.w, "embedding": self.embedding, "optimizer": self.optimizer}
@@ -107,7 +110,7 @@ def test_training_goes_on_after_a_task_was_killed(cluster, tmp_path, task):
     model = Model()
     with tw.train.MonitoredSession(
         model.graph, tmp_path, model.tree, target=cluster, save_steps=2, last_step=8, asynchronous=False,
-        containers=[model.optimizer.name], on_restore=lambda session: session.run(model.start),
+        containers=[model.optimizer.name], on_restore=model.optimizer.begin,
     ) as session:  # fmt: skip
         found, killed = {}, False
         while not session.should_stop():
@@ -120,3 +123,35 @@ def test_training_goes_on_after_a_task_was_killed(cluster, tmp_path, task):
     assert [len(values) for values in found.values()] == [1, 1, 1, 1, 2, 1, 1, 1], "one step was lost, and done again"
     for at, wanted in enumerate(expected(8)):
         np.testing.assert_allclose(found[at], wanted, rtol=1e-4)
+
+
+def test_threads_of_replicas_go_on_after_a_task_was_killed(cluster, tmp_path):
+    model = Model()
+    with tw.train.MonitoredSession(
+        model.graph, tmp_path, model.tree, target=cluster, save_steps=4, containers=[model.optimizer.name],
+        on_restore=model.optimizer.begin,
+    ) as session:  # fmt: skip
+        with model.optimizer.running(session):
+            errors = []
+
+            def replica(k):
+                try:
+                    while session.step < 24:  # two to a round
+                        feeds = dict(list(model.batch(session.step // 2).items())[2 * k : 2 * k + 2])
+                        with suppress(tw.DeadlineError):  # the other one was done first
+                            session.run(model.steps[k], feeds, timeout=8)
+                except BaseException as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=replica, args=(k,)) for k in range(2)]
+            for thread in threads:
+                thread.start()
+            while session.step < 6 and not errors:
+                time.sleep(0.01)
+            os.kill(cluster.health()["/job:ps/task:0"]["pid"], signal.SIGKILL)
+            for thread in threads:
+                thread.join(90)
+            assert not errors and not any(t.is_alive() for t in threads)
+        assert session.recovered >= 1
+        rounds = int(session.session.run(model.optimizer.round))
+        assert 8 <= rounds <= 16, "rounds since the last checkpoint are lost, and no others"
