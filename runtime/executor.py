@@ -32,6 +32,9 @@ from thalweg.runtime.resources import uninitialised
 from thalweg.runtime.step import Step
 
 
+IN_A_ROW = 1000  # quick ops, after which a step looks at what else there is, and whether its time is up
+
+
 class Executor:
     """Runs partitions, together, as often as wanted and from several threads at once.
 
@@ -197,13 +200,21 @@ class _Run:
 
     def _drain(self) -> None:
         """Run everything that is ready and quick, and take in what has ended."""
-        ready, inbox = self.ready, self.inbox
+        ready, inbox, left = self.ready, self.inbox, IN_A_ROW
         while True:
-            while ready:
+            while ready and left:
                 self._dispatch(*ready.popleft())
-            if inbox.empty():
+                left -= 1
+            if not inbox.empty():
+                self._absorb(inbox.get())
+                left = max(left - 1, 0)
+            elif not ready:
                 return
-            self._absorb(inbox.get())
+            if not left:  # a loop may have something ready for ever
+                left = IN_A_ROW
+                self._hand_out()
+                if self.error is None and self.step.remaining() == 0.0:
+                    self._give_up(self._late())
 
     def _dispatch(self, state: State, op: Op, instance: Any) -> None:
         inputs = state.take(op, instance)

@@ -283,3 +283,20 @@ def test_training_in_a_loop_across_devices() -> None:
     there, here = trained(True), trained(False)
     np.testing.assert_allclose(there, here, rtol=1e-6)
     assert abs(here[0] - 1) > 0.1
+
+
+@pytest.mark.timeout(60)
+def test_a_loop_without_end_that_always_has_something_to_do_is_stopped() -> None:
+    graph = tw.Graph()
+    with graph.as_default():
+        queue = tw.FIFOQueue(capacity=100, dtypes=[tw.float32], shapes=[()], name="endless")
+        go = tw.placeholder(tw.bool, (), name="go")
+
+        def body(v):
+            queue.enqueue([1.0])
+            queue.dequeue()
+            return v
+
+        end = tw.while_loop(lambda v: v, body, go)
+    with tw.Session(graph) as session, pytest.raises(tw.ThalwegError, match="time is up"):
+        session.run(end, {go: True}, timeout=0.5)
