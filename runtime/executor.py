@@ -31,7 +31,6 @@ from thalweg.runtime.plan import DEAD, LoadedPartition, Node, Value
 from thalweg.runtime.resources import uninitialised
 from thalweg.runtime.step import Step
 
-
 IN_A_ROW = 1000  # quick ops, after which a step looks at what else there is, and whether its time is up
 
 
