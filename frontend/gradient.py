@@ -14,7 +14,7 @@ import numpy as np
 
 from thalweg.dialects.context import type_of
 from thalweg.dialects.diagnostics import TypeInferenceError
-from thalweg.dialects.extents import is_open, is_written
+from thalweg.dialects.extents import any_open, is_written
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.ops import control
@@ -252,19 +252,20 @@ def _arranged(request: _Request, of_arguments: list[Any], of_variables: dict[Var
 
 def _rows_used(argument: ir.Value) -> int:
     """How many rows the region takes from a table that it uses for nothing else; -1 if it does anything else."""
-    rows, on_host = 0, False
-    uses = list(argument.uses)
-    for use in uses:
+    sizes, on_host = list[int](), False
+    for use in argument.uses:
         operation = use.owner.operation
         if operation.name not in _LOOKUPS or use.operand_number != 0 or not _runs_once(operation):
             return -1
         indices = type_of(operation.operands[1])
         assert isinstance(indices, TensorType)
-        rows += indices.size
+        sizes.append(indices.size)
         on_host = on_host or operation.name == "tw.lookup_rows"
-    if on_host and is_open(rows) and len(uses) > 1:
+    if on_host and any_open(sizes) and len(sizes) > 1:
         (rows,) = _trace().open_extents(1)  # there is no sum of several unknown numbers
-    return rows if uses and is_written(rows) else -1
+    else:
+        rows = sum(sizes)
+    return rows if sizes and is_written(rows) else -1
 
 
 def _runs_once(operation: ir.Operation) -> bool:

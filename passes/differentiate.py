@@ -149,11 +149,11 @@ def _sparse(pullback: ir.Operation, table: ir.Value, count: int, sums: Sums) -> 
         rows.append(shape.reshape(cotangent, shape=(size, *type_.shape[1:])))
     if not indices:
         return [full(TensorType((count,), int32), 0), full(type_.with_shape((count, *type_.shape[1:])), 0)]
-    found = sum(tensor_type_of(i).size for i in indices)
     if is_open(count):
         if len(indices) == 1:
             return [indices[0], rows[0]]
         return [ragged.join_rows(*indices, extents=(count,)), ragged.join_rows(*rows, extents=(count,))]
+    found = sum(tensor_type_of(i).size for i in indices)
     if found != count:
         raise _misplaced(pullback, f"{count} rows are asked for, but the function looks up {found}.")
     if len(indices) == 1:
