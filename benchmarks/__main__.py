@@ -12,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-FRAMEWORKS = ("thalweg", "jax", "torch", "tensorflow")
+FRAMEWORKS = ("thalweg", "jax", "torch", "tensorflow", "onnxruntime")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--workloads", default="all", help="names separated by commas; a prefix is enough")
+    parser.add_argument("--models", action="store_true", help="whole networks on images, which take minutes, instead")
     parser.add_argument("--against", default="all", help=f"any of {', '.join(FRAMEWORKS[1:])}; default: the installed")
     parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
     parser.add_argument("--rounds", type=int, default=7)
@@ -62,9 +63,9 @@ def _peak_memory(workload: str, framework: str, threads: int) -> float | None:
 
 
 def _print_peak_memory(workload: str, framework: str) -> None:
-    from benchmarks.workloads import WORKLOADS
+    from benchmarks.workloads import MODELS, WORKLOADS
 
-    step = next(w for w in WORKLOADS if w.name == workload).makers[framework]()
+    step = next(w for w in (*WORKLOADS, *MODELS) if w.name == workload).makers[framework]()
     for _ in range(10):
         step()
     # Not getrusage: its maximum is inherited from the parent, which has all frameworks loaded.
@@ -84,12 +85,13 @@ def main() -> None:
         _print_peak_memory(*options.peak_memory_of)
         return
     from benchmarks.report import print_row, start_table, summary
-    from benchmarks.workloads import WORKLOADS
+    from benchmarks.workloads import MODELS, WORKLOADS
 
+    offered = MODELS if options.models else WORKLOADS
     names = [n.strip() for n in options.workloads.split(",")]
-    chosen = [w for w in WORKLOADS if names == ["all"] or any(w.name.startswith(n) for n in names)]
+    chosen = [w for w in offered if names == ["all"] or any(w.name.startswith(n) for n in names)]
     if options.list or not chosen:
-        for workload in WORKLOADS:
+        for workload in offered:
             print(f"{workload.name:24} {workload.doc}")
         sys.exit(0 if options.list else f"no workload is called {options.workloads}")
     from benchmarks.harness import measure
@@ -109,7 +111,7 @@ def main() -> None:
                 "peak_memory_mb": peaks.get(result.framework), "error": result.error,
             }
         rows.append(row)
-        print_row(workload, results, peaks)
+        print_row(workload, frameworks, results, peaks)
     summary(rows)
     about = {
         "when": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),

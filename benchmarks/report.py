@@ -22,12 +22,17 @@ def start_table(frameworks: list[str], threads: int) -> None:
     _console.print(f"{'workload':<26}{cells}{'ratio':>9}", style="bold")
 
 
-def print_row(workload: Workload, results: list[Result], memory: Mapping[str, float | None]) -> None:
-    """One workload; `memory` in megabytes by framework, where it was measured."""
-    scale = _SCALE[workload.unit]
+def print_row(
+    workload: Workload, frameworks: list[str], results: list[Result], memory: Mapping[str, float | None]
+) -> None:
+    """One workload, a column for each framework; `memory` in megabytes by framework, where it was measured."""
+    scale, by_name = _SCALE[workload.unit], {result.framework: result for result in results}
     cells = ""
-    for result in results:
-        if result.error:
+    for framework in frameworks:
+        result = by_name.get(framework)
+        if result is None:
+            cells += f"{'-':>22}"
+        elif result.error:
             cells += f"{'error':>22}"
         else:
             cells += f"{result.median * scale:>11.3f} {workload.unit} [{result.compile_seconds:5.2f}s]"

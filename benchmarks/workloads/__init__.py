@@ -1,7 +1,7 @@
 """All workloads, in the order of the table. A file a family; each framework's version stands beside the others'."""
 
 from benchmarks.harness import Workload
-from benchmarks.workloads import convnet, dispatch, embedding, fused, loop, lstm, matmul, mlp, transformer
+from benchmarks.workloads import convnet, dispatch, embedding, fused, loop, lstm, matmul, mlp, models, transformer
 
 WORKLOADS: list[Workload] = [
     *mlp.WORKLOADS,
@@ -14,3 +14,6 @@ WORKLOADS: list[Workload] = [
     *loop.WORKLOADS,
     *matmul.WORKLOADS,
 ]
+
+# With --models: these take minutes.
+MODELS: list[Workload] = models.WORKLOADS
