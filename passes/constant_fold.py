@@ -9,6 +9,7 @@ import numpy as np
 from thalweg.dialects.attributes import array_value, attributes_of
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import tensor_type_of
+from thalweg.dialects.extents import any_open
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef, Unsupported
 from thalweg.dialects.ops import shape
@@ -64,8 +65,9 @@ class Fold(Visitor):
                 return _fold_scalars(row, operation, sources)
             if any(_is_broadcast(o) for o in operands):
                 return None
-            if sum(tensor_type_of(r).size for r in operation.results) > self._most:
-                return None
+            types = [tensor_type_of(r) for r in operation.results]
+            if any(any_open(t.shape) for t in types) or sum(t.size for t in types) > self._most:
+                return None  # how many rows there are (of a partition, say) is for the run to tell
             values = _apply(row, operation, [array_value(s.attributes["value"]) for s in sources if s is not None])
             return [shape.constant(value=v) for v in values]
 

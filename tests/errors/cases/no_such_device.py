@@ -1,6 +1,13 @@
 import thalweg as tw
 
-with tw.device("/device:GPU:3"):
-    pass
 
-# -> ValueError: no_such_device.py:3: there is no device '/device:GPU:3' here; this process has '/device:CPU:0'
+@tw.function
+def f(x):
+    with tw.device("/device:GPU:3"):
+        return tw.exp(x)
+
+
+f(tw.ones((3,)))
+
+# -> PassError: no_such_device.py:7: in f(): exp asks for /device:GPU:3, which is not there. The devices are
+#    /device:CPU:0.

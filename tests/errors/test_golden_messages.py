@@ -1,6 +1,6 @@
 """Golden error messages: each file in cases/ is a small program that goes wrong, and ends with what it must say.
 
-python -m tests.errors.test_messages         # rewrites the expected messages; review the difference
+python -m tests.errors.test_golden_messages         # rewrites the expected messages; review the difference
 """
 
 from __future__ import annotations
