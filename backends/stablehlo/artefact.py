@@ -25,6 +25,11 @@ def minimum_version() -> str:
     return str(stablehlo.get_minimum_version())
 
 
+def portable_version() -> str:
+    """The version to write for others: one that compilers of the last twelve weeks read, and those to come."""
+    return str(stablehlo.get_version_from_compatibility_requirement(stablehlo.StablehloCompatibilityRequirement.WEEK_12))
+
+
 def is_artefact(data: bytes) -> bool:
     """Whether `data` is a portable artefact, as opposed to other MLIR bytecode or text."""
     return data.startswith(MAGIC) and data[5 : 5 + len(_PRODUCER)] == _PRODUCER

@@ -1,0 +1,1 @@
+"""Programs for TPUs: StableHLO with what PJRT wants to know beside it, as a portable artefact."""
