@@ -8,12 +8,13 @@ which they use variables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from thalweg.dialects import context
-from thalweg.dialects.build import build
+from thalweg.dialects.build import build, create
 from thalweg.dialects.diagnostics import GraphError
-from thalweg.dialects.location import user_frame
+from thalweg.dialects.location import user_frame, without_scopes
 from thalweg.dialects.mlir import func_dialect, ir
 from thalweg.dialects.opdef import OPS
 from thalweg.dialects.ops import state
@@ -75,6 +76,26 @@ def _unfed(operation: Operation, why: Fetch) -> GraphError:
         f"{user_frame()} run: the placeholder '{operation.name}' ({tensor.type}, made at {made}) is needed by the "
         f"fetch {described(why)}, and is not fed. Give it a value: feeds={{'{operation.name}:0': …}}."
     )
+
+
+def assigning(program: Program, variable: Variable) -> Program:
+    """A program without feeds that assigns a variable the one result of `program`, and has none itself. It asks for no
+    device, since it runs where the variable is."""
+    with context.entered():
+        module = without_scopes(program.module)
+        (main,) = module.body.operations
+        *_, last = main.regions[0].blocks[0].operations
+        (value,) = last.operands
+        with ir.InsertionPoint(last), variable.where.location():
+            (handle,) = build(
+                state.variable_handle, [], {"name": variable.name, "shape": variable.shape, "dtype": variable.dtype}
+            )
+            create(state.assign, [handle, value], {})
+            func_dialect.ReturnOp([])
+        last.operation.erase()
+        inputs = [argument.type for argument in main.regions[0].blocks[0].arguments]
+        main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(inputs, []))
+    return replace(program, module=module, outputs=(), variables=(*program.variables, variable))
 
 
 def described(fetch: Fetch) -> str:

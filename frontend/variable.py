@@ -184,6 +184,15 @@ class Variable(Operators):
             return None
         return initial.scope.trace.program_of(f"{self.name}/initial", initial)
 
+    def first_assignment(self) -> Program | None:
+        """The program that assigns the initial value, for a task that is to run it; None if the value is here."""
+        program = self.initial_program() if self._buffer is None else None
+        if program is None:
+            return None
+        from thalweg.frontend.subgraph import assigning  # which needs variables
+
+        return assigning(program, self)
+
     def _initial_array(self) -> Array:
         program = self.initial_program()
         if program is None:

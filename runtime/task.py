@@ -15,6 +15,7 @@ from typing import Any
 
 from thalweg.dialects.devices import Device
 from thalweg.dialects.diagnostics import CancelledError, StepError
+from thalweg.dialects.types import TensorType
 from thalweg.runtime.executor import Executor
 from thalweg.runtime.plan import Array, LoadedPartition, Value
 from thalweg.runtime.rendezvous import LocalRendezvous, Rendezvous
@@ -178,6 +179,24 @@ class Task:
     def initialise(self, variables: Mapping[str, Array]) -> None:
         """Give variables values."""
         self.resources.initialise(variables)
+
+    def fill(
+        self, variable: str, type_: TensorType, partition: Any, inputs: Mapping[int, Array], given: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Give a variable its value by a program that assigns it, so that a table need not come from elsewhere.
+
+        Args:
+            partition: the program, as `load` takes it.
+            given: values of the other variables that it uses; those are not this task's.
+
+        Returns:
+            What the given ones have become.
+        """
+        state = self.resources.scoped()
+        state.variables[variable] = self.resources.declare(variable, type_)
+        state.initialise(given)
+        Executor([self._load(partition, state)]).run(Step(0, state, LocalRendezvous()), inputs)
+        return state.values(list(given))
 
     def values(self, variables: Sequence[str]) -> dict[str, Array]:
         """Copies of variables' values."""

@@ -42,8 +42,9 @@ class ClusterProgram:
     """An executable on a cluster: the inputs' arrays in, the outputs' arrays out. Safe from several threads at once.
 
     Args:
-        initial: gives a variable's first value. It is asked once for each variable of the cluster: one whose task was
-            restarted is without a value until a checkpoint is restored, or somebody says otherwise.
+        initialise: gives a variable (its name) on a task its first value. It is called once for each variable of the
+            cluster: one whose task was restarted is without a value until a checkpoint is restored, or somebody says
+            otherwise.
     """
 
     direct = None
@@ -56,14 +57,14 @@ class ClusterProgram:
         outputs: int,
         constants: Mapping[int, Array],
         variables: Variables,
-        initial: Callable[[str], Array],
+        initialise: Callable[[str, str], None],
     ) -> None:
         self._master = master
         self._parts = tuple(parts)
         self._outputs = range(outputs)
         self._constants = dict(constants)
         self._variables = variables
-        self._initial = initial
+        self._give_first_value = initialise
         self._feeds = [tuple(f for f in part.feeds if f < inputs) for part in parts]
         self._handle = _fingerprint(parts, constants)
         self._registered: dict[str, str] = {}  # addresses of the tasks that know it, by name
@@ -119,10 +120,8 @@ class ClusterProgram:
         with self._variables.lock:
             new = [name for name in part.variables if name not in self._variables.seen]
             if new:
-                missing = self._master.call(part.task, "missing", new).note
-                values = tuple(self._initial(name) for name in missing)
-                if missing:
-                    self._master.call(part.task, "initialise", missing, values)
+                for name in self._master.call(part.task, "missing", new).note:
+                    self._give_first_value(name, part.task)
             self._variables.seen.update((name, part.task) for name in new)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from thalweg.dialects.diagnostics import StepError, UnavailableError
+from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, PING, TENSOR, packed
 from thalweg.runtime.cluster.rendezvous import ClusterRendezvous
 from thalweg.runtime.plan import Value
@@ -61,6 +62,7 @@ class TaskServer:
             "connect": _silently(lambda m: self.rendezvous.connect(m.note)),
             "missing": lambda m: (self.task.missing(m.note), ()),
             "initialise": _silently(lambda m: self.task.initialise(dict(zip(m.note, m.values, strict=True)))),
+            "fill": self._filled,
             "values": lambda m: (None, tuple(self.task.values(m.note)[name] for name in m.note)),
             "reset": _silently(lambda m: self.task.reset(m.note)),
             "health": lambda m: (self.health(), ()),
@@ -155,6 +157,13 @@ class TaskServer:
         with self._register:  # the second of two masters that register the same finds it done
             self.task.register(handle, parts, dict(zip(numbers, message.values, strict=True)))
         return None, ()
+
+    def _filled(self, message: Message) -> Answer:
+        name, shape, dtype, text, numbers, given = message.note
+        inputs = dict(zip(numbers, message.values, strict=False))
+        values = dict(zip(given, message.values[len(numbers) :], strict=True))
+        became = self.task.fill(name, TensorType(tuple(shape), as_dtype(dtype)), text, inputs, values)
+        return None, tuple(became.values())
 
     def _traced(self, message: Message) -> Answer:
         """Record all steps that begin within some seconds."""

@@ -18,6 +18,7 @@ from thalweg.dialects.diagnostics import StepError
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.variable import Variable
 from thalweg.runtime.config import config
+from thalweg.runtime.locks import Held
 from thalweg.runtime.plan import Array, LoadedPartition
 from thalweg.runtime.resources import Resources
 
@@ -194,8 +195,7 @@ class Cluster:
             KeyError: no step has used it here.
         """
         for variable in variables:
-            task = self._task_of(variable)
-            self._master.call(task, "initialise", [variable.name], [_value_of(variable)])
+            self._give_first_value(variable, self._task_of(variable))
 
     def value(self, variable: Variable) -> Array:
         """A variable's present value on its task. `tw.Variable` itself keeps the value it had in this process."""
@@ -214,6 +214,26 @@ class Cluster:
                 names = [name for name, at in seen.items() if at == task]
                 for name in self._master.call(task, "missing", names).note:
                     del seen[name]
+
+    def _give_first_value(self, variable: Variable, task: str) -> None:
+        """The value that it has here, or else the task computes its initial value: a table does not pass through here.
+        Other variables that this needs, such as the counter of a random generator, are those of this process."""
+        from thalweg.compiler import driver
+        from thalweg.runtime.cluster.master import CALL_SECONDS
+
+        program = variable.first_assignment()
+        if program is None:
+            self._master.call(task, "initialise", [variable.name], [_value_of(variable)])
+            return
+        step = driver().cut(program, f"{task}/device:CPU:0")
+        (text,), constants = step.texts(), step.constants
+        others = sorted((v for v in program.variables if v is not variable), key=lambda v: v.name)
+        buffers = [other.buffer for other in others]
+        with Held((other.lock, True) for other in others):
+            note = [variable.name, variable.shape, variable.dtype.name, text, [*constants], [v.name for v in others]]
+            answer = self._master.call(task, "fill", note, [*constants.values(), *buffers], 10 * CALL_SECONDS)
+            for buffer, value in zip(buffers, answer.values, strict=True):
+                np.copyto(buffer, value)
 
     def _task_of(self, variable: Variable) -> str:
         try:
@@ -236,7 +256,7 @@ class Cluster:
             len(program.outputs),
             step.constants,
             self._variables,
-            lambda name: _value_of(by_name[name]),
+            lambda name, task: self._give_first_value(by_name[name], task),
         )
 
     # Its end.

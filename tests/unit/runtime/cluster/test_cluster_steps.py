@@ -98,8 +98,9 @@ class World:
         self.servers[name] = self.server(name)
         self.master.join({name: self.servers[name].address})
 
-    def program(self, *parts, inputs=1, outputs=1, initial=None):
-        return ClusterProgram(self.master, parts, inputs, outputs, {}, Variables(), initial or (lambda name: None))
+    def program(self, *parts, inputs=1, outputs=1, initialise=None):
+        initialise = initialise or (lambda name, task: None)
+        return ClusterProgram(self.master, parts, inputs, outputs, {}, Variables(), initialise)
 
     def close(self):
         self.master.close()
@@ -212,7 +213,7 @@ def test_a_master_that_is_gone_leaves_no_steps_behind():
     world = World(patience=0.3)
     other = Master(world.transport())
     other.adopt(world.master.tasks)
-    program = ClusterProgram(other, (TaskPart(B, ("waits",)),), 0, 1, {}, Variables(), lambda name: None)
+    program = ClusterProgram(other, (TaskPart(B, ("waits",)),), 0, 1, {}, Variables(), lambda name, task: None)
 
     def run():
         with pytest.raises(StepError):
@@ -242,13 +243,13 @@ def test_an_abort_that_overtakes_its_step_is_kept_in_mind(world):
 def test_variables_get_their_first_value_once(world):
     asked = []
 
-    def initial(name):
+    def initialise(name, task):
         asked.append(name)
-        return np.full(2, 5, np.float32)
+        world.master.call(task, "initialise", [name], [np.full(2, 5, np.float32)])
 
     variables = Variables()
     part = TaskPart(A, ("reads",), variables=("w",))
-    first, second = (ClusterProgram(world.master, (part,), 0, 1, {}, variables, initial) for _ in range(2))
+    first, second = (ClusterProgram(world.master, (part,), 0, 1, {}, variables, initialise) for _ in range(2))
     np.testing.assert_array_equal(first([])[0], [5, 5])
     world.master.call(A, "initialise", ["w"], [np.full(2, 6, np.float32)])
     np.testing.assert_array_equal(second([])[0], [6, 6])
