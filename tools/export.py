@@ -72,7 +72,7 @@ def export(
         signature = given if equals else function.rpartition(".")[2]
         if signature in signatures:
             raise LoadError(f"two programs are called '{signature}'. Name them: infer={path}:{function}.")
-        signatures[signature] = resolve(Path(path), function)
+        signatures[signature] = resolve(Path(path), function, open_extents=True)
     if weights not in ("f32", "bf16", "int8"):
         raise typer.BadParameter(f"'{weights}' is none of f32, bf16, int8.", param_hint="--weights")
     storage = cast("Storage", weights)

@@ -51,15 +51,22 @@ def trace(
 
 
 def resolve(
-    path: Path, name: str, types: Sequence[TensorType] | None = None, examples: Sequence[Array] | None = None
+    path: Path,
+    name: str,
+    types: Sequence[TensorType] | None = None,
+    examples: Sequence[Array] | None = None,
+    open_extents: bool = False,
 ) -> tuple[Function, tuple[Any, ...]]:
     """The function `path:name`, and what `trace` traces it with.
+
+    Args:
+        open_extents: whether a signature that leaves extents open will do.
 
     Raises:
         LoadError: as for `trace`.
     """
     traced = _find(load_file(path), name, path)
-    arguments = _arguments(traced, f"{path}:{name}", types, examples)
+    arguments = _arguments(traced, f"{path}:{name}", types, examples, open_extents)
     _check_call(traced, arguments, f"{path}:{name}")
     return traced, arguments
 
@@ -116,8 +123,9 @@ def _find(module: ModuleType, name: str, path: Path) -> Function:
 
 
 def _arguments(
-    traced: Function, label: str, types: Sequence[TensorType] | None, examples: Sequence[Array] | None
-) -> tuple[Any, ...]:
+    traced: Function, label: str, types: Sequence[TensorType] | None, examples: Sequence[Array] | None,
+    open_extents: bool,
+) -> tuple[Any, ...]:  # fmt: skip
     if types is not None:
         return tuple(spec(t.shape, t.dtype) for t in types)
     own = getattr(traced, "example_inputs", getattr(traced.fn, "example_inputs", None))
@@ -126,7 +134,9 @@ def _arguments(
             made = own() if callable(own) else own
         return tuple(made) if isinstance(made, tuple | list) else (made,)
     specs = getattr(traced, "signature", None)
-    if isinstance(specs, Sequence) and all(isinstance(s, TensorSpec) and None not in s.shape for s in specs):
+    if isinstance(specs, Sequence) and all(
+        isinstance(s, TensorSpec) and (open_extents or None not in s.shape) for s in specs
+    ):
         return tuple(specs)
     if examples is not None:
         return tuple(examples)

@@ -33,6 +33,12 @@ Look inside: a program in compact form with your source lines, its stages on a p
     thalweg inspect model.py:f --memory           # the arena's plan
     thalweg inspect graph model.py:f --devices cpu:2     # what each device does, and what they send to each other
 
+**An exported model** (its folder, a library, wasm): signatures, sizes by section, layer and kernel
+
+    thalweg inspect dist
+    thalweg inspect dist --memory                 # the arena's plan
+    thalweg inspect dist/wasm32 --asm contract    # the code of the kernels of that name
+
 **Two programs**: equal but for names? Exit code 1 if not.
 
     thalweg inspect diff before.mlir after.mlir
@@ -52,10 +58,13 @@ def inspect(
     html: str = typer.Option("", "--html", metavar="FILE", help="Write a page with all stages side by side."),
     cost: bool = typer.Option(False, "--cost", help="Arithmetic operations and bytes, op by op."),
     memory: bool = typer.Option(False, "--memory", help="The memory plan of the compiled program."),
+    asm: str = typer.Option("", "--asm", metavar="NAME", help="An exported model: the code of functions of that name."),
     devices: str = typer.Option("", "--devices", metavar="LIST", help="graph: cpu:2, /job:ps/task:0..1/cpu:0."),
     every: bool = typer.Option(False, "--all", help="diff: show what is equal, too."),
 ) -> None:
     """Choose the view."""
+    from thalweg.tools import inspect_artefact
+
     names = names or []
     if what == "ops":
         _ops(names)
@@ -73,6 +82,10 @@ def inspect(
         _graph(names[0], shapes, devices)
     elif names:
         raise typer.BadParameter(f"'{names[0]}': one program at a time.", param_hint="NAMES")
+    elif inspect_artefact.is_artefact(what):
+        inspect_artefact.show(what, memory, asm)
+    elif asm:
+        raise typer.BadParameter("is for exported models; --html has the code of a program.", param_hint="--asm")
     else:
         _program(what, shapes, stage, html, cost, memory)
 

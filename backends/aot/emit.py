@@ -13,23 +13,29 @@ import llvmlite.binding as llvm
 from thalweg.backends.aot import dispatch
 from thalweg.backends.aot.abi import Function, embedded_state, exported_names, interface
 from thalweg.backends.aot.layout import Layout
+from thalweg.backends.aot.link.sizes import code_of
 from thalweg.backends.aot.support import support
 from thalweg.backends.aot.targets import Target
 from thalweg.backends.aot.wrappers import jni
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.executable import Signature
+from thalweg.backends.cpu.memory import Buffer, buffers
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.diagnostics import ExportError
 from thalweg.dialects.mlir import ir
 
+_KERNEL = re.compile(r"k\d+_")
+
 
 @dataclass(frozen=True)
 class Step:
-    """A signature's StableHLO as LLVM IR that defines `step.NAME`, for one kind of processor."""
+    """A signature's StableHLO as LLVM IR that defines `step.NAME`, for one kind of processor; `buffers` tell what
+    the plan of its arena is."""
 
     name: str
     signature: Signature
     llvm: str
+    buffers: tuple[Buffer, ...]
 
     @property
     def pointers(self) -> int:
@@ -39,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Emitted:
-    """Object code of a model; `exports` are the C functions that it defines."""
+    """Object code of a model, and its functions' assembly; `exports` are the C functions that it defines."""
 
     code: bytes
     assembly: str
@@ -62,7 +68,7 @@ def lower_step(name: str, module: ir.Module, options: CpuOptions) -> Step:
     text = lowered.llvm[: lowered.llvm.index("\ndefine void @tw_entry(")]
     # Only now are there other functions of the same names beside these.
     text = re.sub(r"@(step|constant\d+|k\d+_\w+)\b", rf"@\1.{name}", text)
-    return Step(name, lowered.signature, text)
+    return Step(name, lowered.signature, text, tuple(buffers(lowered)))
 
 
 def emit(
@@ -101,8 +107,7 @@ def emit(
     tuning.loop_unrolling = False  # the kernels are unrolled as far as it pays: more costs size alone
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
-    assembly = machine.emit_assembly(module)
-    return Emitted(machine.emit_object(module), assembly, tuple(exports))
+    return Emitted(machine.emit_object(module), code_of(machine.emit_assembly(module)), tuple(exports))
 
 
 def _declaration(step: Step) -> str:
@@ -139,8 +144,11 @@ def _parse(text: str, target: Target, machine: Any) -> Any:
 
 
 def _finish(module: Any, exports: Sequence[str], below: Sequence[str]) -> None:
-    """All but the interface is internal; what the code generator may yet call stays."""
+    """All but the interface is internal; what the code generator may yet call stays. Kernels stay functions of their
+    own: a call costs nothing beside their work, and sizes and profiles tell them apart."""
     for function in module.functions:
+        if _KERNEL.match(function.name) and not function.is_declaration:
+            function.add_function_attribute("noinline")
         if not function.is_declaration and function.name not in (*exports, *below):
             function.linkage = "internal"
     for name in below:

@@ -150,7 +150,7 @@ class Support:
 def support(triple: str, bits: int) -> Support:
     """What the code generator may call on a processor whose pointers have `bits` bits."""
     names, text = ["memcpy", "memmove", "memset"], _MEMORY.format(bits=bits)
-    if triple.startswith("arm"):
+    if triple.startswith("armv7"):
         names += ["__aeabi_uldivmod", "__aeabi_ldivmod"]
         text += _ARM_DIVISION
         for width in ("", "4", "8"):  # of the alignment that the caller promises

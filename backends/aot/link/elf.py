@@ -38,7 +38,7 @@ class Class:
         return self.bits == 64
 
 
-_CLASS = {
+CLASSES = {
     2: Class(64, "<16sHHIQQQIHHHHHH", "<IIQQQQIIQQ", "<IIQQQQQQ", "<IBBHQQ", "<QQq", "<QQ"),
     1: Class(32, "<16sHHIIIIIHHHHHH", "<10I", "<8I", "<IIIBBH", "<II", "<II"),
 }
@@ -79,9 +79,9 @@ class Object:
     """
 
     def __init__(self, data: bytes) -> None:
-        if data[:4] != b"\x7fELF" or data[4] not in _CLASS or data[5] != 1:
+        if data[:4] != b"\x7fELF" or data[4] not in CLASSES or data[5] != 1:
             raise ExportError("not a little-endian ELF object.")
-        self.kind = _CLASS[data[4]]
+        self.kind = CLASSES[data[4]]
         header = struct.unpack_from(self.kind.header, data)
         self.machine, self.flags = header[2], header[7]
         start, count, names = header[6], header[12], header[13]
@@ -89,7 +89,7 @@ class Object:
         rows = [struct.unpack_from(self.kind.section, data, start + size * k) for k in range(count)]
         strings = rows[names][4]
         self.sections = [
-            Section(_text(data, strings + r[0]), r[1], r[2], b"" if r[1] == _NOBITS else data[r[4] : r[4] + r[5]],
+            Section(text_at(data, strings + r[0]), r[1], r[2], b"" if r[1] == _NOBITS else data[r[4] : r[4] + r[5]],
                     max(1, r[8]), r[6], r[7], r[5])
             for r in rows
         ]  # fmt: skip
@@ -108,7 +108,7 @@ class Object:
             name, section, value, size = (
                 (row[0], row[3], row[4], row[5]) if self.kind.is64 else (row[0], row[5], row[1], row[2])
             )
-            yield Symbol(_text(strings, name), section, value, size)
+            yield Symbol(text_at(strings, name), section, value, size)
 
     def kept(self, executable: bool) -> list[Section]:
         """The sections that are loaded; tables for unwinding are of no use to code that cannot throw."""
@@ -139,7 +139,7 @@ class Object:
         return section.address + symbol.value
 
 
-def _text(data: bytes, at: int) -> str:
+def text_at(data: bytes, at: int) -> str:
     return data[at : data.index(b"\0", at)].decode()
 
 

@@ -17,7 +17,7 @@ _TYPES, _IMPORTS, _GLOBALS, _EXPORTS, _DATA = 1, 2, 6, 7, 11
 _ORDER = (1, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11)  # of sections in a module
 
 
-class _Reader:
+class Reader:
     """LEB128 numbers and names, one after the other."""
 
     def __init__(self, data: bytes, at: int = 0) -> None:
@@ -89,14 +89,14 @@ def module(code: bytes, exports: Sequence[str]) -> bytes:
     """
     sections: dict[int, bytes] = {}
     functions: dict[str, int] = {}
-    reader = _Reader(code, 8)
+    reader = Reader(code, 8)
     while reader.more:
         number = reader.byte()
         body = reader.bytes()
         if number:
             sections[number] = body
-        elif (custom := _Reader(body)).name() == "linking":
-            functions = _functions(custom)
+        elif (custom := Reader(body)).name() == "linking":
+            functions = function_numbers(custom)
     has_stack = _has_stack(sections.pop(_IMPORTS, b"\0"))
     missing = [e for e in exports if e not in functions]
     if missing:
@@ -116,7 +116,7 @@ def module(code: bytes, exports: Sequence[str]) -> bytes:
 
 def _has_stack(imports: bytes) -> bool:
     """Whether the code has a stack pointer; anything imported beyond memory and tables is an error."""
-    reader, found = _Reader(imports), False
+    reader, found = Reader(imports), False
     for _ in range(reader.number()):
         reader.name()
         name, kind = reader.name(), reader.byte()
@@ -136,13 +136,13 @@ def _has_stack(imports: bytes) -> bool:
     return found
 
 
-def _functions(linking: _Reader) -> dict[str, int]:
+def function_numbers(linking: Reader) -> dict[str, int]:
     """Numbers of the functions by name, from the symbol table."""
     found: dict[str, int] = {}
     linking.number()  # the version
     while linking.more:
         kind = linking.byte()
-        body = _Reader(linking.bytes())
+        body = Reader(linking.bytes())
         if kind != 8:  # WASM_SYMBOL_TABLE
             continue
         for _ in range(body.number()):
@@ -166,7 +166,7 @@ def _functions(linking: _Reader) -> dict[str, int]:
 
 def _data_end(data: bytes) -> int:
     """The first address behind the data."""
-    reader, end = _Reader(data), 0
+    reader, end = Reader(data), 0
     for _ in range(reader.number()):
         if reader.number() != 0 or reader.byte() != 0x41:
             raise ExportError("a data segment does not begin at a constant address.")

@@ -3,7 +3,7 @@
     tw.export({"infer": (infer, [tw.spec((8, 784))]), "train": (step, [...])}, "dist", targets=["linux-arm64"])
 
     dist/manifest.json  include/model.h  weights.safetensors  ir/infer.mlir
-         linux-arm64/libmodel.so libmodel.a
+         linux-arm64/libmodel.so libmodel.a   asm/linux-arm64.s  details.json
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from thalweg.dialects.diagnostics import ExportError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType
 from thalweg.shipping.check import Error, errors_of
-from thalweg.shipping.report import Report, meta_of, write_libraries, write_manifest
+from thalweg.shipping.report import Report, meta_of, write_details, write_libraries, write_manifest
 from thalweg.shipping.signatures import Piece, Signature, signatures_of
 from thalweg.shipping.state import State, state_of
 from thalweg.shipping.wrappers import write_wrappers
@@ -109,6 +109,7 @@ def export(
     report.write(f"include/{name}.h", header(name, functions, layout))
     report.write("weights.safetensors", to_safetensors(layout, block))
     write_wrappers(report, name, wanted, functions, layout, java)
+    write_details(report, wanted[0], lowered[options_for(wanted[0])[0]])
     write_manifest(report, name, functions, layout, [t.name for t in wanted])
     return report
 

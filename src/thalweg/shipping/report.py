@@ -11,10 +11,11 @@ from typing import Any
 
 from thalweg.backends.aot import abi
 from thalweg.backends.aot.abi import VERSION, Function
-from thalweg.backends.aot.emit import Emitted
+from thalweg.backends.aot.emit import Emitted, Step
 from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.link.archive import apple_archive, gnu_archive
 from thalweg.backends.aot.link.elf import shared_library
+from thalweg.backends.aot.link.sizes import functions as functions_of
 from thalweg.backends.aot.link.wasm import module as wasm_module
 from thalweg.backends.aot.targets import Target
 from thalweg.shipping.check import Error
@@ -29,6 +30,7 @@ class Report:
     files: dict[str, int] = field(default_factory=dict)
     errors: list[Error] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    code: dict[str, dict[str, int]] = field(default_factory=dict)  # bytes of each function, by target
 
     def write(self, path: str, data: bytes | str) -> None:
         """Write a file below the folder."""
@@ -72,6 +74,8 @@ def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[st
 
 def write_libraries(report: Report, name: str, target: Target, made: Emitted) -> None:
     folder = target.name
+    report.code[folder] = functions_of(made.code)
+    report.write(f"asm/{folder}.s", made.assembly)
     if target.is_wasm:
         report.write(f"{folder}/{name}.wasm", wasm_module(made.code, made.exports))
         return
@@ -82,6 +86,24 @@ def write_libraries(report: Report, name: str, target: Target, made: Emitted) ->
     if target.format == "elf":
         soname = f"lib{name}.so"
         report.write(f"{folder}/{soname}", shared_library(made.code, made.exports, soname, target.page))
+
+
+def write_details(report: Report, target: Target, steps: Sequence[Step]) -> None:
+    """What `thalweg inspect` tells beyond the manifest: sizes of functions, and the plan of each program's arena, as it
+    is on `target`."""
+    memory = {
+        step.name: {
+            "arena_bytes": step.signature.arena_bytes,
+            "buffers": [
+                {"made_by": b.made_by, "type": b.type, "bytes": b.bytes, "kind": b.kind, "number": b.number,
+                 "offset": b.offset, "life": list(b.life),
+                 "place": f"{Path(b.where.file).name}:{b.where.line}" if b.where else ""}
+                for b in step.buffers
+            ],
+        }
+        for step in steps
+    }  # fmt: skip
+    report.write("details.json", json.dumps({"code": report.code, "memory_of": target.name, "memory": memory}) + "\n")
 
 
 def write_manifest(
