@@ -38,6 +38,7 @@ class Program:
     constants: tuple[Array, ...] = ()  # captured arrays too big to be attributes: the trailing arguments of @main
     variables: tuple[Variable, ...] = ()
     labels: tuple[str, ...] = ()  # what messages call the inputs
+    title: str = ""  # what traces of steps call it, if not by its name
 
 
 class Executable(Protocol):
@@ -63,7 +64,7 @@ class Abortable(Protocol):
     """An executable whose runs may wait, and can be given up."""
 
     def abort(self, why: str) -> None:
-        """Make all its runs under way fail with CancelledError."""
+        """Make all its runs fail with CancelledError: those under way, and those to come."""
         ...
 
 

@@ -182,14 +182,15 @@ class Session:
 
     def close(self) -> None:
         """End the session; its graph and its variables stay. What waits in other threads fails with CancelledError."""
-        self._closed = True
-        for step in list(self._steps.values()):
-            if isinstance(step.executable, Abortable):
-                step.executable.abort("the session has been closed.")
-        with self._lock:
+        with self._lock:  # what is compiled just now finds it closed
+            self._closed = True
+            steps = list(self._steps.values())
             self._requests.clear()
             self._steps.clear()
             self._kept.clear()
+        for step in steps:
+            if isinstance(step.executable, Abortable):
+                step.executable.abort("the session has been closed.")
 
     # Steps
 
@@ -218,7 +219,10 @@ class Session:
                     for variable in program.variables:
                         variable.initialise()
                 executable = compiler().compile(program, **({} if self.target is None else {"target": self.target}))
-            found = self._steps.setdefault(key, _Step(executable, feeds, fetches))
+            with self._lock:
+                if self._closed:
+                    raise self._is_closed()
+                found = self._steps.setdefault(key, _Step(executable, feeds, fetches))
         return found
 
     def _is_closed(self) -> GraphError:

@@ -74,6 +74,7 @@ class Task:
         self._registered: dict[str, Registered] = {}
         self._running: dict[int, Step] = {}
         self._aborted: dict[int, str] = {}  # before they started here
+        self._closed = ""  # why, if it is
         self._ran = 0
         self._since = time.time()
         self._lock = threading.Lock()
@@ -137,6 +138,8 @@ class Task:
         deadline = None if timeout is None else time.monotonic() + timeout
         step = Step(step_id, self.resources, self.rendezvous, deadline=deadline, tracer=tracer)
         with self._lock:
+            if self._closed:
+                raise CancelledError(self._closed)
             if step_id in self._aborted:
                 raise CancelledError(self._aborted[step_id])
             if step_id in self._running:
@@ -169,6 +172,14 @@ class Task:
         if step is not None:
             step.cancellation.cancel(error)
         self.rendezvous.abort(step_id, error)
+
+    def close(self, why: str) -> None:
+        """Give up all steps, and begin none any more."""
+        with self._lock:
+            self._closed = why
+            running = list(self._running)
+        for step_id in running:
+            self.abort(step_id, why)
 
     # State.
 

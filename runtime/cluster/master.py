@@ -32,7 +32,7 @@ class Request:
     address: str = ""
 
 
-class _Gathering:
+class Gathering:
     """Answers that are waited for together, until all are there or one is an error."""
 
     __slots__ = ("_left", "_lock", "answers", "error", "over")
@@ -75,7 +75,7 @@ class Master:
         self._transport = transport
         self._tasks: dict[str, str] = {}  # addresses by name
         self._why: dict[str, UnavailableError] = {}  # tasks that are gone
-        self._waiting: dict[int, tuple[_Gathering, int, str]] = {}
+        self._waiting: dict[int, tuple[Gathering, int, str]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -107,14 +107,15 @@ class Master:
     def adopt(self, newcomers: Mapping[str, str]) -> None:
         """Tasks are there, and know of each other already."""
         with self._changed:
-            gone = {self._tasks[name] for name in newcomers if name in self._tasks} - set(newcomers.values())
+            replaced = [name for name, address in newcomers.items() if self._tasks.get(name, address) != address]
+        for name in replaced:  # nobody has noticed its death yet
+            self.lose(name, UnavailableError(f"{name} has died, and was started again."))
+        with self._changed:
             self._tasks.update(newcomers)
             for name in newcomers:
                 self._why.pop(name, None)
             self.changes += 1
             self._changed.notify_all()
-        for address in gone:
-            self._transport.forget(address)
 
     def lose(self, name: str, error: UnavailableError) -> None:
         """A task is gone: whatever waits for it fails at once, and so do calls until it joins again."""
@@ -169,9 +170,13 @@ class Master:
         return self._gather(requests, self._tasks, timeout)
 
     def _gather(
-        self, requests: Sequence[Request], addresses: Mapping[str, str], timeout: float | None
+        self,
+        requests: Sequence[Request],
+        addresses: Mapping[str, str],
+        timeout: float | None,
+        gathering: Gathering | None = None,
     ) -> list[Message]:
-        gathering = _Gathering(len(requests))
+        gathering = gathering or Gathering(len(requests))
         numbers = []
         try:
             for slot, request in enumerate(requests):
@@ -205,13 +210,19 @@ class Master:
     # Steps.
 
     def run(
-        self, step: int, requests: Sequence[Request], timeout: float | None = None, trace: Trace | None = None
+        self,
+        step: int,
+        requests: Sequence[Request],
+        timeout: float | None = None,
+        trace: Trace | None = None,
+        gathering: Gathering | None = None,
     ) -> dict[int, Array]:
         """Run a step: one call for each task that takes part.
 
         Args:
             step: its number, unique in the cluster.
             requests: calls of "run".
+            gathering: of their answers; whoever has it can make the step fail.
 
         Returns:
             The step's outputs by number.
@@ -221,7 +232,8 @@ class Master:
         """
         began = time.time_ns()
         try:
-            answers = self.gather(requests, None if timeout is None else timeout + GRACE_SECONDS)
+            limit = None if timeout is None else timeout + GRACE_SECONDS
+            answers = self._gather(requests, self._tasks, limit, gathering)
         except BaseException as error:
             self._abort(step, [request.task for request in requests], error)
             raise

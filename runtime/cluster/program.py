@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from thalweg.dialects.diagnostics import CancelledError
 from thalweg.runtime import tracing
-from thalweg.runtime.cluster.master import CALL_SECONDS, Master, Request, next_step
+from thalweg.runtime.cluster.master import CALL_SECONDS, Gathering, Master, Request, next_step
 from thalweg.runtime.plan import Array
 from thalweg.runtime.tracing import Trace
 
@@ -69,6 +70,8 @@ class ClusterProgram:
         self._handle = _fingerprint(parts, constants)
         self._registered: dict[str, str] = {}  # addresses of the tasks that know it, by name
         self._changes = -1
+        self._running: dict[int, Gathering] = {}  # by step
+        self._aborted = ""  # why, if it is
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
@@ -96,8 +99,20 @@ class ClusterProgram:
             )
             for part, feeds in zip(self._parts, self._feeds, strict=True)
         ]
-        found = self._master.run(step, requests, timeout, trace)
+        gathering = self._running[step] = Gathering(len(requests))
+        try:
+            if self._aborted:
+                raise CancelledError(self._aborted)
+            found = self._master.run(step, requests, timeout, trace, gathering)
+        finally:
+            del self._running[step]
         return [found[number] for number in self._outputs]
+
+    def abort(self, why: str) -> None:
+        """Give up the steps of this program, those that are under way and those to come."""
+        self._aborted = why
+        for gathering in list(self._running.values()):
+            gathering.failed(CancelledError(why))
 
     def _register(self) -> None:
         """Make the step known to the tasks that do not know it, and give new variables their first values."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.dialects import context
+from thalweg.dialects.diagnostics import CancelledError
 from thalweg.dialects.extents import any_open
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.program import Abortable, Executable, Program
@@ -49,14 +50,19 @@ class SizedProgram:
         self._compile = compile_
         self._sizes: OrderedDict[tuple[tuple[int, ...], ...], Executable] = OrderedDict()
         self._latest: Callable[..., Any] | None = None  # the quick way of the sizes that came last
+        self._aborted = ""  # why, if it is
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
-        return self.of_size(inputs)(inputs, timeout)
+        executable = self.of_size(inputs)
+        if self._aborted:
+            raise CancelledError(self._aborted)
+        return executable(inputs, timeout)
 
     def abort(self, why: str) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, and what is to come."""
         with self._lock:
+            self._aborted = why
             made = list(self._sizes.values())
         for executable in made:
             if isinstance(executable, Abortable):

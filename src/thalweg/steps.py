@@ -114,9 +114,8 @@ class StepProgram:
         return [_owned(found[number], inputs) for number in self._outputs]
 
     def abort(self, why: str) -> None:
-        """Give up the steps of this program that are under way."""
-        for step_id in self.task.running:
-            self.task.abort(step_id, why)
+        """Give up the steps of this program, those that are under way and those to come."""
+        self.task.close(why)
 
 
 def _owned(value: Any, inputs: Sequence[Array]) -> Any:
@@ -186,7 +185,7 @@ def compile_step(compiler: Compiler, step: CutStep, devices: Sequence[str], stat
 
     resources = state.scoped()
     for variable in step.program.variables:
-        resources.bind(variable.name, variable.buffer, variable.lock)
+        resources.bind(variable.name, variable.buffer, variable.lock, variable.residence)
     task = Task(devices=devices, load=loader(compiler), resources=resources)
     task.register(HANDLE, step.parts, step.constants)
     return StepProgram(task, len(step.program.outputs))
