@@ -1,4 +1,4 @@
-"""`thalweg bench`: the benchmarks of the repository, where there is one."""
+"""`thalweg bench`: the benchmarks of the repository, where there is one; and of an exported model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ The workloads live in the repository (benchmarks/), not in the installed package
     thalweg bench --workloads mlp,convnet --against jax,torch
     thalweg bench --threads 1 --rounds 3           # other options go to `python -m benchmarks`
     thalweg bench --compare before.json after.json # two runs beside each other; fails where one became slower
+
+**An exported model**: its latency in C on this machine (where there is a C compiler), or under node
+
+    thalweg bench dist
+    thalweg bench dist 16                          # batches of 16 rows
+    thalweg bench dist/wasm32
 """
 
 
@@ -36,6 +42,10 @@ def bench(
     import sys
     from pathlib import Path
 
+    if context.args and Path(context.args[0]).is_dir():
+        from thalweg.tools.bench_artefact import measure
+
+        raise typer.Exit(measure(Path(context.args[0]), context.args[1:]))
     if not Path("benchmarks/__main__.py").is_file():
         err().print("error: no benchmarks/ here. Clone the repository and run `thalweg bench` in its root.")
         raise typer.Exit(1)

@@ -23,7 +23,7 @@ _ARRAYS = {
 def module(model: str, functions: Sequence[Function]) -> str:
     """The ES module: the template beside this file, filled in."""
     table = {
-        f.name: {"batched": f.batched, "inputs": _rows(f.inputs), "outputs": _rows(f.outputs)} for f in functions
+        f.name: {"batched": f.batched, "inputs": rows_of(f.inputs), "outputs": rows_of(f.outputs)} for f in functions
     }
     methods = "".join(_method(f) for f in functions)
     arena = max((f.arena_bytes for f in functions), default=0)
@@ -35,7 +35,8 @@ def module(model: str, functions: Sequence[Function]) -> str:
     return text
 
 
-def _rows(tensors: Sequence[Tensor]) -> list[dict[str, object]]:
+def rows_of(tensors: Sequence[Tensor]) -> list[dict[str, object]]:
+    """What JavaScript must know of tensors."""
     return [
         {"name": t.name, "array": _ARRAYS[t.type.dtype.name], "shape": list(t.type.shape), "batched": t.batched}
         for t in tensors

@@ -12,7 +12,7 @@ from thalweg.backends.aot.abi import Function
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.targets import Target
-from thalweg.backends.aot.wrappers import apple, cmake, java, javascript
+from thalweg.backends.aot.wrappers import apple, benchmark, cmake, java, javascript
 from thalweg.backends.aot.wrappers.jni import class_name
 from thalweg.dialects.diagnostics import ExportError
 from thalweg.shipping.report import Report
@@ -25,6 +25,9 @@ def write_wrappers(
     native = [t for t in targets if not t.is_wasm]
     if native:
         report.write(f"cmake/{name}Config.cmake", cmake.config(name, native))
+        report.write("bench/main.c", benchmark.c_program(name, functions))
+    if len(native) < len(targets):
+        report.write("bench/main.mjs", benchmark.javascript_program(name, functions))
     for target in targets:
         if target.is_wasm:
             report.write(f"{target.name}/{name}.mjs", javascript.module(name, functions))
