@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
 from thalweg.backends.cpu.fusion import form
-from thalweg.backends.cpu.jit import compile_llvm, to_llvm_ir
+from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.parallel import Parallel
@@ -40,7 +40,8 @@ def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> E
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
         lowered = lower(module, options)
-    return Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options)
+    names = {kernel.name for kernel in lowered.program.kernels()}
+    return Executable(lowered.signature, compile_program(lowered.llvm, names, options), options)
 
 
 def stages(module: ir.Module, options: CpuOptions | None = None) -> dict[str, str]:

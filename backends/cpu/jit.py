@@ -11,7 +11,7 @@ import itertools
 import re
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -19,8 +19,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from thalweg.backends.cpu import native
 from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.partition import compile_parts, partition, parts_for, split
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir, llvm_dialect
 
@@ -120,8 +122,7 @@ def _decimal(value: float, kind: str) -> str:
 
 @once
 def _initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    native.initialize()
 
 
 @cache
@@ -133,14 +134,15 @@ def host_cpu() -> tuple[str, str]:
 def target_machine(options: CpuOptions) -> Any:
     """The machine to generate code for."""
     _initialize()
+    return native.target_machine(*_target(options), options.opt_level)
+
+
+def _target(options: CpuOptions) -> tuple[str, str]:
+    """Name and features of the processor to generate code for."""
     cpu, features = host_cpu()
     if options.cpu:
-        cpu, features = options.cpu, options.features
-    elif options.features:
-        features = options.features
-    target = llvm.Target.from_default_triple()
-    codegen = 2 if options.opt_level else 1
-    return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="default")
+        return options.cpu, options.features
+    return cpu, options.features or features
 
 
 @dataclass(frozen=True)
@@ -164,31 +166,27 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
     with _compiling:
         machine = target_machine(options)
         try:
-            module = llvm.parse_assembly(text)
+            module = native.optimized(text, machine, options.opt_level)
         except RuntimeError as error:
             raise LoweringError(f"the CPU backend generated LLVM IR that LLVM rejects: {error}") from error
-        module.triple = machine.triple
-        module.data_layout = str(machine.target_data)
-        if options.opt_level:
-            _optimize(module, machine, options.opt_level)
         optimized = str(module) if keep_texts else ""
         assembly = machine.emit_assembly(module) if keep_texts else ""
         return NativeCode(machine.emit_object(module), optimized, assembly)
 
 
-def _optimize(module: Any, machine: Any, level: int) -> None:
-    """LLVM's optimiser. The kernels are optimised vector code already: level 1 only simplifies instructions, which
-    makes code generation faster; LLVM's own pipelines, with its vectorisers, run from level 2 on.
+def compile_program(text: str, kernels: Collection[str], options: CpuOptions) -> bytes:
+    """Like `compile_llvm`, in several processes where the text is long: object code as `Code` takes it.
+
+    Args:
+        kernels: the names of functions that may be compiled apart from the others.
     """
-    tuning = llvm.create_pipeline_tuning_options(speed_level=level)
-    builder = llvm.create_pass_builder(machine, tuning)
-    if level == 1:
-        passes = llvm.create_new_module_pass_manager()
-        passes.add_instruction_combine_pass()
-    else:
-        tuning.loop_vectorization = tuning.slp_vectorization = True
-        passes = builder.getModulePassManager()
-    passes.run(module, builder)
+    parts = parts_for(text, options.worker_count())
+    if parts == 1:
+        return compile_llvm(text, options).object_code
+    modules = partition(text, kernels, parts)
+    return compile_parts(
+        modules, *_target(options), options.opt_level, lambda module: compile_llvm(module, options).object_code
+    )
 
 
 @once
@@ -214,7 +212,9 @@ class Code:
     def __init__(
         self, object_code: bytes, *exports: str, imports: Mapping[str, int] = MappingProxyType({})
     ) -> None:
-        library = llvm.JITLibraryBuilder().add_object_img(object_code).add_current_process()
+        library = llvm.JITLibraryBuilder().add_current_process()
+        for part in split(object_code):
+            library.add_object_img(part)
         for name in exports:
             library.export_symbol(name)
         for name, address in imports.items():
