@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
-from thalweg.backends.cpu.executable import Executable
-from thalweg.backends.cpu.jit import compile_llvm
+from thalweg.backends.cpu.instrument import instrumented, table_of
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
@@ -87,32 +84,19 @@ def profile(
         The kernels, the most expensive first. Clock reads cost some 20 ns a launch.
     """
     options = options or CpuOptions()
-    clocks: list[Clock] = []
-
-    def around(runner: Runner) -> Clock:
-        clocks.append(Clock(runner))
-        return clocks[0]
-
-    with module.context, ir.Location.unknown(module.context):
-        lowered = lower(module, options, around, lambda step: clocks[0].finished(step))
-    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, _READ)
+    program, clock = instrumented(module, options, Clock, _READ)
+    size = max(2 * len(clock.kernels), 1)
     own = [np.array(a) for a in arrays]
     program(own)
-    before, start = _table(program, clocks[0]), time.perf_counter()
+    before, start = table_of(program, _READ, size), time.perf_counter()
     for _ in range(calls):
         program(own)
     elapsed = time.perf_counter() - start
-    counted = _table(program, clocks[0]) - before
+    counted = table_of(program, _READ, size) - before
     cycles, launches = counted[0::2], counted[1::2]
     rate = float(cycles.sum()) / elapsed or 1.0  # kernels are all but the whole call, so this is near the clock's rate
     rows = [
         KernelTime(name, int(c) / rate / calls, int(n) / calls, int(c) / max(1, int(cycles.sum())))
-        for name, c, n in zip(clocks[0].kernels, cycles, launches, strict=True)
+        for name, c, n in zip(clock.kernels, cycles, launches, strict=True)
     ]
     return sorted(rows, key=lambda row: -row.seconds)
-
-
-def _table(program: Executable, clock: Clock) -> np.ndarray[Any, np.dtype[np.int64]]:
-    table = np.zeros(max(2 * len(clock.kernels), 1), np.int64)
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(program.address(_READ))(table.ctypes.data)
-    return table

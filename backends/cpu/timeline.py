@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import time
@@ -16,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
-from thalweg.backends.cpu.executable import Executable
-from thalweg.backends.cpu.jit import compile_llvm
+from thalweg.backends.cpu.instrument import instrumented, table_of
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
@@ -93,22 +90,15 @@ def record(
         arrays: the program's arguments; those that it updates are copied first, and stay as they are.
     """
     options = options or CpuOptions()
-    logs: list[Log] = []
-
-    def around(runner: Runner) -> Log:
-        logs.append(Log(runner))
-        return logs[0]
-
-    with module.context, ir.Location.unknown(module.context):
-        lowered = lower(module, options, around, lambda step: logs[0].finished(step))
-    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, _READ)
+    program, log = instrumented(module, options, Log, _READ)
+    size = 1 + 3 * _MOST
     own = [np.array(a) for a in arrays]
     program(own)
-    _table(program)
+    table_of(program, _READ, size)
     start = time.perf_counter()
     program(own)
     elapsed = time.perf_counter() - start
-    table = _table(program)
+    table = table_of(program, _READ, size)
     count = int(table[0])
     kept = min(count, _MOST)
     rows = table[1 : 1 + 3 * kept].reshape(kept, 3)
@@ -116,7 +106,7 @@ def record(
         return Timeline((), elapsed)
     first = int(rows[:, 1].min())
     rate = (int(rows[:, 2].max()) - first) / elapsed or 1.0  # the kernels are all but the whole call
-    launches = (Launch(logs[0].kernels[int(k)], (int(a) - first) / rate, (int(b) - first) / rate) for k, a, b in rows)
+    launches = (Launch(log.kernels[int(k)], (int(a) - first) / rate, (int(b) - first) / rate) for k, a, b in rows)
     return Timeline(tuple(launches), elapsed, count - kept)
 
 
@@ -128,9 +118,3 @@ def write_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> None:
     ]
     events.append({"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "kernels of one call"}})
     Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
-
-
-def _table(program: Executable) -> np.ndarray[Any, np.dtype[np.int64]]:
-    table = np.zeros(1 + 3 * _MOST, np.int64)
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(program.address(_READ))(table.ctypes.data)
-    return table
