@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from thalweg.dialects import context, extents
 from thalweg.dialects.build import build, create, create_with_regions
 from thalweg.dialects.diagnostics import LeakedTensorError, TracingError, TypeInferenceError
@@ -377,7 +375,7 @@ class Trace:
                 return primals[variable]
         if self.frozen is not None:
             if variable not in self.frozen:
-                self.frozen[variable] = EagerTensor(np.array(variable.buffer))
+                self.frozen[variable] = EagerTensor(variable.numpy())
             return self.frozen[variable]
         (value,) = self.emit_values(state.read, [self.handle(variable)], {})
         assert isinstance(value, TracedTensor)

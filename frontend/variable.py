@@ -26,6 +26,7 @@ from thalweg.frontend.tensor import Array, ArrayLike, EagerTensor, Tensor, Trace
 from thalweg.frontend.trace import current, suspended
 from thalweg.runtime.checkpoints import Part
 from thalweg.runtime.locks import SharedLock
+from thalweg.runtime.residence import Residence
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -111,6 +112,7 @@ class Variable(Operators):
         "lock",
         "name",
         "part",
+        "residence",
         "scope",
         "trainable",
         "where",
@@ -129,6 +131,7 @@ class Variable(Operators):
         self.trainable = trainable
         self.part: Part | None = None  # what it is a piece of, where it is a shard
         self.lock = SharedLock()  # held by programs that use the buffer while others may
+        self.residence = Residence()  # whether an accelerator has a newer value than the buffer
         trace = current()
         in_graph = trace is not None and trace.stays_open
         self.container = "" if container is None and in_graph else container
@@ -148,9 +151,15 @@ class Variable(Operators):
 
     @property
     def buffer(self) -> Array:
-        """Its memory, made and filled at the first use. It stays where it is: compiled programs are bound to it."""
+        """Its memory, made and filled at the first use. It stays where it is: compiled programs are bound to it. If an
+        accelerator has a newer value, it comes here first."""
         buffer = self._buffer
-        return self.initialise() if buffer is None else buffer
+        if buffer is None:
+            return self.initialise()
+        if self.residence.host_is_old:
+            with self.lock.reading():
+                self.residence.to_host(buffer)
+        return buffer
 
     def initialise(self) -> Array:
         """Give it its initial value, if it has none yet; gives its memory."""
@@ -176,6 +185,7 @@ class Variable(Operators):
             value = self._initial_array()
             with self.lock.writing():
                 np.copyto(self._buffer, value)
+                self.residence.changed_on_host()
 
     def initial_program(self) -> Program | None:
         """The program that computes the initial value, a program without inputs; None if it is known."""
@@ -251,6 +261,7 @@ class Variable(Operators):
         """A copy of its value as a NumPy array."""
         buffer = self.buffer
         with self.lock.reading():
+            self.residence.to_host(buffer)
             return buffer.copy()
 
     def assign(self, value: ArrayLike) -> Any:
@@ -280,12 +291,14 @@ class Variable(Operators):
         assert isinstance(tensor, EagerTensor)
         buffer = self.buffer
         with self.lock.writing():
+            self.residence.to_host(buffer)
             if row is state.assign:
                 np.copyto(buffer, tensor.data)
             elif row is state.assign_add:
                 np.add(buffer, tensor.data, out=buffer)
             else:
                 np.subtract(buffer, tensor.data, out=buffer)
+            self.residence.changed_on_host()
         return self
 
     def __len__(self) -> int:
@@ -304,7 +317,7 @@ class Variable(Operators):
         return float(self.value)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        return f"Variable('{self.name}', {self.type}, {np.array2string(self.buffer, separator=', ', threshold=20)})"
+        return f"Variable('{self.name}', {self.type}, {np.array2string(self.numpy(), separator=', ', threshold=20)})"
 
 
 def variables_in(containers: Sequence[str] | None) -> list[Variable]:

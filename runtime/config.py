@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.runtime.pjrt.chips import tpus
 
 _CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
@@ -68,6 +69,7 @@ class Config:
     cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")  # noqa: RUF009 (immutable)
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
+    virtual_tpus: int = _option(0, "PJRT's CPU devices as /device:TPU:0, 1…, to try programs for TPUs without one")
     compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")
     stack_limit: int = _option(0, "bytes in memory that rows kept by loops across devices may take; 0: no limit")
     spill_dir: str = _option("", "folder of the files in which further rows wait; empty: the system's temporary one")
@@ -103,6 +105,8 @@ class Config:
             raise ValueError(f"threads must be a count, or 0 for all, got {value!r}")
         if name == "virtual_cpus" and (not isinstance(value, int) or value < 1):
             raise ValueError(f"virtual_cpus must be a count of at least 1, got {value!r}")
+        if name == "virtual_tpus" and (not isinstance(value, int) or value < 0):
+            raise ValueError(f"virtual_tpus must be a count, or 0 for the real ones, got {value!r}")
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):
             raise ValueError(f"stack_limit must be a number of bytes, or 0 for no limit, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
@@ -112,19 +116,24 @@ class Config:
         """`threads` with 0 resolved."""
         return self.threads or _available_threads()
 
-    def set_virtual_devices(self, cpu: int) -> None:
-        """Let this process have `cpu` devices, so that programs for several devices can be tried on one machine.
+    def set_virtual_devices(self, cpu: int = 1, tpu: int = 0) -> None:
+        """Let this process have `cpu` devices, so that programs for several devices can be tried on one machine; and
+        `tpu` devices that pose as TPUs, in the place of the real ones: CPU devices of PJRT, the way in to TPUs.
 
         Example:
-            >>> tw.config.set_virtual_devices(cpu=4)
+            >>> tw.config.set_virtual_devices(cpu=4, tpu=2)
             >>> with tw.device("/device:CPU:3"): ...
         """
-        self.virtual_cpus = cpu
+        self.virtual_cpus, self.virtual_tpus = cpu, tpu
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The names of this process's devices; ops that ask for none run on the first."""
-        return tuple(f"/device:CPU:{index}" for index in range(self.virtual_cpus))
+        accelerators = self.virtual_tpus or tpus()
+        return (
+            *(f"/device:CPU:{index}" for index in range(self.virtual_cpus)),
+            *(f"/device:TPU:{index}" for index in range(accelerators)),
+        )
 
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""

@@ -32,6 +32,11 @@ class Residence:
         self._host_is_old = False
         self._lock = threading.Lock()  # several readers may look at once
 
+    @property
+    def host_is_old(self) -> bool:
+        """Whether a device has a newer value than the memory; without the lock, true for this moment only."""
+        return self._host_is_old
+
     def to_host(self, memory: Array) -> None:
         """Bring the variable's memory up to date."""
         if self._host_is_old:

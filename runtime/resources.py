@@ -13,6 +13,7 @@ from thalweg.dialects.diagnostics import StepError, UninitialisedError
 from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.runtime.locks import Held, SharedLock
 from thalweg.runtime.plan import Array
+from thalweg.runtime.residence import Residence
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -37,19 +38,27 @@ R = TypeVar("R", bound=Resource)
 class Buffer:
     """A variable's memory on a task. It stays where it is, since compiled programs are bound to it.
 
-    Whoever reads or writes the array holds `lock` for it.
+    Whoever reads or writes the array holds `lock` for it. Of a variable on an accelerator the newest value may be
+    there: `residence` knows.
     """
 
-    __slots__ = ("array", "container", "initialised", "lock", "name")
+    __slots__ = ("array", "container", "initialised", "lock", "name", "residence")
 
     def __init__(
-        self, name: str, array: Array, lock: SharedLock | None = None, initialised: bool = True, container: str = ""
+        self,
+        name: str,
+        array: Array,
+        lock: SharedLock | None = None,
+        initialised: bool = True,
+        container: str = "",
+        residence: Residence | None = None,
     ) -> None:
         self.name = name
         self.array = array
         self.lock = lock or SharedLock()
         self.initialised = initialised
         self.container = container
+        self.residence = residence or Residence()
 
     def assign(self, value: Array) -> None:
         """Give it a value.
@@ -65,6 +74,7 @@ class Buffer:
             )
         with self.lock.writing():
             np.copyto(self.array, value)
+            self.residence.changed_on_host()
             self.initialised = True
 
 
@@ -130,7 +140,9 @@ class Resources:
 
     # Variables.
 
-    def bind(self, name: str, array: Array, lock: SharedLock | None = None) -> Buffer:
+    def bind(
+        self, name: str, array: Array, lock: SharedLock | None = None, residence: Residence | None = None
+    ) -> Buffer:
         """Use memory that somebody else owns (a `tw.Variable`'s) as a variable. Binding the same again changes
         nothing.
 
@@ -140,7 +152,7 @@ class Resources:
         with self._lock:
             found = self.variables.get(name)
             if found is None:
-                found = self.variables[name] = Buffer(name, array, lock)
+                found = self.variables[name] = Buffer(name, array, lock, residence=residence)
             elif found.array is not array:
                 raise StepError(f"two variables of this task are called '{name}'. Give one another name.")
             return found
@@ -193,6 +205,7 @@ class Resources:
         for name in names:
             buffer = self.variables[name]
             with buffer.lock.reading():
+                buffer.residence.to_host(buffer.array)
                 found[name] = buffer.array.copy()
         return found
 

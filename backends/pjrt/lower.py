@@ -65,12 +65,12 @@ def lower(module: ir.Module, version: str | None = None, shards: int = 1, inputs
         count = len(arguments) if inputs is None else inputs
         splits = _splits(arguments, results, aliases, shards, count)
         by_argument = {argument: result for result, argument in aliases.items()}
-        main.attributes["arg_attrs"] = ir.ArrayAttr.get(
-            [_attributes(by_argument.get(k), t, s, shards) for k, (t, s) in enumerate(zip(arguments, splits[0], strict=True))]
-        )
+        pairs = enumerate(zip(arguments, splits[0], strict=True))
+        attributes = [_attributes(by_argument.get(k), type_, split, shards) for k, (type_, split) in pairs]
+        main.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
         if shards > 1:
-            pairs = zip(results, splits[1], strict=True)
-            main.attributes["res_attrs"] = ir.ArrayAttr.get([_attributes(None, t, s, shards) for t, s in pairs])
+            attributes = [_attributes(None, t, s, shards) for t, s in zip(results, splits[1], strict=True)]
+            main.attributes["res_attrs"] = ir.ArrayAttr.get(attributes)
             mesh = f'{{mesh = #sdy.mesh<["batch"={shards}]>}}'
             copy.operation.attributes[_FRONTEND] = _strings({"xla.sdy.meshes": mesh})
         plain = ir.Module.parse(copy.operation.get_asm(enable_debug_info=False))  # same bytes wherever the source lies

@@ -27,7 +27,8 @@ def minimum_version() -> str:
 
 def portable_version() -> str:
     """The version to write for others: one that compilers of the last twelve weeks read, and those to come."""
-    return str(stablehlo.get_version_from_compatibility_requirement(stablehlo.StablehloCompatibilityRequirement.WEEK_12))
+    wanted = stablehlo.StablehloCompatibilityRequirement.WEEK_12
+    return str(stablehlo.get_version_from_compatibility_requirement(wanted))
 
 
 def is_artefact(data: bytes) -> bool:

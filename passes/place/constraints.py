@@ -108,6 +108,14 @@ class Sets:
             raise PassError(f"{_place(operation)} asks for {request}, which is not there. {self.listing()}")
         return bits
 
+    def beside(self, allowed: int) -> int:
+        """Devices, as bits; if none of them is a CPU, those of the same tasks."""
+        chosen = [device for i, device in enumerate(self.devices) if allowed >> i & 1]
+        if any(device.kind == "CPU" for device in chosen):
+            return allowed
+        tasks = {device.task_name for device in chosen}
+        return sum(1 << i for i, device in enumerate(self.devices) if device.task_name in tasks)
+
     def listing(self) -> str:
         """The sentence that says which devices there are."""
         names = [str(d) for d in self.devices]
@@ -120,7 +128,8 @@ def constrain(operations: Sequence[ir.Operation], devices: Sequence[Device], who
     take the requests of the ops in their regions for their own.
 
     Ops on a variable, a queue or another resource go where that is, whatever scope they were made in: a worker's step
-    reads and writes what is on a parameter task. Host ops run on CPUs only.
+    reads and writes what is on a parameter task. Host ops run on CPUs only: one that is made in the scope of an
+    accelerator runs on a CPU of that accelerator's task.
 
     Raises:
         PassError: it cannot be done; see `Sets`.
@@ -137,7 +146,10 @@ def constrain(operations: Sequence[ir.Operation], devices: Sequence[Device], who
         asking = {request_of(o): o for o in (inside(operation) if i in whole else (operation,))}
         for request, one in asking.items():
             if request and not request.startswith(COLOCATE) and not _uses_state(operation):
-                sets.limit(i, Limit(one, request, sets.mask(request, one)))
+                allowed = sets.mask(request, one)
+                if one is operation and row is not None and row.runs == "host":
+                    allowed = sets.beside(allowed)
+                sets.limit(i, Limit(one, request, allowed))
     _join_state(operations, number, sets)
     _join_colocated(operations, sets)
     for i, operation in enumerate(operations):

@@ -43,6 +43,7 @@ class Cluster:
         threads: of each task's compiled programs; on one machine, by default, the processors divided by the tasks.
         max_restarts: how often a task that died is started again; -1 for as often as it dies.
         timeout: seconds within which all tasks must be there.
+        patience: seconds after which a task that gives no sign of life is ended, and started again.
 
     Raises:
         MissingExtraError: Ray or ZeroMQ is not installed.
@@ -65,6 +66,7 @@ class Cluster:
         threads: int | None = None,
         max_restarts: int = 3,
         timeout: float = 120.0,
+        patience: float = 60.0,
     ) -> None:
         wanted = {"worker": workers, "ps": ps, **(jobs or {})}
         counts = {job: count for job, count in wanted.items() if count}
@@ -84,9 +86,9 @@ class Cluster:
         self._ray: RayHere | None = RayHere(address, sum(counts.values()))
         if threads is None and self._ray.is_local:
             threads = max(1, config.thread_count // sum(counts.values()))
-        options = TaskOptions(cpus=cpus, gpus=gpus, threads=threads, max_restarts=max_restarts)
+        options = TaskOptions(cpus=cpus, gpus=gpus, threads=threads, max_restarts=max_restarts, patience=patience)
         try:
-            self._master = Master(Transport(ZmqLink(key, self._ray.host), name="master"))
+            self._master = Master(Transport(ZmqLink(key, self._ray.host), patience=patience, name="master"))
             try:
                 started = RayTasks(counts, self._master, key, load_on_task, options, self._ray, timeout)
             except BaseException:
@@ -321,4 +323,4 @@ def _variables(part: ir.Module) -> list[str]:
 
 def _value_of(variable: Variable) -> Array:
     with variable.lock.reading():
-        return np.array(variable.buffer)
+        return variable.numpy()

@@ -29,6 +29,8 @@ from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.pjrt.lower import Portable
+from thalweg.backends.pjrt.lower import lower as lower_for_pjrt
 from thalweg.backends.reference.shadow import first_nan, has_nan
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
@@ -138,10 +140,11 @@ class Driver:
         """The parts of a program that one piece of machine code cannot do alone; None if it can, perhaps because
         nothing is left of what it could not do."""
         with self._one_at_a_time, context.entered():
-            if runs_alone(program.module, self.devices):
+            elsewhere = any(v.device.kind not in (None, "CPU") for v in program.variables)
+            if runs_alone(program.module, self.devices) and not elsewhere:
                 return None
             module = optimized(program.module, self.options.verify_each)
-            if runs_alone(module, self.devices):
+            if runs_alone(module, self.devices) and not elsewhere:
                 return None
             return self._cut(program, module, ";".join(self.devices))
 
@@ -164,6 +167,12 @@ class Driver:
             self._in_use[key] = executable
             self._names[executable] = names
         return executable, names
+
+    def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
+        """A `tw` module as PJRT takes it, and the names of the variables that are its trailing arguments."""
+        with self._one_at_a_time, context.entered():
+            stablehlo, names = self.to_stablehlo(module)
+            return lower_for_pjrt(stablehlo), names
 
     def cut(self, program: Program, devices: str) -> CutStep:
         """A program in parts for devices, which are given as the pass `place` takes them."""

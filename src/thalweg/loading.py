@@ -12,13 +12,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.pjrt.lower import Portable
 from thalweg.backends.reference.shadow import first_nan, has_nan
 from thalweg.dialects import context
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
+from thalweg.dialects.devices import parse
 from thalweg.dialects.diagnostics import ExecutionError, LoweringError
 from thalweg.dialects.extents import any_open
 from thalweg.dialects.location import where_of
@@ -37,6 +40,7 @@ from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition
 from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
 
+Make: TypeAlias = Callable[["Compiler", ir.Module, Sequence[Buffer]], Program]  # a cluster of known sizes
 SIZES = 64  # of one cluster whose code is kept
 
 
@@ -47,6 +51,10 @@ class Compiler(Protocol):
 
     def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
         """Machine code for a `tw` module, and the names of the variables that are its trailing arguments."""
+        ...
+
+    def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
+        """The same for PJRT."""
         ...
 
 
@@ -112,11 +120,14 @@ class SizedCluster:
 
     locks = True
 
-    def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer]) -> None:
+    def __init__(
+        self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer], make: Make = CompiledCluster
+    ) -> None:
         self._compiler = compiler
+        self._make = make
         self._text: str = module.operation.get_asm(enable_debug_info=True)
         self._buffers = buffers
-        self._sizes: OrderedDict[tuple[tuple[int, ...], ...], CompiledCluster] = OrderedDict()
+        self._sizes: OrderedDict[tuple[tuple[int, ...], ...], Program] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
@@ -130,13 +141,13 @@ class SizedCluster:
                     self._sizes.popitem(last=False)
         return found(inputs)
 
-    def _of_sizes(self, shapes: Sequence[tuple[int, ...]]) -> CompiledCluster:
+    def _of_sizes(self, shapes: Sequence[tuple[int, ...]]) -> Program:
         with context.entered():
             module = ir.Module.parse(self._text)
             (main,) = operations(module.body)
             declared = [context.tensor_type_of(argument) for argument in main.regions[0].blocks[0].arguments]
             specialise(main, [t.with_shape(shape) for t, shape in zip(declared, shapes, strict=True)])
-            return CompiledCluster(self._compiler, module, self._buffers)
+            return self._make(self._compiler, module, self._buffers)
 
 
 def loader(compiler: Compiler) -> Load:
@@ -175,6 +186,9 @@ class _Loader:
         self._nodes: list[Node] = []
         self._numbers: dict[str, int] = {}  # of named nodes
         self._programs: list[Program] = []
+        attributes = module.operation.attributes
+        self._device = ir.StringAttr(attributes[DEVICE]).value if DEVICE in attributes else "/device:CPU:0"
+        self._make = _cluster_on(self._device)
 
     def load(self) -> LoadedPartition:
         (block,) = functions(self._module)
@@ -188,7 +202,7 @@ class _Loader:
         feeds = _integers(attributes, FEEDS, len(block.arguments))
         fetched = zip(_integers(attributes, FETCHES, len(end.operands)), end.operands, strict=True)
         plan = PartitionPlan(
-            ir.StringAttr(attributes[DEVICE]).value if DEVICE in attributes else "/device:CPU:0",
+            self._device,
             tuple(self._nodes),
             tuple(feeds),
             tuple((number, self._endpoints[value]) for number, value in fetched),
@@ -236,7 +250,7 @@ class _Loader:
             position = order.index(ir.StringAttr(handle.attributes["name"]).value)
             handle.attributes["name"] = ir.StringAttr.get(f"variable{position}")
         bound = [buffers[name] for name in order]
-        make = SizedCluster if _is_open(module) else CompiledCluster
+        make = partial(SizedCluster, make=self._make) if _is_open(module) else self._make
         self._programs.append(make(self._compiler, module, bound))
         return {"program": len(self._programs) - 1, "reads": reads, "writes": writes}
 
@@ -244,6 +258,22 @@ class _Loader:
         variable = context.type_of(handle.results[0])
         assert isinstance(variable, VariableType)
         return self._resources.declare(ir.StringAttr(handle.attributes["name"]).value, variable.tensor)
+
+
+def _cluster_on(device: str) -> Make:
+    """Who compiles what a device runs: our backend for CPUs, PJRT for TPUs.
+
+    Raises:
+        LoweringError: nobody does.
+    """
+    kind = parse(device).kind
+    if kind == "CPU":
+        return CompiledCluster
+    if kind != "TPU":
+        raise LoweringError(f"nothing here compiles for {device}; CPUs and TPUs have a backend.")
+    from thalweg.accelerated import AcceleratedCluster  # whoever has no TPU does without
+
+    return partial(AcceleratedCluster, device=parse(device))
 
 
 def clusters_of(part: ir.Module) -> Iterator[tuple[str, ir.Module]]:

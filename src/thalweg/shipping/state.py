@@ -46,7 +46,7 @@ def state_of(pieces: Sequence[Piece], storage: Storage) -> State:
             names.append(by_content.setdefault(key, f"constant.{len(by_content)}"))
             arrays[names[-1]] = array
         by_name = {v.name: v for v in piece.program.variables}
-        arrays.update({n: np.array(by_name[n].buffer) for n in piece.variables})
+        arrays.update({n: by_name[n].numpy() for n in piece.variables})
         taken[piece.name] = [*names, *piece.variables]
         inputs = len(piece.program.inputs)
         updated = aliases_of(main_function(piece.module.operation)).values()

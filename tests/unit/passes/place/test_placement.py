@@ -136,8 +136,9 @@ def test_host_ops_are_on_cpus() -> None:
     send = f'"tw.send"(%x) {{edge = "e", source = "a", target = "b"}} : ({F}) -> () '
     devices = "gpu:1;cpu:1"
     assert placed(send + at("", 1), devices=devices)["send"] == "/device:CPU:0"
-    with pytest.raises(PassError, match=r"m.py:4: in f\(\): send asks for a CPU, since it runs on the host, but gpu:0"):
-        placed(send + at("gpu:0", 4), devices=devices)
+    assert placed(send + at("gpu:0", 4), devices=devices)["send"] == "/device:CPU:0", "on the host of that accelerator"
+    with pytest.raises(PassError, match=r"m.py:4: in f\(\): send asks for gpu:1, which is not there"):
+        placed(send + at("gpu:1", 4), devices=devices)
     with pytest.raises(PassError, match="send runs on the host, but there is no CPU"):
         placed(send + at("", 1), devices="gpu:1")
 
