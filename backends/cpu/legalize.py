@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
+from thalweg.backends.cpu.convolution import step_over_dilation
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
@@ -206,9 +207,14 @@ def _widen_unsigned(operation: ir.Operation) -> None:
                 operation.operands[position] = ir.Operation.create("stablehlo.convert", [wide], [operand]).results[0]
 
 
+def _prepare_convolution(operation: ir.Operation) -> None:
+    _widen_unsigned(operation)
+    step_over_dilation(operation)
+
+
 _REWRITES: dict[str, Callable[[ir.Operation], None]] = {
     "stablehlo.concatenate": _split_concatenation,
-    "stablehlo.convolution": _widen_unsigned,
+    "stablehlo.convolution": _prepare_convolution,
     "stablehlo.dot": _widen_unsigned,
     "stablehlo.dot_general": _widen_unsigned,
     "stablehlo.reduce_window": _keep_running_reduction,

@@ -87,6 +87,23 @@ CONVOLUTIONS = {
     "gradient of a strided kernel": Conv(
         (2, 9, 9, 3), (2, 4, 4, 20), (3, 3, 3, 20), "rhs_dilate = [2, 2]", "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]"
     ),
+    "gradient of a strided kernel, padded": Conv(
+        (2, 9, 8, 3), (2, 5, 4, 5), (3, 5, 3, 5), "pad = [[1, 1], [1, 2]], stride = [1, 1], rhs_dilate = [2, 2]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+    ),
+    "dilated, strided and cropped": Conv(
+        (2, 12, 9, 3), (3, 2, 3, 5), (2, 4, 4, 5), "stride = [2, 1], pad = [[0, -1], [-1, 0]], rhs_dilate = [2, 4]"
+    ),
+    "dilated on both sides": Conv(
+        (1, 4, 5, 3), (3, 3, 3, 5), (1, 5, 5, 5), "pad = [[1, 1], [1, 1]], lhs_dilate = [2, 1], rhs_dilate = [2, 1]"
+    ),
+    "dilated and reversed": Conv(
+        (1, 9, 9, 3), (3, 3, 3, 5), (1, 5, 5, 5), "rhs_dilate = [2, 2], reverse = [true, true]"
+    ),
+    "dilated and grouped": Conv((1, 9, 9, 4), (3, 3, 2, 6), (1, 5, 5, 6), "rhs_dilate = [2, 2]", groups=2),
+    "dilated, channels first": Conv((2, 3, 9, 9), (5, 3, 3, 3), (2, 5, 5, 5), "rhs_dilate = [2, 2]", NCHW),
+    "dilated 1-D": Conv((2, 30, 3), (4, 3, 5), (2, 21, 5), "rhs_dilate = [3]", "[b, 0, f]x[0, i, o]->[b, 0, f]"),
+    "dilated i32": Conv((1, 9, 9, 3), (3, 3, 3, 5), (1, 5, 5, 5), "rhs_dilate = [2, 2]", element="i32"),
     "1-D": Conv((2, 30, 3), (4, 3, 5), (2, 27, 5), "", "[b, 0, f]x[0, i, o]->[b, 0, f]"),
     "3-D": Conv(
         (1, 4, 5, 6, 2), (2, 2, 2, 2, 7), (1, 3, 4, 5, 7), "", "[b, 0, 1, 2, f]x[0, 1, 2, i, o]->[b, 0, 1, 2, f]"

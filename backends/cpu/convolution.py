@@ -1,0 +1,117 @@
+"""Convolutions with a dilated window as `linalg.generic`, whose maps step over the elements between.
+
+    before: %2 = stablehlo.convolution(%x, %g) …, rhs_dilate = [2, 2]
+    after:  %2 = linalg.generic {… (b, i, j, f, ki, kj, c) -> (b, i + 2 ki, j + 2 kj, c) …} ins(%x, %g) { mulf; addf }
+
+StableHLO's own pass writes zeros between the window's elements first, and multiplies by them: four times the work for
+the weight gradient of a convolution with stride 2.
+"""
+
+from __future__ import annotations
+
+from thalweg.backends.cpu.bodies import integers
+from thalweg.dialects.mlir import ir, stablehlo
+
+
+def step_over_dilation(operation: ir.Operation) -> None:
+    """Rewrite a `stablehlo.convolution` of one group on floats of one type; leave others, and undilated windows."""
+    x, weight = operation.operands
+    kinds = [ir.RankedTensorType(value.type) for value in (x, weight, operation.results[0])]
+    spatial = len(kinds[0].shape) - 2
+    ones = [1] * spatial
+    window = integers(operation, "rhs_dilation", ones)
+    groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
+    one_type = len({str(kind.element_type) for kind in kinds}) == 1 and isinstance(kinds[0].element_type, ir.FloatType)
+    empty = any(0 in kind.shape for kind in kinds)
+    if window == ones or groups != [1, 1] or not one_type or empty or _reversed(operation):
+        return
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    strides = integers(operation, "window_strides", ones)
+    # Loops: batch, the result's positions, its channels; the window's positions, the channels that are summed.
+    loops = 2 * spatial + 3
+    d = [ir.AffineDimExpr.get(k) for k in range(loops)]
+    inner = d[spatial + 2 : -1]
+    moved = [
+        ir.AffineExpr.get_add(ir.AffineExpr.get_mul(o, stride), ir.AffineExpr.get_mul(k, step))
+        for o, k, stride, step in zip(d[1:], inner, strides, window, strict=False)
+    ]
+    outer, channels = d[1 : spatial + 1], d[spatial + 1]
+    maps = [
+        _map(loops, numbers.input_batch_dimension, d[0], numbers.input_feature_dimension, d[-1],
+             numbers.input_spatial_dimensions, moved),
+        _map(loops, numbers.kernel_output_feature_dimension, channels, numbers.kernel_input_feature_dimension, d[-1],
+             numbers.kernel_spatial_dimensions, inner),
+        _map(loops, numbers.output_batch_dimension, d[0], numbers.output_feature_dimension, channels,
+             numbers.output_spatial_dimensions, outer),
+    ]  # fmt: skip
+    with ir.InsertionPoint(operation), operation.location:
+        made = _sum_of_products(_padded(operation, x, numbers), weight, kinds[2], maps, spatial)
+    operation.results[0].replace_all_uses_with(made)
+    operation.erase()
+
+
+def _reversed(operation: ir.Operation) -> bool:
+    name = "window_reversal"
+    return name in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[name]))
+
+
+def _map(
+    loops: int,
+    first: int,
+    at_first: ir.AffineExpr,
+    second: int,
+    at_second: ir.AffineExpr,
+    spatial: list[int],
+    at: list[ir.AffineExpr],
+) -> ir.AffineMap:
+    """The place in a tensor: one expression for each of its dimensions."""
+    places = {first: at_first, second: at_second} | dict(zip(spatial, at, strict=True))
+    return ir.AffineMap.get(loops, 0, [places[k] for k in range(len(places))])
+
+
+def _padded(operation: ir.Operation, x: ir.Value, numbers: stablehlo.ConvDimensionNumbers) -> ir.Value:
+    """The image with its padding, and zeros between its elements where it is dilated."""
+    kind = ir.RankedTensorType(x.type)
+    spatial = list(numbers.input_spatial_dimensions)
+    low, high, between = ([0] * len(kind.shape) for _ in range(3))
+    pads = integers(operation, "padding", [0] * (2 * len(spatial)))
+    dilation = integers(operation, "lhs_dilation", [1] * len(spatial))
+    shape = list(kind.shape)
+    for k, axis in enumerate(spatial):
+        low[axis], high[axis], between[axis] = pads[2 * k], pads[2 * k + 1], dilation[k] - 1
+        shape[axis] = low[axis] + high[axis] + (shape[axis] - 1) * dilation[k] + 1
+    if shape == list(kind.shape) and not any(low):
+        return x
+    zero = _zero(ir.RankedTensorType.get([], kind.element_type))
+    attributes: dict[str, ir.Attribute] = {
+        "edge_padding_low": ir.DenseI64ArrayAttr.get(low),
+        "edge_padding_high": ir.DenseI64ArrayAttr.get(high),
+        "interior_padding": ir.DenseI64ArrayAttr.get(between),
+    }
+    made = ir.RankedTensorType.get(shape, kind.element_type)
+    return ir.Operation.create("stablehlo.pad", [made], [x, zero], attributes).results[0]
+
+
+def _zero(kind: ir.RankedTensorType) -> ir.Value:
+    value = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(kind.element_type, 0.0))
+    return ir.Operation.create("stablehlo.constant", [kind], [], {"value": value}).results[0]
+
+
+def _sum_of_products(
+    x: ir.Value, weight: ir.Value, kind: ir.RankedTensorType, maps: list[ir.AffineMap], spatial: int
+) -> ir.Value:
+    parallel, summed = (ir.Attribute.parse(f"#linalg.iterator_type<{name}>") for name in ("parallel", "reduction"))
+    attributes: dict[str, ir.Attribute] = {
+        "indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(map_) for map_ in maps]),
+        "iterator_types": ir.ArrayAttr.get([parallel] * (spatial + 2) + [summed] * (spatial + 1)),
+        "operandSegmentSizes": ir.DenseI32ArrayAttr.get([2, 1]),
+    }
+    start = _zero(kind)
+    generic = ir.Operation.create("linalg.generic", [kind], [x, weight, start], attributes, regions=1)
+    block = generic.regions[0].blocks.append(*[kind.element_type] * 3)
+    a, b, total = block.arguments
+    with ir.InsertionPoint(block):
+        product = ir.Operation.create("arith.mulf", [kind.element_type], [a, b]).results[0]
+        added = ir.Operation.create("arith.addf", [kind.element_type], [total, product]).results[0]
+        ir.Operation.create("linalg.yield", [], [added])
+    return generic.results[0]
