@@ -83,7 +83,7 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str] |
         file.write(_header(ordered, {"format": "thalweg", **(metadata or {})}))
         for name, array in ordered.items():
             digest = hashlib.sha256()
-            data = memoryview(array.reshape(-1).view(np.uint8))
+            data = array.reshape(-1).view(np.uint8).data
             for begin in range(0, len(data), _PIECE):
                 piece = data[begin : begin + _PIECE]
                 file.write(piece)
@@ -154,7 +154,7 @@ class TensorFile:
         entry = self.entries[name]
         array = np.empty(entry.type.shape, entry.type.dtype.numpy)
         self._file.seek(entry.begin)
-        if self._file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+        if self._file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
             raise TensorFileError(f"'{name}' ends before its {array.nbytes} bytes.")
         return array
 
@@ -180,4 +180,4 @@ def _entry(fields: Mapping[str, Any], start: int) -> Entry:
 
 def digest_of(array: Array) -> str:
     """The SHA-256 of an array's bytes, as `write` gives it."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()

@@ -73,7 +73,8 @@ def test_gradients_go_through_the_branch_that_ran() -> None:
 
 
 def test_branches_must_agree() -> None:
-    with pytest.raises(TypeInferenceError, match=r"test_branches.py:\d+: .*f32\[2\] in branch 0 and i32\[\] in branch 2"):
+    differ = r"test_branches.py:\d+: .*f32\[2\] in branch 0 and i32\[\] in branch 2"
+    with pytest.raises(TypeInferenceError, match=differ):
         function(lambda i, x: switch_case(i, [lambda: x, lambda: x * 2, lambda: xp.asarray(1)]))(xp.asarray(0), X)
     with pytest.raises(TypeInferenceError, match="case: the branches return different structures"):
         function(lambda x: case([(x > 0, lambda: (x, x))], lambda: x))(xp.asarray(1.0))

@@ -29,7 +29,8 @@ def test_map_stacks() -> None:
 
 def test_map_takes_structures() -> None:
     for f in both(lambda x, y: map(lambda row: row["a"] * row["b"], {"a": x, "b": y})):
-        np.testing.assert_array_equal(f(xp.asarray(ROWS), xp.arange(5)).numpy(), ROWS * np.arange(5, dtype=np.float32)[:, None])
+        expected = ROWS * np.arange(5, dtype=np.float32)[:, None]
+        np.testing.assert_array_equal(f(xp.asarray(ROWS), xp.arange(5)).numpy(), expected)
 
 
 @pytest.mark.parametrize("right", [False, True])
