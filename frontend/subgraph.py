@@ -25,6 +25,7 @@ from thalweg.frontend.tensor import TracedTensor
 from thalweg.frontend.variable import Variable
 
 Fetch: TypeAlias = TracedTensor | Operation | Variable
+TITLE = 60  # characters of a step's title, for traces
 NAME, AFTER = "tw.name", "tw.after"  # attributes: the operation's name, and names of those that must run before
 
 
@@ -133,8 +134,10 @@ class _Copy:
             func_dialect.ReturnOp(values)
         signature = ir.FunctionType.get([a.type for a in self.block.arguments], [v.type for v in values])
         self.function.attributes["function_type"] = ir.TypeAttr.get(signature)
+        fetched = ", ".join(described(f).strip("'") for f in fetches)
         return Program(
             name=self.name,
+            title=f"run {fetched}" if len(fetched) <= TITLE else f"run {fetched[:TITLE]}…",
             module=self.module,
             inputs=tuple(f.type for f in self.feeds),
             labels=tuple(f"the feed {described(f)}" for f in self.feeds),

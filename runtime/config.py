@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.runtime.locks import quick_way
 from thalweg.runtime.pjrt.chips import tpus
 
 _CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -63,6 +64,7 @@ class Config:
     opt_level: int = _option(2, "how hard LLVM tries, 0 to 3; kernels are fused and vector code at every level")
     deterministic: bool = _option(False, "same bits on any number of threads; the CPU backend always gives them")
     check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
+    check_infinities: bool = _option(False, "the same where a result holds a NaN or an infinity")
     verify_each: bool = _option(True, "verify the module after every pass")
     cache: bool = _option(True, "keep compiled programs on disk")
     warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
@@ -110,6 +112,14 @@ class Config:
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):
             raise ValueError(f"stack_limit must be a number of bytes, or 0 for no limit, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
+        if name in ("check_nans", "check_infinities"):
+            (quick_way.close if self.checking else quick_way.open)((id(self), "checking"))
+
+    @property
+    def checking(self) -> str:
+        """What the results of programs must not hold: "nan", "non-finite", or the empty string if nobody looks."""
+        known = self.__dict__
+        return "non-finite" if known.get("check_infinities") else "nan" if known.get("check_nans") else ""
 
     @property
     def thread_count(self) -> int:

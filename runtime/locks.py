@@ -92,6 +92,34 @@ class SharedLock:
             time.sleep(0.0 if looks < _PATIENCE else 50e-6)
 
 
+class Gate:
+    """What every quick way into a program passes: closed, calls go the ordinary way, where they can be looked at.
+
+    It never keeps anybody waiting: to native code it is a lock that others read and somebody waits for.
+    """
+
+    __slots__ = ("_lock", "_reasons", "words")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reasons: set[object] = set()
+        self.words = (ctypes.c_int32 * 2)()
+
+    def close(self, reason: object) -> None:
+        """Keep it closed until `open` is called with the same reason."""
+        with self._lock:
+            self._reasons.add(reason)
+            self.words[WANTED] = 1
+
+    def open(self, reason: object) -> None:
+        """Open it, unless there are other reasons."""
+        with self._lock:
+            self._reasons.discard(reason)
+            self.words[WANTED] = 1 if self._reasons else 0
+
+
+quick_way = Gate()  # of the process, as the programs that pass it are
+
 Wanted: TypeAlias = tuple[SharedLock, bool]  # a lock, and whether it is wanted for writing
 
 

@@ -5,6 +5,8 @@
 
 A task is a process of the picture and a device a group of its lanes; what overlaps on one device (waiting ops, loops
 that overlap) gets lanes of its own. Arrows go from a send to the op that received. Counters show the lengths of queues.
+A program that is one piece of machine code shows as one event per call: while a trace is made, calls do not take the
+quick way, which nothing sees.
 Times are nanoseconds of the clock of the task that made the trace; those of other tasks come with the offset of their
 clocks, measured when the trace is fetched (Cristian's algorithm: half the round trip).
 """
@@ -18,10 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thalweg.dialects.devices import parse
+from thalweg.runtime.locks import quick_way
 
 if TYPE_CHECKING:
     from thalweg.runtime.plan import Node
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A node ran on a device. `edge` is that of a send or recv."""
+    """A node ran on a device, or a whole program. `edge` is that of a send or recv; `title` is for people."""
 
     device: str
     name: str
@@ -38,6 +43,7 @@ class Ran:
     begin: int
     end: int
     edge: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,12 @@ class Trace:
     def ran(self, device: str, node: Node, begin: int, end: int) -> None:
         """A node ran, from `begin` to `end` in ns of `time.time_ns`."""
         edge = node.attrs.get("edge", "") if node.op in ("send", "recv") else ""
-        self.events.append(Ran(device, node.name, node.op, node.where, begin, end, edge))
+        title = f"{node.op} {edge}" if edge else node.attrs.get("title", "")
+        self.events.append(Ran(device, node.name, node.op, node.where, begin, end, edge, title))
+
+    def called(self, device: str, name: str, begin: int, end: int) -> None:
+        """A program that is compiled as a whole was called."""
+        self.events.append(Ran(device, name, "program", "", begin, end))
 
     def moved(self, source: str, target: str, edge: str, size: int, at: int) -> None:
         """`size` bytes were sent from one device to another."""
@@ -112,31 +123,45 @@ class Trace:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file for Perfetto (ui.perfetto.dev) or chrome://tracing."""
-        Path(path).write_text(json.dumps({"traceEvents": list(_chrome(self.events)), "displayTimeUnit": "ns"}))
+        began = min((_at(event) for event in self.events), default=0)
+        content = {
+            "traceEvents": _chrome(list(self.events), began),
+            "displayTimeUnit": "ns",
+            "otherData": {"began": f"{datetime.fromtimestamp(began / 1e9, UTC):%Y-%m-%d %H:%M:%S.%f} UTC"},
+        }
+        Path(path).write_text(json.dumps(content))
 
 
-def _chrome(events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-    """The events in the Trace Event Format of Chrome (its document of that name)."""
-    every = sorted(events, key=lambda e: e.begin if isinstance(e, Ran) else e.at)
-    picture = _Picture()
-    for event in every:
-        if isinstance(event, Ran):
-            yield picture.ran(event)
-        elif isinstance(event, Counted):
-            process, _ = picture.place(event.device)
-            yield {"ph": "C", "name": event.name, "pid": process, "ts": event.at / 1e3, "args": {"": event.value}}
+def _at(event: Event) -> int:
+    return event.begin if isinstance(event, Ran) else event.at
+
+
+def _chrome(events: Iterable[Event], began: int) -> list[dict[str, Any]]:
+    """The events in the Trace Event Format of Chrome (its document of that name), in the order of time.
+
+    Times count from `began`: as microseconds since 1970 they would not fit a double to the nanosecond.
+    """
+    every = sorted(events, key=_at)
+    picture = _Picture(began)
+    shown = [picture.ran(event) for event in every if isinstance(event, Ran)]
+    shown += [picture.count(event) for event in every if isinstance(event, Counted)]
     for number, event in enumerate(e for e in every if isinstance(e, Moved)):
-        yield from picture.arrow(event, number)
-    yield from picture.names()
+        shown += picture.arrow(event, number)
+    return [*picture.names(), *sorted(shown, key=itemgetter("ts"))]
 
 
 class _Picture:
     """Which process and lane everything stands in."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: int) -> None:
+        self._began = began
         self._processes: dict[str, int] = {}
         self._lanes: dict[str, list[int]] = defaultdict(list)  # by device: when each lane is free again
-        self._received: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)  # thread and end, by edge
+        # The thread, begin and end of sends and recvs, by device and edge.
+        self._ends: dict[tuple[str, str, str], list[tuple[int, int, int]]] = defaultdict(list)
+
+    def _time(self, ns: int) -> float:
+        return (ns - self._began) / 1e3
 
     def place(self, device: str) -> tuple[int, str]:
         spec = parse(device)
@@ -148,29 +173,37 @@ class _Picture:
         lanes = self._lanes[device]
         lane = next((i for i, free in enumerate(lanes) if free <= event.begin), len(lanes))
         lanes[lane : lane + 1] = [event.end]
-        if event.op == "recv":
-            self._received[device, event.edge].append((self._thread(device, lane), event.end))
+        if event.edge:
+            self._ends[event.op, device, event.edge].append((self._thread(device, lane), event.begin, event.end))
         return {
-            "ph": "X", "name": event.name, "cat": event.op, "pid": process, "tid": self._thread(device, lane),
-            "ts": event.begin / 1e3, "dur": (event.end - event.begin) / 1e3,
-            "args": {"op": event.op, "at": event.where},
+            "ph": "X", "name": event.title or event.name, "cat": event.op, "pid": process,
+            "tid": self._thread(device, lane), "ts": self._time(event.begin), "dur": (event.end - event.begin) / 1e3,
+            "args": {"op": event.op, "name": event.name, "at": event.where},
         }  # fmt: skip
+
+    def count(self, event: Counted) -> dict[str, Any]:
+        process, _ = self.place(event.device)
+        return {"ph": "C", "name": event.name, "pid": process, "ts": self._time(event.at), "args": {"": event.value}}
 
     def _thread(self, device: str, lane: int) -> int:
         """Lanes of one device stand together: 1000 to each."""
         return list(self._lanes).index(device) * 1000 + lane
 
     def arrow(self, event: Moved, number: int) -> Iterator[dict[str, Any]]:
-        """From the send to the end of the recv of its edge, if that is in the trace; its size either way."""
-        process, device = self.place(event.source)
+        """From within the send to the end of the recv, where the trace has both: an arrow belongs to the event that is
+        under way in its lane at its time."""
+        sends = self._ends["send", event.source, event.edge]
+        recvs = self._ends["recv", event.target, event.edge]
+        sent = next((s for s in sends if s[1] <= event.at <= s[2]), None)
+        received = next((r for r in recvs if r[2] >= event.at), None)  # the first that ended after the value was sent
+        if sent is None or received is None:
+            return
+        recvs.remove(received)  # the next value of this edge goes to another one
         shared = {"cat": "edge", "name": event.edge, "id": number, "args": {"bytes": event.size}}
-        yield {"ph": "s", "pid": process, "tid": self._thread(device, 0) if device in self._lanes else 0,
-               "ts": event.at / 1e3, **shared}  # fmt: skip
-        for thread, end in self._received[event.target, event.edge]:
-            if end >= event.at:  # the first one that ended after the value was sent
-                process, _ = self.place(event.target)
-                yield {"ph": "f", "bp": "e", "pid": process, "tid": thread, "ts": end / 1e3, **shared}
-                break
+        (source, _), (target, _) = self.place(event.source), self.place(event.target)
+        yield {"ph": "s", "pid": source, "tid": sent[0], "ts": self._time(event.at), **shared}
+        arrived = max(event.at, received[1], received[2] - 1)
+        yield {"ph": "f", "bp": "e", "pid": target, "tid": received[0], "ts": self._time(arrived), **shared}
 
     def names(self) -> Iterator[dict[str, Any]]:
         for task, process in self._processes.items():
@@ -219,9 +252,11 @@ def trace_steps(path: str | os.PathLike[str] | None = None) -> Iterator[Trace]:
         if _current.trace is not None:
             raise RuntimeError("a trace is being made already; end it before another one begins")
         _current.trace = made
+        quick_way.close("trace")
     try:
         yield made
     finally:
+        quick_way.open("trace")
         _current.trace = None
         if path is not None:
             made.write(path)

@@ -117,7 +117,8 @@ def values_where(
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a NaN came into being: an op none of whose operands held one, or an input or variable that came with it."""
+    """Where a NaN (or an infinity, where these are looked for) came into being: an op none of whose operands held one,
+    or an input or variable that came with it."""
 
     what: str  # 'log', "input 0", "variable 'w'"
     where: Where | None
@@ -127,13 +128,14 @@ class Origin:
     reaches_result: bool = False  # a NaN that stems from it is in an output or a variable, not masked on the way
 
     def __str__(self) -> str:
-        share = f"{self.result.nans} of the {self.result.type.size} elements of {self.result.type}"
+        kind, count = ("NaN", self.result.nans) if self.result.nans else ("infinity", self.result.infinities)
+        share = f"{count} of the {self.result.type.size} elements of {self.result.type}"
         if self.execution == 0:
-            return f"{self.what} holds NaN from the start: {share}."
+            return f"{self.what} holds {kind} from the start: {share}."
         place = f"{self.where} " if self.where else ""
         turn = f" (in its execution {self.execution})" if self.execution > 1 else ""
         given = f" from {'; '.join(self.operands)}" if self.operands else ""
-        return f"{place}{self.what} made the first NaN{turn}: {share}{given}."
+        return f"{place}{self.what} made the first {kind}{turn}: {share}{given}."
 
 
 def first_nan(
@@ -141,16 +143,19 @@ def first_nan(
     inputs: Sequence[Array],
     variables: dict[str, Array] | None = None,
     execute: Execute | None = None,
+    infinities: bool = False,
 ) -> Origin | None:
     """The op that made the first NaN among those that reached an output or a variable; None if none did.
 
-    NaN that a `select` masks out does not count. `variables` are left as they are.
+    NaN that a `select` masks out does not count. `variables` are left as they are. With `infinities` these count like
+    NaN, but for those that were written as constants: what they were made of counts.
 
     Example:
         >>> print(first_nan(module, [np.float32([-1, 1])]))
         model.py:7: in loss(): log made the first NaN: 1 of the 2 elements of f32[2] from x, f32[2] in [-1, 1].
     """
-    return next((o for o in nan_origins(module, inputs, variables, execute) if o.reaches_result), None)
+    found = nan_origins(module, inputs, variables, execute, infinities)
+    return next((o for o in found if o.reaches_result), None)
 
 
 def nan_origins(
@@ -158,13 +163,15 @@ def nan_origins(
     inputs: Sequence[Array],
     variables: dict[str, Array] | None = None,
     execute: Execute | None = None,
+    infinities: bool = False,
 ) -> list[Origin]:
     """Everything that made a NaN out of none, in the order of execution, whether it reached a result or not."""
     arrays, state = [np.asarray(x) for x in inputs], _copied(variables)
-    tracker = _NanTracker(arrays, state)
+    bad = has_non_finite if infinities else has_nan
+    tracker = _NanTracker(arrays, state, bad)
     outputs = (execute or Interpreter(module))(arrays, state, tracker.observe)
-    reaching = {tracker.number_of(o) for o in outputs if has_nan(o)}
-    reaching |= {tracker.number_of_variable(name, value) for name, value in state.items() if has_nan(value)}
+    reaching = {tracker.number_of(o) for o in outputs if bad(o)}
+    reaching |= {tracker.number_of_variable(name, value) for name, value in state.items() if bad(value)}
     return [replace(o, reaches_result=number in reaching) for number, o in enumerate(tracker.origins)]
 
 
@@ -175,7 +182,8 @@ class _NanTracker:
     are the very arrays that were passed and yielded. Only arrays with NaN are remembered (and so kept alive).
     """
 
-    def __init__(self, inputs: Sequence[Array], variables: dict[str, Array]) -> None:
+    def __init__(self, inputs: Sequence[Array], variables: dict[str, Array], bad: Callable[[Array], bool]) -> None:
+        self._bad = bad
         self.origins: list[Origin] = []
         self._makers: list[ir.Operation | None] = []  # of each origin
         self._holders: dict[int, tuple[Array, int]] = {}
@@ -183,10 +191,10 @@ class _NanTracker:
         self._assigned: dict[str, ir.Operation] = {}  # the latest op that wrote the variable
         self._executions: dict[ir.Operation, int] = {}
         for index, array in enumerate(inputs):
-            if has_nan(array):
+            if bad(array):
                 self._hold(array, self._new(f"input {index}", array))
         for name, array in variables.items():
-            if has_nan(array):
+            if bad(array):
                 self._variables[name] = self._new(f"variable '{name}'", array)
 
     def observe(self, operation: ir.Operation, operands: Values, results: Sequence[Array]) -> None:
@@ -195,8 +203,10 @@ class _NanTracker:
         row = row_of(operation)
         if row is not None and row.effects == "write":
             self._write(operation, operands[0], operands[-1])
+        if operation.name == "tw.constant" and not any(map(has_nan, results)):
+            return  # somebody wrote an infinity
         for result in results:
-            if isinstance(result, np.ndarray) and has_nan(result) and id(result) not in self._holders:
+            if isinstance(result, np.ndarray) and self._bad(result) and id(result) not in self._holders:
                 self._hold(result, self._stems_from(operation, operands, result))
 
     def number_of(self, array: Array | None) -> int | None:
@@ -220,7 +230,7 @@ class _NanTracker:
 
     def _write(self, operation: ir.Operation, name: str, value: Array) -> None:
         self._assigned[name] = operation
-        number = self.number_of(value) if has_nan(value) else None
+        number = self.number_of(value) if self._bad(value) else None
         if number is not None:
             self._variables[name] = number
         elif operation.name == "tw.assign":
@@ -229,7 +239,7 @@ class _NanTracker:
     def _stems_from(self, operation: ir.Operation, operands: Values, result: Array) -> int:
         if operation.name == "tw.read":
             return self.number_of_variable(operands[0], result)
-        known = [self.number_of(x) for x in operands if isinstance(x, np.ndarray) and has_nan(x)]
+        known = [self.number_of(x) for x in operands if isinstance(x, np.ndarray) and self._bad(x)]
         numbers = [n for n in known if n is not None]
         if len(operation.regions):  # what a scan stacks is a new array, its rows came from inside
             numbers += [n for n, maker in enumerate(self._makers) if maker is not None and _is_inside(maker, operation)]
@@ -269,6 +279,10 @@ def _tell(value: ir.Value, array: Array) -> str:
 
 def has_nan(array: Array) -> bool:
     return array_type(array).dtype.is_floating and bool(np.isnan(array).any())
+
+
+def has_non_finite(array: Array) -> bool:
+    return array_type(array).dtype.is_floating and not np.isfinite(array).all()
 
 
 def _copied(variables: dict[str, Array] | None) -> dict[str, Array]:

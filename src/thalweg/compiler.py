@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -31,7 +32,7 @@ from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.pjrt.lower import Portable
 from thalweg.backends.pjrt.lower import lower as lower_for_pjrt
-from thalweg.backends.reference.shadow import first_nan, has_nan
+from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
@@ -40,9 +41,10 @@ from thalweg.dialects.mlir import ir
 from thalweg.frontend import program as frontend
 from thalweg.frontend.program import Program
 from thalweg.passes.pipeline import Pipeline
+from thalweg.runtime import tracing
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
-from thalweg.runtime.locks import Held
+from thalweg.runtime.locks import Held, quick_way
 from thalweg.runtime.resources import of_process
 from thalweg.sized import SizedProgram, is_sized
 from thalweg.steps import CutStep, Target, compile_step, cut, runs_alone
@@ -69,31 +71,44 @@ class CompiledProgram:
         first = len(executable.inputs) - len(names)
         locks = [(by_name[name].lock, first + at in written) for at, name in enumerate(names)]
         self._held = Held(lock for _, lock in sorted(zip(names, locks, strict=True), key=itemgetter(0)))
-        self._direct = executable.direct(self._bound, [(lock.words, write) for lock, write in locks])
+        passed = [(quick_way.words, False), *((lock.words, write) for lock, write in locks)]
+        self._direct = executable.direct(self._bound, passed)
 
     @property
     def direct(self) -> Callable[..., Any] | None:
         """The quick way in: arrays as arguments; one array, or a tuple of them, or NotImplemented where the arrays are
-        not exactly as expected or another call is running. None where there is no quick way."""
-        return self._direct.call if self._direct is not None and not self._options.check_nans else None
+        not exactly as expected, another call is running, or calls are looked at. None where there is no quick way."""
+        return self._direct.call if self._direct is not None else None
 
     def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
-        if self._options.check_nans:
+        trace = tracing.current()
+        if trace is None:
+            return self._run(inputs)
+        began = time.time_ns()
+        results = self._run(inputs)
+        trace.called(self._options.devices[0], self._program.title or self._program.name, began, time.time_ns())
+        return results
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._options.checking:
             return self._checked(inputs)
         with self._held:
             return self.executable([*inputs, *self._bound])[: self._outputs]
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
+        """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
+        infinities = self._options.checking == "non-finite"
+        bad, kind = (has_non_finite, "an infinity") if infinities else (has_nan, "a NaN")
         with self._held:
             before = {name: buffer.copy() for name, buffer in self._variables.items()}
             results = self.executable([*inputs, *self._bound])[: self._outputs]
             touched = [*results, *self._variables.values()]
-        if any(has_nan(array) for array in touched):
+        if any(map(bad, touched)):
             with context.entered():
-                found = first_nan(optimized(self._program.module), [*inputs, *self._program.constants], before)
+                arrays = [*inputs, *self._program.constants]
+                found = first_nan(optimized(self._program.module), arrays, before, infinities=infinities)
             raise ExecutionError(
-                f"{found}" if found else "a result holds a NaN, though no op makes one in the reference interpreter"
+                f"{found}" if found else f"a result holds {kind}, though no op makes one in the reference interpreter"
             )
         return results
 

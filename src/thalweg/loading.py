@@ -10,14 +10,14 @@ so that clusters that differ in names only are compiled once.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.pjrt.lower import Portable
-from thalweg.backends.reference.shadow import first_nan, has_nan
+from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
 from thalweg.dialects import context
 from thalweg.dialects.attributes import attributes_of
 from thalweg.dialects.build import row_of
@@ -42,6 +42,10 @@ from thalweg.runtime.task import Load
 
 Make: TypeAlias = Callable[["Compiler", ir.Module, Sequence[Buffer]], Program]  # a cluster of known sizes
 SIZES = 64  # of one cluster whose code is kept
+TOLD = 4  # kinds of ops in the title of a cluster
+_UNTOLD = frozenset(
+    f"tw.{name}" for name in ("constant", "broadcast", "reshape", "convert", "variable_handle", "read", "yield")
+) | {"func.return", "func.func"}  # fmt: skip
 
 
 class Compiler(Protocol):
@@ -89,7 +93,7 @@ class CompiledCluster:
         self._direct: Callable[..., Any] | None = self._entry.call if self._entry is not None else None
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
-        if self._options.check_nans:
+        if self._options.checking:
             return self._checked(inputs)
         if self._direct is not None:
             result = self._direct(*inputs)
@@ -99,15 +103,17 @@ class CompiledCluster:
             return self._executable([*inputs, *self._bound])[: self._outputs]
 
     def _checked(self, inputs: Sequence[Array]) -> Sequence[Array]:
-        """Run; where a result holds a NaN, run once more in the reference interpreter to name its first maker."""
+        """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
+        infinities = self._options.checking == "non-finite"
+        bad = has_non_finite if infinities else has_nan
         with self._held:
             before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
             results = self._executable([*inputs, *self._bound])[: self._outputs]
-            found_one = any(has_nan(array) for array in (*results, *self._bound))
+            found_one = any(map(bad, (*results, *self._bound)))
         if found_one:
             with context.entered():
-                found = first_nan(ir.Module.parse(self._text), inputs, before)
-            if found is not None:  # otherwise it came in with an input
+                found = first_nan(ir.Module.parse(self._text), inputs, before, infinities=infinities)
+            if found is not None:
                 raise ExecutionError(str(found))
         return results
 
@@ -252,7 +258,7 @@ class _Loader:
         bound = [buffers[name] for name in order]
         make = partial(SizedCluster, make=self._make) if _is_open(module) else self._make
         self._programs.append(make(self._compiler, module, bound))
-        return {"program": len(self._programs) - 1, "reads": reads, "writes": writes}
+        return {"program": len(self._programs) - 1, "reads": reads, "writes": writes, "title": _title(module)}
 
     def _declare(self, handle: ir.Operation) -> Buffer:
         variable = context.type_of(handle.results[0])
@@ -290,6 +296,18 @@ def _is_open(module: ir.Module) -> bool:
     values = [*block.arguments, *(result for operation in _all(module) for result in operation.results)]
     types = [context.type_of(value) for value in values]
     return any(any_open(t.shape) for t in types if isinstance(t, TensorType))
+
+
+def _title(module: ir.Module) -> str:
+    """What traces call a cluster: the first of its ops that do work.
+
+    Example:
+        >>> _title(module)
+        'dot_general, tanh, 3 x mul, …'
+    """
+    counts = Counter(o.name.removeprefix("tw.") for o in _all(module) if o.name not in _UNTOLD)
+    told = [f"{count} x {name}" if count > 1 else name for name, count in counts.items()]
+    return ", ".join([*told[:TOLD], *(["…"] if len(told) > TOLD else [])])
 
 
 def accesses(module: ir.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:

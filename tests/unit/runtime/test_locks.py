@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from thalweg.runtime.locks import HOLDERS, WANTED, Held, SharedLock
+from thalweg.runtime.locks import HOLDERS, WANTED, Gate, Held, SharedLock
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -120,3 +120,15 @@ def test_an_interrupt_while_waiting_leaves_nothing_taken(write: bool) -> None:
     assert [*first.words, *second.words] == [0, 0, 0, 0]
     with Held([(first, True), (second, True)]):  # both can be had
         pass
+
+
+def test_a_gate_is_open_when_nobody_has_a_reason_to_close_it() -> None:
+    gate = Gate()
+    gate.close("a trace")
+    gate.close("a trace")
+    gate.close("checks")
+    gate.open("a trace")
+    assert gate.words[WANTED] == 1
+    gate.open("checks")
+    gate.open("checks")
+    assert list(gate.words) == [0, 0]
