@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -138,6 +138,7 @@ class RayTasks:
         self._closing = threading.Event()
         self._group: Any = None
         self._actors: dict[str, Any] = {}
+        self._joining: set[str] = set()  # tasks that are being told where the others are
         try:
             self._start(jobs, key, here.is_local, load, options, timeout)
         except BaseException:
@@ -221,8 +222,16 @@ class RayTasks:
                 if time.monotonic() - pinged > _PING_SECONDS:
                     pinged = time.monotonic()
                     self._master.ping()
+                    self._fence([name for name, returning in pending.values() if not returning])
             if not pending:
                 self._closing.wait(_LOOK_SECONDS)
+
+    def _fence(self, watched: Sequence[str]) -> None:
+        """End tasks that live, as Ray says, but that the master has lost: they hang, or cannot be reached. Ray starts
+        them again, and then they are as good as any that died."""
+        for name in watched:
+            if name not in self._joining and name not in self._master.tasks:
+                ray.kill(self._actors[name], no_restart=False)
 
     def _look(self, name: str, call: Any, returning: bool) -> tuple[Any, bool] | None:
         """What a call of a task that has ended says about it, and the next call to wait for."""
@@ -241,19 +250,23 @@ class RayTasks:
             return actor.address.remote(), True
         if not returning:
             return None  # closed in peace
+        self._joining.add(name)
         threading.Thread(target=self._join, args=(name, address), name=f"thalweg-join-{name}", daemon=True).start()
         return actor.watch.remote(), False
 
     def _join(self, name: str, address: str) -> None:
         """Tell everybody that a task is back. If another one dies meanwhile, it is told again without that one."""
-        for _ in range(100):
-            if self._closing.is_set():
-                return
-            try:
-                self._master.join({name: address})
-                return
-            except StepError:
-                self._closing.wait(0.2)
+        try:
+            for _ in range(100):
+                if self._closing.is_set():
+                    return
+                try:
+                    self._master.join({name: address})
+                    return
+                except StepError:
+                    self._closing.wait(0.2)
+        finally:
+            self._joining.discard(name)
 
 
 def _start_ray(address: str | None, tasks: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from thalweg.dialects.diagnostics import DeadlineError, StepError, UnavailableError, did_you_mean
-from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, PING, unpacked
+from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, LOST, PING, unpacked
 from thalweg.runtime.plan import Array, Value
 from thalweg.runtime.step import StepIds
 from thalweg.runtime.tracing import Trace
@@ -264,6 +264,8 @@ class Master:
     # What arrives; on the transport's thread.
 
     def _deliver(self, message: Message) -> None:
+        if message.kind == LOST:
+            self._unreachable(message.note, UnavailableError(f"{self._name_of(message.source)} does not reach it."))
         if message.kind not in (DONE, FAILED):
             return
         with self._lock:
@@ -275,6 +277,9 @@ class Master:
             gathering.answered(slot, message)
         else:
             gathering.failed(unpacked(message.note, task))
+
+    def _name_of(self, address: str) -> str:
+        return next((name for name, known in self.tasks.items() if known == address), "a task")
 
     def _unreachable(self, address: str, error: UnavailableError) -> None:
         for name, known in self.tasks.items():

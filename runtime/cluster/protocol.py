@@ -6,6 +6,7 @@
     failed    number             {"kind": …, "text": …}               an exception
     abort     step               why
     tensor    step      edge     the value                            from task to task
+    lost                                                              a task's address: who sends this cannot reach it
     ping                                                              is acknowledged by the transport, no more
 """
 
@@ -21,6 +22,7 @@ DONE: Final = "done"
 FAILED: Final = "failed"
 ABORT: Final = "abort"
 TENSOR: Final = "tensor"
+LOST: Final = "lost"
 PING: Final = "ping"
 
 

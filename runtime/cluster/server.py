@@ -6,11 +6,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from thalweg.dialects.diagnostics import StepError, UnavailableError
 from thalweg.dialects.types import TensorType, as_dtype
-from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, PING, TENSOR, packed
+from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, LOST, PING, TENSOR, packed
 from thalweg.runtime.cluster.rendezvous import ClusterRendezvous
 from thalweg.runtime.plan import Value
 from thalweg.runtime.pool import Pool
@@ -51,6 +52,7 @@ class TaskServer:
         self._transport = transport
         self._pool = Pool(f"{job}-{index}", _MOST_STEPS)
         self._sources: dict[int, str] = {}  # which master's each running step is
+        self._masters: set[str] = set()  # who has called
         self._trace: Trace | None = None
         self._ping_seconds = ping_seconds
         self._register = threading.Lock()
@@ -108,6 +110,7 @@ class TaskServer:
         if message.kind == TENSOR:
             self.rendezvous.arrived(message)
         elif message.kind == CALL:
+            self._masters.add(message.source)
             self._pool.submit(self._answer, message)
         elif message.kind == ABORT:
             self._pool.submit(self.task.abort, message.step, message.note)
@@ -115,8 +118,12 @@ class TaskServer:
             raise StepError(f"{self.task.name} does not understand messages of kind '{message.kind}'.")
 
     def _lost(self, address: str, error: UnavailableError) -> None:
-        """A master or another task does not answer: its steps are given up. Those of other masters that need it end
-        when their master says so."""
+        """A master or another task does not answer. A master's steps are given up; of a task the masters are told, who
+        may reach it: a step may wait there for what we cannot send."""
+        self._masters.discard(address)
+        for master in list(self._masters):
+            with suppress(UnavailableError):
+                self._transport.send(master, Message(LOST, note=address))
         for step, source in list(self._sources.items()):
             if source == address:
                 self._pool.submit(self.task.abort, step, f"who asked for the step is gone: {error}")
