@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-import ml_dtypes
 import numpy as np
 
 from thalweg.dialects.extents import show
@@ -34,9 +33,12 @@ class DType:
     @cached_property
     def numpy(self) -> np.dtype:
         """The NumPy dtype that holds it (bfloat16 through ml_dtypes)."""
-        if self.name in ("bfloat16", "string"):
-            return np.dtype(ml_dtypes.bfloat16 if self.name == "bfloat16" else object)
-        return np.dtype(self.name)
+        if self.name == "bfloat16":
+            import ml_dtypes  # takes as long to import as to run an exported model a thousand times
+
+            found: np.dtype = np.dtype(ml_dtypes.bfloat16)
+            return found
+        return np.dtype(object if self.name == "string" else self.name)
 
     @property
     def itemsize(self) -> int:
@@ -79,7 +81,7 @@ DTYPES = FLOATS + INTEGERS + (bool_,)
 
 _BY_MLIR = {d.mlir: d for d in (*DTYPES, string)}
 _BY_SHORT = {d.short: d for d in (*DTYPES, string)}
-_BY_NUMPY = {d.numpy: d for d in (*DTYPES, string)}
+_BY_NUMPY = {d.numpy: d for d in (*DTYPES, string) if d is not bfloat16}
 _BY_NAME = {d.name: d for d in (*DTYPES, string)}
 
 
@@ -100,7 +102,8 @@ def as_dtype(value: object) -> DType:
     if value is bool:
         return bool_
     try:
-        return _BY_NUMPY[np.dtype(value)]  # type: ignore[call-overload]
+        found = np.dtype(value)  # type: ignore[call-overload]
+        return _BY_NUMPY.get(found) or _BY_NAME[found.name]
     except (KeyError, TypeError):
         raise TypeError(f"{value!r} is not a dtype of thalweg; the dtypes are {', '.join(_BY_NAME)}") from None
 
