@@ -50,7 +50,7 @@ class Buffer:
         array: Array,
         lock: SharedLock | None = None,
         initialised: bool = True,
-        container: str = "",
+        container: str | None = "",
         residence: Residence | None = None,
     ) -> None:
         self.name = name
@@ -192,6 +192,12 @@ class Resources:
             if name not in self.variables:
                 self.declare(name, TensorType(array.shape, as_dtype(array.dtype)))
             self.variables[name].assign(array)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Let go of variables: their names may stand for others from now on."""
+        with self._lock:
+            for name in names:
+                self.variables.pop(name, None)
 
     def values(self, names: Sequence[str]) -> dict[str, Array]:
         """Copies of variables' present values.

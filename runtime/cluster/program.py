@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thalweg.dialects.diagnostics import CancelledError
 from thalweg.runtime import tracing
@@ -23,19 +23,29 @@ class TaskPart:
         texts: one partition for each of its devices, as the tasks' `load` takes them.
         feeds: which of the step's inputs they take, constants among them.
         variables: that live there.
+        containers: of those variables that are in one.
     """
 
     task: str
     texts: tuple[str, ...]
     feeds: tuple[int, ...] = ()
     variables: tuple[str, ...] = ()
+    containers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Variables:
-    """Which variables of a cluster have got a first value from this master, so that none gets it twice."""
+    """Which variables of a cluster have got a first value from this master, so that none gets it twice.
+
+    Attributes:
+        seen: the tasks of those that have got it, by name.
+        places: the tasks of all that have been used.
+        resets: how often some were reset, and are to get it again.
+    """
 
     def __init__(self) -> None:
-        self.seen: dict[str, str] = {}  # the task that has it, by name
+        self.seen: dict[str, str] = {}
+        self.places: dict[str, str] = {}
+        self.resets = 0
         self.lock = threading.Lock()
 
 
@@ -69,7 +79,7 @@ class ClusterProgram:
         self._feeds = [tuple(f for f in part.feeds if f < inputs) for part in parts]
         self._handle = _fingerprint(parts, constants)
         self._registered: dict[str, str] = {}  # addresses of the tasks that know it, by name
-        self._changes = -1
+        self._changes = (-1, -1)
         self._running: dict[int, Gathering] = {}  # by step
         self._aborted = ""  # why, if it is
         self._lock = threading.Lock()
@@ -87,7 +97,7 @@ class ClusterProgram:
         Raises:
             UnavailableError: a task is gone. Else the first error of the step.
         """
-        if self._changes != self._master.changes:
+        if self._changes != (self._master.changes, self._variables.resets):
             self._register()
         lives = self._registered
         trace = tracer or tracing.current()
@@ -117,18 +127,22 @@ class ClusterProgram:
     def _register(self) -> None:
         """Make the step known to the tasks that do not know it, and give new variables their first values."""
         with self._lock:
-            changes, tasks = self._master.changes, self._master.tasks
+            changes, tasks = (self._master.changes, self._variables.resets), self._master.tasks
             fresh = [part for part in self._parts if self._registered.get(part.task) != tasks.get(part.task, "")]
             self._master.gather([self._registration(part) for part in fresh], 10 * CALL_SECONDS)
-            for part in fresh:
+            for part in self._parts:
                 self._initialise(part)
+            for part in fresh:
                 self._registered[part.task] = tasks.get(part.task, "")
             self._changes = changes
 
     def _registration(self, part: TaskPart) -> Request:
         numbers = [f for f in part.feeds if f in self._constants]
         return Request(
-            part.task, "register", (self._handle, part.texts, numbers), tuple(self._constants[n] for n in numbers)
+            part.task,
+            "register",
+            (self._handle, part.texts, numbers, dict(part.containers)),
+            tuple(self._constants[n] for n in numbers),
         )
 
     def _initialise(self, part: TaskPart) -> None:
@@ -137,7 +151,8 @@ class ClusterProgram:
             if new:
                 for name in self._master.call(part.task, "missing", new).note:
                     self._give_first_value(name, part.task)
-            self._variables.seen.update((name, part.task) for name in new)
+                self._variables.seen.update((name, part.task) for name in new)
+                self._variables.places.update((name, part.task) for name in new)
 
 
 def _pick(inputs: Sequence[Array], numbers: Sequence[int]) -> tuple[Array, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -53,6 +53,7 @@ class TaskServer:
         self._pool = Pool(f"{job}-{index}", _MOST_STEPS)
         self._sources: dict[int, str] = {}  # which master's each running step is
         self._masters: set[str] = set()  # who has called
+        self._users: dict[str, frozenset[str]] = {}  # the variables that registered programs use
         self._trace: Trace | None = None
         self._ping_seconds = ping_seconds
         self._register = threading.Lock()
@@ -64,6 +65,7 @@ class TaskServer:
             "connect": _silently(lambda m: self.rendezvous.connect(m.note)),
             "missing": lambda m: (self.task.missing(m.note), ()),
             "initialise": _silently(lambda m: self.task.initialise(dict(zip(m.note, m.values, strict=True)))),
+            "drop": _silently(lambda m: self._drop(m.note)),
             "fill": self._filled,
             "values": lambda m: (None, tuple(self.task.values(m.note)[name] for name in m.note)),
             "reset": _silently(lambda m: self.task.reset(m.note)),
@@ -160,10 +162,21 @@ class TaskServer:
         return [list(found)], tuple(found.values())
 
     def _registered(self, message: Message) -> Answer:
-        handle, parts, numbers = message.note
+        handle, parts, numbers, containers = message.note
         with self._register:  # the second of two masters that register the same finds it done
             self.task.register(handle, parts, dict(zip(numbers, message.values, strict=True)))
+            self._users[handle] = frozenset(containers)
+            for name, container in containers.items():
+                self.task.resources.variables[name].container = container
         return None, ()
+
+    def _drop(self, names: Sequence[str]) -> None:
+        """Variables are no more: let go of them, and of the programs that are bound to their memory."""
+        with self._register:
+            for handle in [h for h, used in self._users.items() if not used.isdisjoint(names)]:
+                del self._users[handle]
+                self.task.forget(handle)
+            self.task.resources.forget(names)
 
     def _filled(self, message: Message) -> Answer:
         name, shape, dtype, text, numbers, given = message.note

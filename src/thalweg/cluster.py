@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from thalweg.dialects import context
 from thalweg.dialects.devices import parse
-from thalweg.dialects.diagnostics import StepError
+from thalweg.dialects.diagnostics import StepError, UnavailableError
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.variable import Variable
 from thalweg.runtime.config import config
@@ -81,6 +82,7 @@ class Cluster:
         self._jobs = counts
         self._closed = False
         self._variables = Variables()
+        self._known: WeakValueDictionary[str, Variable] = WeakValueDictionary()
         self._publisher: Publisher | None = None
         self._key = key = ClusterKey.new()
         self._ray: RayHere | None = RayHere(address, sum(counts.values()))
@@ -119,6 +121,7 @@ class Cluster:
         record = registry.read(name)
         made = cls.__new__(cls)
         made._jobs, made._closed, made._variables = record.jobs, False, Variables()
+        made._known = WeakValueDictionary()
         made._key, made._ray, made._publisher = ClusterKey(record.public, record.secret), None, None
         made._master = Master(Transport(ZmqLink(made._key, record.host), name="master"))
         made._keeper = Follower(registry, name, made._master)
@@ -216,6 +219,7 @@ class Cluster:
                 names = [name for name, at in seen.items() if at == task]
                 for name in self._master.call(task, "missing", names).note:
                     del seen[name]
+            self._variables.resets += 1
 
     def _give_first_value(self, variable: Variable, task: str) -> None:
         """The value that it has here, or else the task computes its initial value: a table does not pass through here.
@@ -251,6 +255,7 @@ class Cluster:
 
         program = step.program
         by_name = {v.name: v for v in program.variables}
+        self._know(program.variables)
         return ClusterProgram(
             self._master,
             _parts(step),
@@ -260,6 +265,18 @@ class Cluster:
             self._variables,
             lambda name, task: self._give_first_value(by_name[name], task),
         )
+
+    def _know(self, variables: Sequence[Variable]) -> None:
+        """Names are given again when variables have been collected: a new one must not find the value of an old one."""
+        with self._variables.lock:
+            for variable in variables:
+                if self._known.get(variable.name) is not variable:
+                    self._variables.seen.pop(variable.name, None)
+                    task = self._variables.places.pop(variable.name, None)
+                    if task is not None:
+                        with suppress(UnavailableError):  # then the value is gone anyway
+                            self._master.call(task, "drop", [variable.name])
+                    self._known[variable.name] = variable
 
     # Its end.
 
@@ -305,13 +322,23 @@ def _parts(step: CutStep) -> list[TaskPart]:
     feeds: dict[str, dict[int, None]] = {}
     variables: dict[str, dict[str, None]] = {}
     with context.entered():
-        for part, text in zip(step.parts, step.texts(), strict=True):
+        for part, text in zip(step.parts, step.texts(config.checking), strict=True):
             attributes = part.operation.attributes
             task = parse(ir.StringAttr(attributes[DEVICE]).value).task_name
             texts.setdefault(task, []).append(text)
             feeds.setdefault(task, {}).update(dict.fromkeys(ir.DenseI64ArrayAttr(attributes[FEEDS])))
             variables.setdefault(task, {}).update(dict.fromkeys(_variables(part)))
-    return [TaskPart(task, tuple(texts[task]), tuple(feeds[task]), tuple(variables[task])) for task in texts]
+    homes = {v.name: v.container for v in step.program.variables}
+    return [
+        TaskPart(
+            task,
+            tuple(texts[task]),
+            tuple(feeds[task]),
+            tuple(variables[task]),
+            {name: homes[name] for name in variables[task]},
+        )
+        for task in texts
+    ]
 
 
 def _variables(part: ir.Module) -> list[str]:
@@ -322,5 +349,4 @@ def _variables(part: ir.Module) -> list[str]:
 
 
 def _value_of(variable: Variable) -> Array:
-    with variable.lock.reading():
-        return variable.numpy()
+    return variable.numpy()

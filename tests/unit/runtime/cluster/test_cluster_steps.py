@@ -274,7 +274,7 @@ def test_what_a_task_cannot_do_is_told(world):
     with pytest.raises(StepError, match="a task cannot 'fly'; it can run, register"):
         world.master.call(A, "fly")
     with pytest.raises(StepError, match=r"KeyError: 'nowhere' \[/job:worker/task:0\]"):
-        world.master.call(A, "register", ("handle", ["nowhere"], []))
+        world.master.call(A, "register", ("handle", ["nowhere"], [], {}))
 
 
 def test_a_trace_has_what_both_tasks_did(world):
