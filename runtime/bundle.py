@@ -10,12 +10,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from thalweg.dialects.devices import parse
 from thalweg.dialects.diagnostics import BundleError, did_you_mean
-from thalweg.dialects.types import DType, TensorType, as_dtype
+from thalweg.dialects.types import TensorType, as_dtype
+from thalweg.runtime.interface import Interface
+
+if TYPE_CHECKING:
+    from thalweg.runtime.pjrt.model import Model as OnDevices
 
 Array = np.ndarray[Any, Any]
 ALIGNMENT = 64
@@ -24,14 +29,25 @@ _STATUS = {1: "a null pointer", 2: "an arena that is too short", 3: "weights of 
            5: "a negative number of rows"}  # fmt: skip
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+@overload
+def load(path: str | os.PathLike[str], device: None = None) -> Model: ...
+
+
+@overload
+def load(path: str | os.PathLike[str], device: str | Sequence[str]) -> Model | OnDevices: ...
+
+
+def load(path: str | os.PathLike[str], device: str | Sequence[str] | None = None) -> Model | OnDevices:
     """Load an exported model.
 
     Args:
         path: the folder that was exported to, or a target's folder in it.
+        device: this machine's processor by default. "tpu:0", or a list of TPUs where the model was exported for several
+            ("tpu" stands for as many as it needs): the model then is a `runtime.pjrt.model.Model`.
 
     Raises:
         BundleError: no bundle, one without a library for this machine, or weights that do not fit.
+        UnavailableError: there is no such TPU.
 
     Example:
         >>> model = tw.load("dist")
@@ -45,12 +61,17 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise BundleError(f"no manifest.json in {folder}. Give a folder that tw.export wrote.") from None
     except ValueError as error:
         raise BundleError(f"{root / 'manifest.json'} cannot be read: {error}") from None
+    devices = [device] if isinstance(device, str) else list(device or ())
+    if any(parse(name).kind == "TPU" for name in devices):
+        from thalweg.runtime.pjrt.model import Model as OnDevices  # whoever has no TPU does without
+
+        return OnDevices(manifest, root, devices)
     target = folder if folder != root else root / _host()
     library = target / f"lib{manifest['name']}.so"
     if not library.is_file():
         raise BundleError(
             f"no library for this machine, {_host()}, in {root}; it has {', '.join(manifest['targets'])}. Export with "
-            f"targets=['{_host()}']."
+            f"targets=['{_host()}']{', or load it with device=…' if 'tpu' in manifest else ''}."
         )
     return Model(manifest, library, root / "weights.safetensors")
 
@@ -81,7 +102,7 @@ class Model:
         self._memory = aligned(manifest["state"]["bytes"])
         self.restore(weights)
         self._signatures = {
-            name: _Signature(name, row, self._symbol(name, ctypes.c_int32), self._memory)
+            name: _Signature(Interface(name, row), row, self._symbol(name, ctypes.c_int32), self._memory)
             for name, row in manifest["signatures"].items()
         }
 
@@ -140,58 +161,26 @@ def _type(row: Mapping[str, Any]) -> TensorType:
 class _Signature:
     """One signature of a model."""
 
-    def __init__(self, name: str, row: Mapping[str, Any], function: Any, state: Array) -> None:
-        self.name = name
+    def __init__(self, interface: Interface, row: Mapping[str, Any], function: Any, state: Array) -> None:
+        self._interface = interface
         self._function, self._state = function, state
-        self._inputs = [(r["name"], tuple(r["shape"]), as_dtype(r["dtype"])) for r in row["inputs"]]
-        self._outputs = [(r["name"], tuple(r["shape"]), as_dtype(r["dtype"])) for r in row["outputs"]]
-        self._batched = any(None in shape for _, shape, _ in self._inputs)
         self._arena_bytes: int = row["arena_bytes"]
         self._alone = threading.Lock() if row["changes_state"] else None
         self._arenas = threading.local()
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Run on arrays of exactly the signature's types, by position or name; one array, a dict of them, or None."""
-        inputs, rows = self._checked(arrays, named)
-        outputs = [np.empty([rows if n is None else n for n in shape], d.numpy) for _, shape, d in self._outputs]
+        inputs, rows = self._interface.checked(arrays, named)
+        made = self._interface.outputs
+        outputs = [np.empty([rows if n is None else n for n in shape], d.numpy) for _, shape, d in made]
         arena = getattr(self._arenas, "memory", None)
         if arena is None:
             arena = self._arenas.memory = aligned(self._arena_bytes)
         given: list[Any] = [ctypes.c_void_p(a.ctypes.data) for a in (self._state, *inputs, *outputs)]
-        given += [ctypes.c_int32(rows)] * self._batched
+        given += [ctypes.c_int32(rows)] * self._interface.batched
         given += [ctypes.c_void_p(arena.ctypes.data), ctypes.c_size_t(arena.nbytes)]
         with self._alone or nullcontext():
             status = self._function(*given)
         if status:
-            raise BundleError(f"{self.name}() refused {_STATUS.get(status, f'with status {status}')}.")
-        if len(outputs) == 1:
-            return outputs[0]
-        return {name: array for (name, _, _), array in zip(self._outputs, outputs, strict=True)} or None
-
-    def _checked(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Array], int]:
-        """The inputs, and how many rows a batch has."""
-        names = [name for name, _, _ in self._inputs]
-        given = dict(zip(names, arrays, strict=False)) | dict(named)
-        unknown = [n for n in named if n not in names]
-        if len(arrays) > len(names) or unknown or len(given) < len(names):
-            shown = ", ".join(f"{n}: {_shown(shape, dtype)}" for n, shape, dtype in self._inputs)
-            got = f"{len(arrays)} arrays and {', '.join(named) or 'no names'}"
-            raise BundleError(f"{self.name}() takes ({shown}), got {got}.")
-        rows: int | None = None
-        found = []
-        for name, shape, dtype in self._inputs:
-            array = np.asarray(given[name])
-            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-            if not fits or array.dtype != dtype.numpy:
-                got = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
-                raise BundleError(f"{self.name}(): {name} must be {_shown(shape, dtype)}, got {got}. Convert it.")
-            if None in shape:
-                if rows not in (None, len(array)):
-                    raise BundleError(f"{self.name}(): {name} has {len(array)} rows, the arrays before it {rows}.")
-                rows = len(array)
-            found.append(np.ascontiguousarray(array))
-        return found, rows or 0
-
-
-def _shown(shape: Sequence[int | None], dtype: DType) -> str:
-    return f"{dtype.short}[{','.join('n' if n is None else str(n) for n in shape)}]"
+            raise BundleError(f"{self._interface.name}() refused {_STATUS.get(status, f'with status {status}')}.")
+        return self._interface.results(outputs)

@@ -22,6 +22,7 @@ The variables that the programs share are the model's state.
 
     thalweg export model.py:infer --target host --out dist
     thalweg export infer=model.py:predict train=model.py:step --target android-arm64 --target wasm32 --out dist
+    thalweg export model.py:step --target tpu --shards 4 --out dist
     thalweg export --list
 """
 
@@ -34,6 +35,11 @@ Embed = Annotated[
     bool | None,
     typer.Option("--embed/--no-embed", help="Weights inside the libraries; by default below 1 MB.", show_default=False),
 ]
+StableHlo = Annotated[
+    str | None,
+    typer.Option("--stablehlo", metavar="VERSION", help="Of the target tpu's artefacts.", show_default=False),
+]
+Shards = Annotated[int, typer.Option("--shards", min=1, help="TPUs that a batch is split over.")]
 List = Annotated[bool, typer.Option("--list", help="List the targets.")]
 
 
@@ -49,6 +55,8 @@ def export(
     name: Name = "model",
     weights: Weights = "f32",
     embed: Embed = None,
+    stablehlo: StableHlo = None,
+    shards: Shards = 1,
     list_targets: List = False,
 ) -> None:
     """Resolve the programs, export, tell what was written."""
@@ -76,7 +84,16 @@ def export(
     if weights not in ("f32", "bf16", "int8"):
         raise typer.BadParameter(f"'{weights}' is none of f32, bf16, int8.", param_hint="--weights")
     storage = cast("Storage", weights)
-    report = run(signatures, folder, targets=targets, name=name, weights=storage, embed=embed)
+    report = run(
+        signatures,
+        folder,
+        targets=targets,
+        name=name,
+        weights=storage,
+        embed=embed,
+        stablehlo=stablehlo,
+        shards=shards,
+    )
     out().print(str(report), highlight=False)
 
 
@@ -85,3 +102,4 @@ def _list() -> None:
 
     for target in TARGETS.values():
         out().print(f"{target.name:<18} {target.triple:<36} {target.cpu} {target.features}", highlight=False)
+    out().print(f"{'tpu':<18} StableHLO, for PJRT", highlight=False)

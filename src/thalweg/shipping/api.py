@@ -23,6 +23,7 @@ from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout, to_safetensors
 from thalweg.backends.aot.narrow import Storage
 from thalweg.backends.aot.targets import Target, find
+from thalweg.backends.cpu.backend import aliases_of, main_function, signature_types
 from thalweg.backends.cpu.executable import Signature as Compiled
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects import context
@@ -33,6 +34,7 @@ from thalweg.shipping.check import Error, errors_of
 from thalweg.shipping.report import Report, meta_of, write_details, write_libraries, write_manifest
 from thalweg.shipping.signatures import Piece, Signature, signatures_of
 from thalweg.shipping.state import State, state_of
+from thalweg.shipping.tpu import TPU, pieces_for_tpu, write_tpu
 from thalweg.shipping.wrappers import write_wrappers
 
 EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
@@ -50,6 +52,8 @@ def export(
     samples: Any = None,
     max_error: float | None = None,
     java: bool | None = None,
+    stablehlo: str | None = None,
+    shards: int = 1,
 ) -> Report:
     """Write native libraries with nothing below them: no interpreter, no allocator, no C library.
 
@@ -68,6 +72,9 @@ def export(
             The errors are in the report.
         max_error: refuse to export where a result on the samples is farther off than this.
         java: whether the libraries have the bridge that Java and Kotlin need; by default if a target is Android's.
+        stablehlo: the version to write for the target "tpu", such as "1.0.0"; by default one that compilers of the
+            last twelve weeks read.
+        shards: how many TPUs a batch is split over; the state is on each of them. See `backends/pjrt/lower.py`.
 
     Raises:
         ExportError: an unknown target, a name that is none in C, a program that cannot be exported, an error on the
@@ -76,8 +83,9 @@ def export(
     Example:
         >>> print(tw.export({"infer": (f, [tw.spec((8, 784))])}, "dist", targets=["linux-arm64"]))
     """
-    wanted = [_found(t) for t in dict.fromkeys(targets)]
+    wanted = [_found(t) for t in dict.fromkeys(targets) if t != TPU]
     steps = signatures_of(signatures)
+    for_tpu = pieces_for_tpu(signatures, steps) if TPU in targets else {}
     for word in (name, *(s.name for s in steps)):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
             raise ExportError(f"{user_frame()} export: '{word}' is not a lower-case C identifier. Rename it.")
@@ -90,7 +98,8 @@ def export(
         report.errors = _checked(signatures, name, weights, samples, max_error, steps)
     pieces = [piece for step in steps for piece in step.pieces]
     with context.entered():
-        state = state_of(pieces, weights)
+        others = [piece for row in for_tpu.values() for piece in row if piece not in pieces]
+        state = state_of([*pieces, *others], weights)
         layout = state.layout()
         block = layout.block(state.arrays)
         embedded = len(block) < EMBED_BELOW if embed is None else embed
@@ -104,13 +113,15 @@ def export(
             bridge = java and target.format == "elf"
             made = emit(name, target, functions, code, layout, meta, inside, bridge)
             write_libraries(report, name, target, made)
-        for piece in pieces:
+        more = {TPU: write_tpu(report, steps, for_tpu, state, stablehlo, shards)} if for_tpu else {}
+        for piece in (*pieces, *others):
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
-    report.write(f"include/{name}.h", header(name, functions, layout))
     report.write("weights.safetensors", to_safetensors(layout, block))
-    write_wrappers(report, name, wanted, functions, layout, java)
-    write_details(report, wanted[0], lowered[options_for(wanted[0])[0]])
-    write_manifest(report, name, functions, layout, [t.name for t in wanted])
+    if wanted:
+        report.write(f"include/{name}.h", header(name, functions, layout))
+        write_wrappers(report, name, wanted, functions, layout, java)
+        write_details(report, wanted[0], lowered[options_for(wanted[0])[0]])
+    write_manifest(report, name, functions, layout, [*(t.name for t in wanted), *more], more)
     return report
 
 
@@ -131,7 +142,7 @@ def _found(target: str) -> Target:
     try:
         return find(target)
     except ExportError as error:
-        raise ExportError(f"{user_frame()} export: {error}") from None
+        raise ExportError(f"{user_frame()} export: {error} There is '{TPU}', too.") from None
 
 
 def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> dict[CpuOptions, list[Step]]:
@@ -142,7 +153,7 @@ def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> d
 
 def _arena(sizes: Iterable[int]) -> int:
     """Bytes of scratch memory, with room for what a library remembers of the processor."""
-    return -(-max(sizes) // CACHE_BYTES) * CACHE_BYTES + CACHE_BYTES
+    return -(-max(sizes, default=0) // CACHE_BYTES) * CACHE_BYTES + CACHE_BYTES
 
 
 def _function(
@@ -150,7 +161,8 @@ def _function(
 ) -> Function:
     """The C function of a signature. `compiled` are its pieces for each kind of processor; the arena is big enough for
     all of them, so that one header serves every target."""
-    first = compiled[signature.pieces[-1].name][0]
+    main = main_function(signature.pieces[-1].module.operation)
+    inputs, outputs = signature_types(main)
     count, batched = len(signature.inputs), any(signature.batched)
 
     def tensor(name: str, type_: TensorType, open_: bool) -> abi.Tensor:
@@ -162,9 +174,9 @@ def _function(
 
     return Function(
         signature.name,
-        tuple(map(tensor, signature.inputs, first.inputs[:count], signature.batched)),
-        tuple(tensor(n, t, batched) for n, t in zip(signature.outputs, first.outputs, strict=False)),
+        tuple(map(tensor, signature.inputs, inputs[:count], signature.batched)),
+        tuple(tensor(n, t, batched) for n, t in zip(signature.outputs, outputs, strict=False)),
         tuple(abi.Piece(piece.name, bindings(piece), piece.rows) for piece in signature.pieces),
         _arena(step.arena_bytes for piece in signature.pieces for step in compiled[piece.name]),
-        writes=bool(first.aliases),
+        writes=bool(aliases_of(main)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,17 @@ def write_details(report: Report, target: Target, steps: Sequence[Step]) -> None
 
 
 def write_manifest(
-    report: Report, name: str, functions: Sequence[Function], layout: Layout, targets: Sequence[str]
+    report: Report,
+    name: str,
+    functions: Sequence[Function],
+    layout: Layout,
+    targets: Sequence[str],
+    more: Mapping[str, Any],
 ) -> None:
     hashes = {path: hashlib.sha256((report.folder / path).read_bytes()).hexdigest() for path in report.files}
     files = {path: {"bytes": size, "sha256": hashes[path]} for path, size in report.files.items()}
     manifest = {
         **meta_of(name, functions, layout), "targets": list(targets), "files": files,
-        "errors": [asdict(error) for error in report.errors],
+        "errors": [asdict(error) for error in report.errors], **more,
     }  # fmt: skip
     report.write("manifest.json", json.dumps(manifest, indent=1) + "\n")

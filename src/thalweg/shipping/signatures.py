@@ -47,8 +47,13 @@ class Signature:
     pieces: tuple[Piece, ...]
 
 
-def signatures_of(given: Mapping[str, Any] | Callable[..., Any]) -> list[Signature]:
+def signatures_of(
+    given: Mapping[str, Any] | Callable[..., Any], batches: Sequence[int] = BATCHES
+) -> list[Signature]:
     """Trace what is to be exported: functions by name, each with the specs of its arguments, or one function.
+
+    Args:
+        batches: the numbers of rows that batched signatures get programs for.
 
     Raises:
         ExportError: nothing says of which types arguments are, or a function cannot be exported.
@@ -66,13 +71,13 @@ def signatures_of(given: Mapping[str, Any] | Callable[..., Any]) -> list[Signatu
                 f"{{'{name}': (function, [tw.spec(…), …])}}."
             )
         try:
-            found.append(_signature(name, function, list(arguments)))
+            found.append(_signature(name, function, list(arguments), batches))
         except ExportError as error:
             raise ExportError(f"{user_frame()} export of '{name}': {error}") from None
     return found
 
 
-def _signature(name: str, function: Traced, arguments: list[Any]) -> Signature:
+def _signature(name: str, function: Traced, arguments: list[Any], batches: Sequence[int]) -> Signature:
     batched = any(isinstance(leaf, TensorSpec) and None in leaf.shape for leaf in flatten(arguments)[0])
     fixed = _with_rows(arguments, _UNLIKELY) if batched else arguments
     given = function.inputs(*fixed)
@@ -86,7 +91,7 @@ def _signature(name: str, function: Traced, arguments: list[Any]) -> Signature:
             numbers = [k for k, is_open in enumerate(open_) if is_open]
             require_row_wise(optimized(function.program(*fixed).module), numbers, len(outputs))
     pieces = []
-    for rows in BATCHES if batched else (0,):
+    for rows in batches if batched else (0,):
         program = function.program(*(_with_rows(arguments, rows) if batched else arguments))
         with context.entered():
             module, variables = driver().to_stablehlo(program.module)
