@@ -13,7 +13,9 @@ L2_BYTES = 1 << 20  # what a block of the shared operand may take
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
-FEW_PAGES = 64  # summed elements of a matrix-vector product, each on another page, that are read in turn
+FEW_PAGES = 64  # summed elements, each on another page, that are read in turn where an operand comes from far
+FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it is what takes time
+VERY_FEW_ROWS = 24  # up to here it is not worth packing either
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
@@ -62,22 +64,27 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     depth = block * (nest.sum_count // max(1, nest.sums[0].extent)) if nest.sums else 1
     shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
     wide = ceil_div(max(nest.lane.extent, 1), lanes)
+    scattered = len(nest.sums) == 1 and nest.lane.rhs == 1 and item == 4 and nest.rhs.dtype == dtype
+    pages = 0  # summed elements at a time, so that few pages are read in turn
     if nest.row_count == 1:
-        # Nothing is read twice: wide panels, and few summed elements at a time, which lie on few pages.
+        # Nothing is read twice: wide panels.
         rows, vectors = 1, min(wide, 16, max(4, wide // (4 * threads)))
-        if len(nest.sums) == 1 and nest.lane.rhs == 1 and depth > 2 * FEW_PAGES:
-            block = FEW_PAGES
+        pages = FEW_PAGES if scattered and depth > 2 * FEW_PAGES else 0
     else:
-        rows, vectors = _register_tile(nest, wide, depth, machine)
+        if scattered and shared > L2_BYTES // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
+            pages = FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
+        rows, vectors = _register_tile(nest, wide, pages or depth, machine)
+    if pages:
+        block = ceil_div(block, ceil_div(block, pages))
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
     strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
     few_panels = panels * nest.batch_count < 4 * threads
     by_rows = nest.lane.lhs != 0 or (
-        row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (strided or few_panels)
+        row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (few_panels or (strided and nest.batch_count > 1))
     )
-    rereads = shared > L2_BYTES // 4 and nest.row_count >= 16
+    rereads = shared > L2_BYTES // 4 and nest.row_count > VERY_FEW_ROWS
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item == 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
@@ -113,8 +120,11 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
     """
     spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
     best = (float("inf"), 1, 1)
+    side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
     for wide in range(1, min(vectors, 6) + 1):
         for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
+            if side_by_side and tall not in (4, 8, 16):
+                continue  # rows that lie side by side are packed as vectors
             full, rest = divmod(vectors, wide)
             addresses = 40 if nest.row_run % tall == 0 else (20 if len(nest.rows) > 1 else 3) * tall + 40
             cycles = 0.0
@@ -122,6 +132,7 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
                 if count and v:
                     far = depth * v * machine.vector_bits // 8 > L1_BYTES
                     inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.08 * tall) + 0.5
+                    inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
                     cycles += count * (depth * inner + tall * v + addresses)
             best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
     return -best[1], best[2]

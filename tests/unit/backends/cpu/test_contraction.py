@@ -243,3 +243,20 @@ def test_long_matrix_vector_products_read_few_pages_at_a_time(epilogue_on: bool)
     """Partial sums wait in the result or, with an epilogue, in scratch memory."""
     check("ab,bc->ac", (1, 700), (700, 333), epilogue_on=epilogue_on)
     check("ab,bc->ac", (1, 700), (700, 333), epilogue_on=epilogue_on, pieces=3)
+
+
+@pytest.mark.parametrize("rows", [2, 7, 20, 24, 25, 100, 128])
+@pytest.mark.parametrize("epilogue_on", [False, True])
+def test_few_rows_by_a_large_matrix(rows: int, epilogue_on: bool) -> None:
+    """Few summed elements at a time, packed or not; the sums of a tile wait between the passes."""
+    spec = einsum("ab,bc->ac", (rows, 600), (600, 530), "f32", "f32")
+    assert choose(classify(spec, HOST.lanes("f32"), not epilogue_on), HOST).block <= 128
+    check("ab,bc->ac", (rows, 600), (600, 530), epilogue_on=epilogue_on)
+    check("ab,bc->ac", (rows, 600), (600, 530), epilogue_on=epilogue_on, pieces=3)
+
+
+@pytest.mark.parametrize("shape", [(64, 40, 200), (200, 40, 64), (72, 300, 333), (130, 33, 100)])
+def test_rows_side_by_side(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    check("ba,bc->ac", (k, m), (k, n))
+    check("ba,bc->ac", (k, m), (k, n), epilogue_on=True, pieces=2)
