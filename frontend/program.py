@@ -75,6 +75,10 @@ class Compiler(Protocol):
         """An executable of `program`; raises PassError or LoweringError where there can be none."""
         ...
 
+    def measure(self, program: Program, inputs: Sequence[Array], runs: int, target: Any = None) -> dict[str, float]:
+        """Run a program some times; seconds of its ops, as placement takes them."""
+        ...
+
     def stage(self, program: Program, stage: str) -> str:
         """The text of `program` at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm"."""
         ...

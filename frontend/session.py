@@ -29,6 +29,7 @@ from thalweg.frontend.tensor import EagerTensor, Tensor, TracedTensor
 from thalweg.frontend.trace import current, suspended
 from thalweg.frontend.tree import Structure, flatten
 from thalweg.frontend.variable import Variable, variables_in
+from thalweg.runtime.config import config
 from thalweg.runtime.resources import of_process
 
 
@@ -134,7 +135,7 @@ class Session:
             StepError: an operation failed, or the time was over.
         """
         given = feeds or {}
-        key = (_key(fetches), *[_key(k) for k in given])
+        key = (self._mode(), _key(fetches), *[_key(k) for k in given])
         request = self._requests.get(key)
         if request is None or self._closed:
             request = self._prepare(key, fetches, list(given))
@@ -149,7 +150,7 @@ class Session:
             >>> step(images, numbers)
         """
         names = list(feed_list)
-        request = self._prepare((_key(fetches), *map(_key, names)), fetches, names)
+        request = self._prepare((self._mode(), _key(fetches), *map(_key, names)), fetches, names)
         step, value = request.step, request.value
         run = step.run
 
@@ -161,6 +162,29 @@ class Session:
             return value(run(values))
 
         return call
+
+    def measure_costs(self, fetches: Any, feeds: Mapping[Any, Any] | None = None, runs: int = 10) -> dict[str, float]:
+        """How long the operations of a step take, for later placements. Runs it, effects included, once and then
+        `runs` times.
+
+        Returns:
+            Seconds by what an operation is known by: its name, or what it is and your line.
+
+        Example:
+            >>> costs = session.measure_costs(train, {x: images, labels: numbers})
+            >>> Path("costs.json").write_text(json.dumps(costs))
+            >>> tw.config.placement_costs = "costs.json"       # what is compiled from now on is placed by them
+        """
+        if self._closed:
+            raise self._is_closed()
+        given = feeds or {}
+        wanted = [f for f in map(self._fetch, flatten(fetches)[0]) if not isinstance(f, EagerTensor)]
+        fed = [self._feed(feed) for feed in given]
+        step = self._step(list(dict.fromkeys(wanted)), fed)
+        arrays = [_fitting(v, t) for v, t in zip(given.values(), step.feeds, strict=True)]
+        program = cut(self.graph, f"{self.graph.name}_step", list(dict.fromkeys(wanted)), fed)
+        with suspended():
+            return compiler().measure(program, arrays, runs, self.target)
 
     def reset(self, containers: Sequence[str] | None = None) -> None:
         """Empty containers: close their queues and drop what is in them, give their variables their initial values.
@@ -210,7 +234,7 @@ class Session:
             return self._requests.setdefault(key, request)
 
     def _step(self, fetches: Sequence[Fetch], feeds: Sequence[TracedTensor]) -> _Step:
-        key = (tuple(map(id, fetches)), tuple(map(id, feeds)))
+        key = (self._mode(), tuple(map(id, fetches)), tuple(map(id, feeds)))
         found = self._steps.get(key)
         if found is None:
             program = cut(self.graph, f"{self.graph.name}_step", fetches, feeds)
@@ -224,6 +248,10 @@ class Session:
                     raise self._is_closed()
                 found = self._steps.setdefault(key, _Step(executable, feeds, fetches))
         return found
+
+    def _mode(self) -> str:
+        """The options that steps are made with; those of this process look at them in each call."""
+        return config.checking if self.target is not None else ""
 
     def _is_closed(self) -> GraphError:
         return GraphError(f"{user_frame()} run: the session is closed. Make another tw.Session of its graph.")

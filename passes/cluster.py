@@ -13,6 +13,7 @@ from thalweg.dialects.ops import comm
 from thalweg.passes.base import Pass
 from thalweg.passes.dependences import AFTER, DEVICE, NAME, Dependences, name_of, set_after
 from thalweg.passes.grouping import Unit, units_of
+from thalweg.passes.place.costs import Costs
 from thalweg.passes.rewriting import (
     Regions,
     body_of,
@@ -41,13 +42,16 @@ class Cluster(Pass):
     long one is cut behind a value that a host op takes, where more than `grain` microseconds of work would follow.
     Variables are read where their value is used, and cheap work on constants is done there again. The order of what
     the ops of different clusters do to one variable becomes control edges (`tw.after`). Runs on each device's part.
+    `costs` is a file of what was measured, as for `place`.
     """
 
     name: ClassVar[str] = "cluster"
     grain: int = 200
+    costs: str = ""
 
     def run(self, module: ir.Module) -> bool:
-        return any([_cluster(block, self.grain * 1e-6) for block in functions(module)])
+        costs = Costs.load(self.costs) if self.costs else Costs()
+        return any([_cluster(block, self.grain * 1e-6, costs) for block in functions(module)])
 
 
 def outlined(cluster: ir.Operation) -> ir.Module:
@@ -64,9 +68,9 @@ def outlined(cluster: ir.Operation) -> ir.Module:
     return module
 
 
-def _cluster(block: ir.Block, grain: float) -> bool:
+def _cluster(block: ir.Block, grain: float, costs: Costs) -> bool:
     dependences = Dependences(block)
-    units = units_of(dependences, grain)
+    units = units_of(dependences, grain, costs)
     if all(unit.is_host for unit in units):
         return False
     _Emission(dependences, units).run()

@@ -38,7 +38,7 @@ class Unit:
     before: set[Unit] = field(default_factory=set)
 
 
-def units_of(dependences: Dependences, grain: float) -> list[Unit]:
+def units_of(dependences: Dependences, grain: float, costs: Costs) -> list[Unit]:
     """The clusters and host ops of a block, each after those that it comes after, else as in the program. `grain` is
     what counts as much work, in seconds.
 
@@ -46,7 +46,7 @@ def units_of(dependences: Dependences, grain: float) -> list[Unit]:
         PassError: a compiled op holds a host op in a region.
     """
     places = Places(dependences)
-    work = _Work(dependences.nodes)
+    work = _Work(dependences.nodes, costs)
     groups = _merged(places, work, grain)
     pieces = [piece for members in groups for piece in _cut(members, places, work, grain)]
     units = _units(pieces, places)
@@ -160,11 +160,11 @@ class Places:
 
 
 class _Work:
-    """Seconds that nodes take, estimated once each."""
+    """Seconds that nodes take, looked up once each."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], costs: Costs) -> None:
         self._nodes = nodes
-        self._costs = Costs()
+        self._costs = costs
         self._known: dict[int, float] = {}
 
     def of(self, members: Iterable[int]) -> float:

@@ -14,11 +14,15 @@ PIPELINES = MappingProxyType(
 )
 
 
-def to_parts(devices: str, compress: bool = False) -> str:
+def to_parts(devices: str, compress: bool = False, costs: str = "") -> str:
     """tw-optimized -> one program for each device, of host ops and clusters.
 
     Args:
         devices: as the pass `place` takes them.
         compress: send 32-bit floats between tasks as 16 bits.
+        costs: a file of what was measured of the ops.
     """
-    return f"place{{devices={devices}}},lower-control,partition{{compress={str(compress).lower()}}},cluster"
+    measured = f"costs={costs}" if costs else ""
+    place = f"place{{{','.join(filter(None, (f'devices={devices}', measured)))}}}"
+    cluster = f"cluster{{{measured}}}" if measured else "cluster"
+    return f"{place},lower-control,partition{{compress={str(compress).lower()}}},{cluster}"

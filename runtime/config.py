@@ -72,6 +72,7 @@ class Config:
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
     virtual_tpus: int = _option(0, "PJRT's CPU devices as /device:TPU:0, 1…, to try programs for TPUs without one")
+    placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")
     compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")
     stack_limit: int = _option(0, "bytes in memory that rows kept by loops across devices may take; 0: no limit")
     spill_dir: str = _option("", "folder of the files in which further rows wait; empty: the system's temporary one")

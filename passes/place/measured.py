@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from thalweg.dialects.devices import parse
 from thalweg.dialects.mlir import ir
 from thalweg.passes.dependences import DEVICE, name_of
-from thalweg.passes.partition import parts
 from thalweg.passes.place.costs import Costs, key_of
 from thalweg.passes.rewriting import body_of, operations
 
@@ -21,23 +20,23 @@ def averages(runs: Iterable[tuple[str, str, float]]) -> dict[tuple[str, str], fl
     return {key: sum(each) / len(each) for key, each in found.items()}
 
 
-def shared_out(module: ir.Module, seconds: Mapping[tuple[str, str], float]) -> dict[str, float]:
+def shared_out(programs: Iterable[ir.Operation], seconds: Mapping[tuple[str, str], float]) -> dict[str, float]:
     """Seconds by what `Costs` knows ops by.
 
     A cluster is timed as a whole; its ops get shares in proportion to their estimates, so that the sum is right and the
     next placement moves about what was really slow.
 
     Args:
-        module: as `partition` and `cluster` left it.
+        programs: of the devices, as `partition` and `cluster` left them (`partition.parts`).
         seconds: by device and name of clusters and host ops, as a trace of steps has them.
 
     Example:
-        >>> costs = shared_out(module, averages((e.device, e.name, (e.end - e.begin) / 1e9) for e in ran))
+        >>> costs = shared_out(parts(module), averages((e.device, e.name, (e.end - e.begin) / 1e9) for e in ran))
         >>> Path("costs.json").write_text(json.dumps(costs))      # for place{costs=costs.json}
     """
     estimates = Costs()
     shares: dict[str, list[float]] = defaultdict(list)
-    for part in parts(module):
+    for part in programs:
         device = str(ir.StringAttr(part.attributes[DEVICE]).value)
         kind = parse(device).kind or "CPU"
         *body, _ = operations(body_of(operations(body_of(part))[0]))

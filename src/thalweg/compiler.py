@@ -46,8 +46,8 @@ from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
 from thalweg.runtime.locks import Held, quick_way
 from thalweg.runtime.resources import of_process
-from thalweg.sized import SizedProgram, is_sized
-from thalweg.steps import CutStep, Target, compile_step, cut, runs_alone
+from thalweg.sized import SizedProgram, is_sized, specialised
+from thalweg.steps import CutStep, Target, compile_step, cut, measured, runs_alone
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
@@ -195,7 +195,20 @@ class Driver:
             return self._cut(program, optimized(program.module, self.options.verify_each), devices)
 
     def _cut(self, program: Program, module: ir.Module, devices: str) -> CutStep:
-        return cut(program, module, devices, self.options.verify_each, self.options.compress_transfers)
+        options = self.options
+        costs = options.placement_costs
+        return cut(program, module, devices, options.verify_each, options.compress_transfers, costs)
+
+    def measure(
+        self, program: Program, inputs: Sequence[np.ndarray], runs: int, target: Target | None = None
+    ) -> dict[str, float]:
+        """Run a program, once and then `runs` times, to tell how many seconds its ops take; for `placement_costs`."""
+        if not is_sized(program):
+            types = [t.with_shape(a.shape) for t, a in zip(program.inputs, inputs, strict=True)]
+            program = specialised(program, types)
+        step = self.cut(program, ";".join(self.devices) if target is None else target.devices)
+        executable = compile_step(self, step, self.devices, self.state) if target is None else target.bind(step)
+        return measured(step, executable, inputs, runs)
 
     def stage(self, program: Program, stage: str) -> str:
         """The text of a program at a stage; of one that becomes a step, the texts of its clusters.

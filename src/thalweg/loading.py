@@ -39,6 +39,7 @@ from thalweg.runtime.locks import Held
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
+from thalweg.steps import CHECKING
 
 Make: TypeAlias = Callable[["Compiler", ir.Module, Sequence[Buffer]], Program]  # a cluster of known sizes
 SIZES = 64  # of one cluster whose code is kept
@@ -80,6 +81,8 @@ class CompiledCluster:
         variables = [buffers[int(name.removeprefix("variable"))] for name in names]
         self._bound = [buffer.array for buffer in variables]
         self._options = compiler.options
+        asked = module.operation.attributes
+        self._checking = ir.StringAttr(asked[CHECKING]).value if CHECKING in asked else ""
         self._text: str = module.operation.get_asm(enable_debug_info=True)
         fresh = [k for k in range(len(self._executable.outputs)) if k not in self._executable.aliases]
         self._outputs = len(fresh)
@@ -93,7 +96,7 @@ class CompiledCluster:
         self._direct: Callable[..., Any] | None = self._entry.call if self._entry is not None else None
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
-        if self._options.checking:
+        if self._checking or self._options.checking:
             return self._checked(inputs)
         if self._direct is not None:
             result = self._direct(*inputs)
@@ -104,7 +107,7 @@ class CompiledCluster:
 
     def _checked(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
-        infinities = self._options.checking == "non-finite"
+        infinities = "non-finite" in (self._checking, self._options.checking)
         bad = has_non_finite if infinities else has_nan
         with self._held:
             before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
@@ -256,6 +259,8 @@ class _Loader:
             position = order.index(ir.StringAttr(handle.attributes["name"]).value)
             handle.attributes["name"] = ir.StringAttr.get(f"variable{position}")
         bound = [buffers[name] for name in order]
+        if CHECKING in self._module.operation.attributes:
+            module.operation.attributes[CHECKING] = self._module.operation.attributes[CHECKING]
         make = partial(SizedCluster, make=self._make) if _is_open(module) else self._make
         self._programs.append(make(self._compiler, module, bound))
         return {"program": len(self._programs) - 1, "reads": reads, "writes": writes, "title": _title(module)}

@@ -25,17 +25,20 @@ from thalweg.passes.dependences import DEVICE
 from thalweg.passes.partition import parts
 from thalweg.passes.pipeline import Pipeline
 from thalweg.passes.pipelines import to_parts
+from thalweg.passes.place.measured import averages, shared_out
 from thalweg.runtime import tracing
 from thalweg.runtime.plan import Array
 from thalweg.runtime.resources import Resources
-from thalweg.runtime.step import StepIds, Tracer
+from thalweg.runtime.step import StepIds
 from thalweg.runtime.task import Task
+from thalweg.runtime.tracing import Trace
 
 if TYPE_CHECKING:
     from thalweg.loading import Compiler
 
 HANDLE = "step"
 COLOCATE = "colocate:"
+CHECKING = "tw.checking"  # attribute of programs: what to look for in their results (`Config.checking`)
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,19 @@ class CutStep:
         first = len(self.program.inputs)
         return {first + number: array for number, array in enumerate(self.program.constants)}
 
-    def texts(self) -> list[str]:
-        """The parts as text with the user's lines, to be parsed elsewhere."""
-        with context.entered():
-            return [text_of(part.operation) for part in self.parts]
+    def texts(self, checking: str = "") -> list[str]:
+        """The parts as text with the user's lines, to be parsed elsewhere.
 
+        Args:
+            checking: what results of their clusters must not hold: "nan", "non-finite", or whatever they like.
+        """
+        with context.entered():
+            for part in self.parts:
+                if checking:
+                    part.operation.attributes[CHECKING] = ir.StringAttr.get(checking)
+                elif CHECKING in part.operation.attributes:
+                    del part.operation.attributes[CHECKING]
+            return [text_of(part.operation) for part in self.parts]
 
     def clusters(self) -> Iterator[tuple[str, ir.Module]]:
         """The programs of the clusters, each after its device and name. Those whose sizes only a run tells are left
@@ -72,6 +83,14 @@ class CutStep:
             yield from ((f"{device} {name}", module) for name, module in clusters_of(part))
 
 
+class Traceable(Executable, Protocol):
+    """A step that tells what it does."""
+
+    def run(self, inputs: Sequence[Array], timeout: float | None = None, tracer: Trace | None = None) -> list[Array]:
+        """Run one step; `tracer` is told what runs when, by default the trace that is being made."""
+        ...
+
+
 class Target(Protocol):
     """Where steps run if not in this process: a cluster."""
 
@@ -80,9 +99,21 @@ class Target(Protocol):
         """Its devices, as the pass `place` takes them: '/job:ps/task:0..1/cpu:0;/job:worker/task:0/cpu:0'."""
         ...
 
-    def bind(self, step: CutStep) -> Executable:
+    def bind(self, step: CutStep) -> Traceable:
         """Hand the parts out to the tasks; what is returned runs a step."""
         ...
+
+
+def measured(step: CutStep, executable: Traceable, inputs: Sequence[Array], runs: int) -> dict[str, float]:
+    """Seconds of a step's ops, by what the next placement knows them by. Runs the step once, and `runs` times."""
+    executable.run(inputs)  # compiles what is still to be compiled
+    trace = tracing.Trace()
+    for _ in range(runs):
+        executable.run(inputs, tracer=trace)
+    ran = [event for event in trace.events if isinstance(event, tracing.Ran)]
+    with context.entered():
+        seconds = averages((e.device, e.name, (e.end - e.begin) / 1e9) for e in ran)
+        return shared_out((part.operation for part in step.parts), seconds)
 
 
 class StepProgram:
@@ -98,9 +129,10 @@ class StepProgram:
         self.task = task
         self._outputs = range(outputs)
 
-    def __call__(
-        self, inputs: Sequence[Array], timeout: float | None = None, tracer: Tracer | None = None
-    ) -> list[Array]:
+    def __call__(self, inputs: Sequence[Array], timeout: float | None = None) -> list[Array]:
+        return self.run(inputs, timeout)
+
+    def run(self, inputs: Sequence[Array], timeout: float | None = None, tracer: Trace | None = None) -> list[Array]:
         """Run one step.
 
         Args:
@@ -153,7 +185,12 @@ def runs_alone(module: ir.Module, devices: Sequence[str]) -> bool:
 
 
 def cut(
-    program: Program, optimised: ir.Module, devices: str, verify_each: bool = True, compress: bool = False
+    program: Program,
+    optimised: ir.Module,
+    devices: str,
+    verify_each: bool = True,
+    compress: bool = False,
+    costs: str = "",
 ) -> CutStep:
     """Cut a program into the parts of devices.
 
@@ -161,11 +198,12 @@ def cut(
         optimised: the program's module after `optimize`; it is consumed.
         devices: as the pass `place` takes them.
         compress: send 32-bit floats between tasks as 16 bits.
+        costs: a file of what was measured of the ops.
 
     Raises:
         PassError: what is asked for cannot be: the message names the user's lines.
     """
-    Pipeline.parse(to_parts(devices, compress)).run(optimised, verify_each=verify_each)
+    Pipeline.parse(to_parts(devices, compress, costs)).run(optimised, verify_each=verify_each)
     return CutStep(program, tuple(ir.Module.parse(text_of(part)) for part in parts(optimised)))
 
 

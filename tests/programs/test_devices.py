@@ -98,7 +98,7 @@ def test_what_was_measured_of_clusters_is_shared_out_among_their_ops(tmp_path: P
         run_passes(cut, to_parts(";".join(tw.config.devices)))
         devices = [str(part.attributes["tw.device"]).strip('"') for part in parts(cut)]
         seconds = averages((device, "cluster/0", s) for device in devices for s in (0.25, 0.75))
-        costs = shared_out(cut, seconds)
+        costs = shared_out(parts(cut), seconds)
     assert sum(costs.values()) == pytest.approx(0.5 * len(devices))
     assert {key.split(" ")[0] for key in costs} >= {"exp", "tanh", "add"}
     assert all("test_devices.py:" in key for key in costs)

@@ -81,5 +81,8 @@ def test_what_comes_in_is_told_as_such() -> None:
     def f(x):
         return x * 2.0
 
-    with tw.config.override(check_nans=True), pytest.raises(tw.ExecutionError, match="input 0 holds NaN from the start"):
+    with (
+        tw.config.override(check_nans=True),
+        pytest.raises(tw.ExecutionError, match="input 0 holds NaN from the start"),
+    ):
         f(np.float32([np.nan]))
