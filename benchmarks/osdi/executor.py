@@ -18,6 +18,7 @@ import numpy as np
 import thalweg as tw
 from benchmarks.osdi.paper import SUBGRAPHS_PER_SECOND
 from benchmarks.osdi.report import show, write
+from thalweg.frontend.program import compiler
 from thalweg.runtime.kernels import Call, Done, async_kernel, kernel
 from thalweg.runtime.plan import FEED, LoadedPartition, Node, PartitionPlan
 from thalweg.runtime.step import StepIds
@@ -127,7 +128,7 @@ def calls() -> dict[str, Callable[[], Any]]:
     one_cluster = Task()
     plan = PartitionPlan(CPU.format(0), (Node(0, "cluster", "cluster", {"program": 0}, ((FEED, 0),)),), (0,),
                          ((0, (0, 0)),))  # fmt: skip
-    enter = tw.program.compiler().compile(direct.program(x)).direct
+    enter = compiler().compile(direct.program(x)).direct
     assert enter is not None
     one_cluster.register("one", [LoadedPartition(plan, (lambda inputs: (enter(*inputs),),))])
     ids = StepIds()
