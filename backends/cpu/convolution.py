@@ -1,16 +1,24 @@
-"""Convolutions with a dilated window as `linalg.generic`, whose maps step over the elements between.
+"""Convolutions that StableHLO's own pass would turn into more work than they are.
+
+A dilated window becomes a `linalg.generic`, whose maps step over the elements between.
 
     before: %2 = stablehlo.convolution(%x, %g) …, rhs_dilate = [2, 2]
     after:  %2 = linalg.generic {… (b, i, j, f, ki, kj, c) -> (b, i + 2 ki, j + 2 kj, c) …} ins(%x, %g) { mulf; addf }
 
 StableHLO's own pass writes zeros between the window's elements first, and multiplies by them: four times the work for
 the weight gradient of a convolution with stride 2.
+
+A depthwise convolution with channels last becomes `tw.depthwise` (emit/depthwise.py), which pads by leaving out what
+lies in the padding; the pass pads a copy of the image.
 """
 
 from __future__ import annotations
 
 from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
+
+_REVERSAL = "window_reversal"
+MOST_UNROLLED = 16  # a longer line of a depthwise window is left to the general code
 
 
 def step_over_dilation(operation: ir.Operation) -> None:
@@ -50,9 +58,70 @@ def step_over_dilation(operation: ir.Operation) -> None:
     operation.erase()
 
 
+def keep_depthwise(operation: ir.Operation) -> bool:
+    """Rewrite a `stablehlo.convolution` with a window of its own for every channel; false if it is another."""
+    x, weight = operation.operands
+    kind, made = ir.RankedTensorType(x.type), ir.RankedTensorType(operation.results[0].type)
+    channels, spatial = kind.shape[-1], len(kind.shape) - 2
+    ones, zeros = [1] * spatial, [0] * (2 * spatial)
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
+    shape = list(ir.RankedTensorType(weight.type).shape)
+    pads = integers(operation, "padding", zeros)
+    if (
+        groups != [channels, 1]
+        or spatial == 0
+        or made.shape[-1] != channels
+        or not _channels_last(numbers, spatial)
+        or len({str(value.type.element_type) for value in (x, weight, operation.results[0])}) != 1
+        or str(kind.element_type) not in ("f32", "f64")
+        or integers(operation, "lhs_dilation", ones) != ones
+        or min(pads) < 0
+        or shape[spatial - 1] > MOST_UNROLLED
+        or any(0 in value.type.shape for value in (x, weight, operation.results[0]))
+    ):
+        return False
+    attributes: dict[str, ir.Attribute] = {
+        "strides": ir.DenseI64ArrayAttr.get(integers(operation, "window_strides", ones)),
+        "dilations": ir.DenseI64ArrayAttr.get(integers(operation, "rhs_dilation", ones)),
+        "low": ir.DenseI64ArrayAttr.get(pads[::2]),
+    }
+    with ir.InsertionPoint(operation), operation.location:
+        flat = ir.RankedTensorType.get([*shape[:spatial], channels], kind.element_type)
+        weight = ir.Operation.create("stablehlo.reshape", [flat], [weight]).results[0]
+        result = ir.Operation.create("tw.depthwise", [made], [x, weight], attributes).results[0]
+    operation.results[0].replace_all_uses_with(result)
+    operation.erase()
+    return True
+
+
+def _channels_last(numbers: stablehlo.ConvDimensionNumbers, spatial: int) -> bool:
+    """Are image and result [batch, *spatial, channels], and is the window's place first in the kernel?"""
+    places = list(range(1, spatial + 1))
+    images = (
+        (numbers.input_batch_dimension, numbers.input_feature_dimension, list(numbers.input_spatial_dimensions)),
+        (numbers.output_batch_dimension, numbers.output_feature_dimension, list(numbers.output_spatial_dimensions)),
+    )
+    last = all(image == (0, spatial + 1, places) for image in images)
+    return last and list(numbers.kernel_spatial_dimensions) == list(range(spatial))
+
+
+def flip_groups(operation: ir.Operation) -> None:
+    """Reverse the kernel of a convolution of several groups instead of its window: the pass forgets to."""
+    if ir.IntegerAttr(operation.attributes["feature_group_count"]).value == 1 or not _reversed(operation):
+        return
+    flags = list(ir.DenseBoolArrayAttr(operation.attributes[_REVERSAL]))
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    axes = [axis for axis, flag in zip(numbers.kernel_spatial_dimensions, flags, strict=True) if flag]
+    weight = operation.operands[1]
+    with ir.InsertionPoint(operation), operation.location:
+        attributes: dict[str, ir.Attribute] = {"dimensions": ir.DenseI64ArrayAttr.get(axes)}
+        operation.operands[1] = ir.Operation.create("stablehlo.reverse", [weight.type], [weight], attributes).results[0]
+        operation.attributes[_REVERSAL] = ir.DenseBoolArrayAttr.get([False] * len(flags))
+
+
 def _reversed(operation: ir.Operation) -> bool:
-    name = "window_reversal"
-    return name in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[name]))
+    return _REVERSAL in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[_REVERSAL]))
 
 
 def _map(

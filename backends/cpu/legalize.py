@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
-from thalweg.backends.cpu.convolution import step_over_dilation
+from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, step_over_dilation
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
@@ -208,8 +208,10 @@ def _widen_unsigned(operation: ir.Operation) -> None:
 
 
 def _prepare_convolution(operation: ir.Operation) -> None:
-    _widen_unsigned(operation)
-    step_over_dilation(operation)
+    flip_groups(operation)
+    if not keep_depthwise(operation):
+        _widen_unsigned(operation)
+        step_over_dilation(operation)
 
 
 _REWRITES: dict[str, Callable[[ir.Operation], None]] = {

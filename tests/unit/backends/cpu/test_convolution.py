@@ -68,6 +68,7 @@ CONVOLUTIONS = {
     "reversed": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "reverse = [true, true]"),
     "cropped": Conv((2, 9, 9, 3), (3, 3, 3, 4), (2, 5, 6, 4), "pad = [[-1, -1], [0, -1]]"),
     "grouped": Conv((2, 5, 5, 6), (3, 3, 2, 9), (2, 3, 3, 9), "", groups=3),
+    "grouped and reversed": Conv((2, 5, 5, 6), (3, 2, 2, 9), (2, 3, 4, 9), "reverse = [true, false]", groups=3),
     "depthwise": Conv((2, 5, 5, 20), (3, 3, 1, 20), (2, 3, 3, 20), "", groups=20),
     "depthwise with a multiplier": Conv((2, 5, 5, 6), (3, 3, 1, 18), (2, 3, 3, 18), "", groups=6),
     "batch groups": Conv((4, 5, 5, 6), (3, 3, 6, 8), (2, 3, 3, 8), "", batch_groups=2),
@@ -119,6 +120,64 @@ CONVOLUTIONS = {
 def test_convolution(name: str) -> None:
     conv = CONVOLUTIONS[name]
     compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+SAME = "pad = [[1, 1], [1, 1]]"
+DEPTHWISE = {
+    "padded": Conv((2, 7, 6, 20), (3, 3, 1, 20), (2, 7, 6, 20), SAME, groups=20),
+    "long lines": Conv((1, 3, 41, 5), (3, 3, 1, 5), (1, 3, 41, 5), SAME, groups=5),
+    "long lines, two steps at a time": Conv(
+        (1, 9, 90, 33), (3, 3, 1, 33), (1, 5, 45, 33), f"stride = [2, 2], {SAME}", groups=33
+    ),
+    "uneven padding": Conv(
+        (2, 8, 8, 16), (3, 3, 1, 16), (2, 4, 4, 16), "stride = [2, 2], pad = [[0, 1], [0, 1]]", groups=16
+    ),
+    "dilated": Conv(
+        (1, 8, 40, 3), (3, 3, 1, 3), (1, 8, 40, 3), "pad = [[2, 2], [3, 3]], rhs_dilate = [2, 3]", groups=3
+    ),
+    "windows outside": Conv((1, 2, 3, 4), (2, 2, 1, 4), (1, 9, 10, 4), "pad = [[4, 4], [4, 4]]", groups=4),
+    "dilated windows outside": Conv(
+        (1, 2, 3, 4), (2, 2, 1, 4), (1, 7, 8, 4), "pad = [[4, 4], [4, 4]], rhs_dilate = [3, 3]", groups=4
+    ),
+    "one result": Conv((1, 3, 3, 17), (3, 3, 1, 17), (1, 1, 1, 17), "", groups=17),
+    "1-D": Conv((2, 50, 6), (4, 1, 6), (2, 50, 6), "pad = [[1, 2]]", "[b, 0, f]x[0, i, o]->[b, 0, f]", groups=6),
+    "3-D": Conv(
+        (1, 3, 4, 5, 7), (2, 3, 3, 1, 7), (1, 2, 4, 5, 7), "pad = [[0, 0], [1, 1], [1, 1]]",
+        "[b, 0, 1, 2, f]x[0, 1, 2, i, o]->[b, 0, 1, 2, f]", groups=7,
+    ),
+    "outputs before inputs": Conv(
+        (1, 5, 5, 6), (3, 3, 6, 1), (1, 5, 5, 6), SAME, "[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]", groups=6
+    ),
+    "longest window written out": Conv((1, 1, 40, 3), (1, 16, 1, 3), (1, 1, 25, 3), "", groups=3),
+    "longer window": Conv((1, 1, 40, 3), (1, 17, 1, 3), (1, 1, 24, 3), "", groups=3),
+    "cropped": Conv((1, 9, 9, 3), (3, 3, 1, 3), (1, 6, 6, 3), "pad = [[-1, 0], [0, -1]]", groups=3),
+    "transposed": Conv((1, 4, 4, 3), (3, 3, 1, 3), (1, 5, 5, 3), "lhs_dilate = [2, 2]", groups=3),
+    "reversed": Conv((1, 5, 5, 3), (3, 2, 1, 3), (1, 3, 4, 3), "reverse = [true, true]", groups=3),
+    "f64": Conv((1, 5, 20, 9), (3, 3, 1, 9), (1, 5, 20, 9), SAME, groups=9, element="f64"),
+    "i32": Conv((1, 5, 5, 9), (3, 3, 1, 9), (1, 5, 5, 9), SAME, groups=9, element="i32"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_depthwise_convolution(name: str) -> None:
+    conv = DEPTHWISE[name]
+    compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_follows_a_depthwise_convolution_is_computed_with_it(threads: int) -> None:
+    """Bias, residual and activation, the residual's buffer being the image's."""
+    image, window, bias = "tensor<2x40x40x20xf32>", "tensor<3x3x1x20xf32>", "tensor<20xf32>"
+    text = f"""func.func @main(%x: {image}, %w: {window}, %b: {bias}) -> {image} {{
+      %twice = stablehlo.add %x, %x : {image}
+      %0 = stablehlo.convolution(%twice, %w) dim_numbers = {NHWC}, window = {{{SAME}}}
+        {{batch_group_count = 1 : i64, feature_group_count = 20 : i64}} : ({image}, {window}) -> {image}
+      %1 = stablehlo.broadcast_in_dim %b, dims = [3] : ({bias}) -> {image}
+      %2 = stablehlo.add %0, %1 : {image}
+      %3 = stablehlo.add %2, %twice : {image}
+      %4 = stablehlo.tanh %3 : {image}
+      return %4 : {image} }}"""
+    compare(text, [(2, 40, 40, 20), (3, 3, 1, 20), (20,)], threads=threads)
 
 
 def test_convolution_on_two_threads() -> None:
