@@ -285,6 +285,11 @@ class Graph(Trace):
                 (self._extents[name],) = self.open_extents(1)
             return self._extents[name]
 
+    @property
+    def prefix(self) -> str:
+        """What this thread's name scopes put before names: "layer/", or nothing."""
+        return self._here.prefix
+
     @contextmanager
     def scope(self, name: str) -> Iterator[str]:
         """Put `name/` before the names of the ops of a block."""

@@ -11,6 +11,7 @@ from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import summary as rows
+from thalweg.frontend.graph import Graph
 from thalweg.frontend.tensor import ArrayLike, as_tensor
 from thalweg.frontend.trace import Trace, current
 from thalweg.runtime import summaries
@@ -23,7 +24,8 @@ def scalar(tag: str, value: ArrayLike) -> Any:
     """Tell one number.
 
     Args:
-        tag: its name; those with a common prefix `a/` are shown together.
+        tag: its name; those with a common prefix `a/` are shown together. In a graph `tw.name_scope` puts its own
+            before it.
         value: one number.
 
     Returns:
@@ -90,9 +92,8 @@ def _emit(row: OpDef, value: Any, encode: Any, *, tag: str, **attrs: Any) -> Any
 
 
 def _scoped(trace: Trace, tag: str) -> str:
-    """The tag under the graph's name scope, where there is one."""
-    scope = getattr(trace, "name_scope", "")
-    return f"{scope}/{tag}" if isinstance(scope, str) and scope else tag
+    """The tag under the name scopes of a graph."""
+    return f"{trace.prefix}{tag}" if isinstance(trace, Graph) else tag
 
 
 __all__ = ["histogram", "image", "merge", "merge_all", "scalar", "text"]

@@ -10,6 +10,7 @@ from typing import Any, Self
 from thalweg.dialects.diagnostics import MissingExtraError
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
+from thalweg.frontend.graph import Graph
 from thalweg.frontend.summary.graph_def import graph_def
 
 
@@ -56,9 +57,12 @@ class FileWriter:
         self._event(step=int(step) if step is not None else None, summary=Summary.FromString(data))
 
     def add_graph(self, graph: Any) -> None:
-        """Write a graph (or a program's module)."""
-        module = graph if isinstance(graph, ir.Module) else graph.module
-        self._event(graph_def=graph_def(module))
+        """Write a graph, or a program's module. TensorBoard folds what stands in one `tw.name_scope` together."""
+        if isinstance(graph, Graph):
+            with graph.lock:
+                self._event(graph_def=graph_def(graph.module, graph.operations()))
+        else:
+            self._event(graph_def=graph_def(graph if isinstance(graph, ir.Module) else graph.module))
 
     def _event(self, **fields: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
