@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from thalweg.backends.pjrt.lower import Portable
-from thalweg.backends.reference.shadow import first_nan, has_nan
+from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
 from thalweg.dialects import context
 from thalweg.dialects.devices import Device
 from thalweg.dialects.diagnostics import ExecutionError
@@ -24,6 +24,7 @@ from thalweg.runtime.locks import Held
 from thalweg.runtime.pjrt.client import client_for
 from thalweg.runtime.plan import Array
 from thalweg.runtime.resources import Buffer
+from thalweg.steps import CHECKING
 
 
 class Compiler(Protocol):
@@ -52,6 +53,8 @@ class AcceleratedCluster:
     def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer], device: Device) -> None:
         portable, self._names = compiler.portable(module)
         self._options = compiler.options
+        asked = module.operation.attributes
+        self._asked = ir.StringAttr(asked[CHECKING]).value if CHECKING in asked else ""
         self._text: str = module.operation.get_asm(enable_debug_info=True)
         self._device, self._index = str(device), device.index or 0
         self._client = client_for(virtual=bool(compiler.options.virtual_tpus))
@@ -65,18 +68,22 @@ class AcceleratedCluster:
         self._held = Held((buffer.lock, id(buffer) in written) for buffer in by_name)
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        checking = {self._asked, self._options.checking} - {""}
         given = [self._put(np.asarray(array)) for array in inputs]
         with self._held:
-            before = self._values() if self._options.check_nans else {}
+            before = self._values() if checking else {}
             state = [b.residence.on_device(self._device, b.array, self._put) for b in self._variables]
             results = self._program([*given, *state])
             for number, buffer in self._updates.items():
                 buffer.residence.changed_on_device(self._device, results[number])
-            after = self._values() if self._options.check_nans else {}
+            after = self._values() if checking else {}
         # Copies: an array of PJRT cannot be written to, and of a CPU it is the memory itself.
         outputs = [np.array(results[number]) for number in self._outputs]
-        if self._options.check_nans and any(has_nan(array) for array in (*outputs, *after.values())):
-            self._explain(inputs, before)
+        if checking:
+            infinities = "non-finite" in checking
+            bad = has_non_finite if infinities else has_nan
+            if any(map(bad, (*outputs, *after.values()))):
+                self._explain(inputs, before, infinities)
         return outputs
 
     def _put(self, array: Array) -> Any:
@@ -88,9 +95,9 @@ class AcceleratedCluster:
             buffer.residence.to_host(buffer.array)
         return {name: b.array.copy() for name, b in zip(self._names, self._variables, strict=True)}
 
-    def _explain(self, inputs: Sequence[Array], before: dict[str, Array]) -> None:
-        """Name the op that made the first NaN, unless it came in with an input."""
+    def _explain(self, inputs: Sequence[Array], before: dict[str, Array], infinities: bool) -> None:
+        """Name the op that made the first of what must not be, unless it came in with an input."""
         with context.entered():
-            found = first_nan(ir.Module.parse(self._text), inputs, before)
+            found = first_nan(ir.Module.parse(self._text), inputs, before, infinities=infinities)
         if found is not None:
             raise ExecutionError(str(found))
