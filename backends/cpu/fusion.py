@@ -13,7 +13,7 @@ A value never joins a kernel with a smaller number than that of a kernel it depe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer
@@ -49,18 +49,36 @@ class Forming:
     stored: dict[Value, None] = field(default_factory=dict)
 
 
-def form(graph: Graph, options: CpuOptions, prefix: str = "k") -> Program:
+@dataclass(frozen=True)
+class Generator:
+    """Who writes the kernels that are formed.
+
+    Args:
+        emit: the kernel of a group, by a name.
+        epilogue: can a kernel that this value starts also compute what is elementwise over its result?
+    """
+
+    emit: Callable[[Group, str], Kernel]
+    epilogue: Callable[[Value], bool]
+
+
+def form(graph: Graph, generator: CpuOptions | Generator, prefix: str = "k") -> Program:
     """The program of a graph: its values in kernels.
+
+    Args:
+        generator: the CPU's with these options, or another.
 
     Raises:
         LoweringError: an op that no code generator covers.
     """
-    return _Former(graph, options, prefix).program()
+    if isinstance(generator, CpuOptions):
+        generator = _for_cpu(generator)
+    return _Former(graph, generator, prefix).program()
 
 
 class _Former:
-    def __init__(self, graph: Graph, options: CpuOptions, prefix: str) -> None:
-        self.graph, self.options, self.prefix = graph, options, prefix
+    def __init__(self, graph: Graph, generator: Generator, prefix: str) -> None:
+        self.graph, self.generator, self.prefix = graph, generator, prefix
         self.own = set(graph.values)
         self.outputs = set(graph.outputs)
         self.kernels: list[Forming] = []
@@ -163,8 +181,7 @@ class _Former:
             return False
         if kernel.space is not None:
             return kernel.space.accepts(value, kernel.group.members)
-        emitter = emitter_for(kernel.group.root)
-        return emitter is not None and emitter.epilogue and _at_root(value, kernel.group)
+        return self.generator.epilogue(kernel.group.root) and _at_root(value, kernel.group)
 
     def _floats_over(self, kernel: Forming, value: Value) -> bool:
         """Does `value` read what depends on `kernel` from outside, so that it has to wait for the kernel's end?"""
@@ -268,20 +285,22 @@ class _Former:
         if kernel.control:
             program.steps.append(self._control(root, name))
         elif any(value.size for value in kernel.group.stores):  # a kernel without elements does nothing
-            program.steps.append(Launch(self._emit(kernel.group, name)))
+            program.steps.append(Launch(self.generator.emit(kernel.group, name)))
 
     def _control(self, root: Value, name: str) -> Loop | Branch:
-        programs = tuple(form(region, self.options, f"{name}_{k}_") for k, region in enumerate(root.regions))
+        programs = tuple(form(region, self.generator, f"{name}_{k}_") for k, region in enumerate(root.regions))
         if root.op_name == "stablehlo.while":
             return Loop(root.peers, *programs)
         return Branch(root.peers, programs, root.op_name == "stablehlo.case")
 
-    def _emit(self, group: Group, name: str) -> Kernel:
+
+def _for_cpu(options: CpuOptions) -> Generator:
+    def emit(group: Group, name: str) -> Kernel:
         emitter = emitter_for(group.root)
         if emitter is not None:
-            return emitter.emit(group, name, self.options)
+            return emitter.emit(group, name, options)
         if group.root.kind in GENERIC:
-            return loop_nest(group, name, self.options)
+            return loop_nest(group, name, options)
         root = group.root
         target = (
             str(root.op.attributes["call_target_name"]) if root.op_name == "stablehlo.custom_call" and root.op else ""
@@ -290,6 +309,12 @@ class _Former:
             f"{root.location}: the CPU backend has no code generator for {root.op_name} {target}".rstrip()
             + ". Express it with other ops, or run this part on another backend."
         )
+
+    def epilogue(root: Value) -> bool:
+        emitter = emitter_for(root)
+        return emitter is not None and emitter.epilogue
+
+    return Generator(emit, epilogue)
 
 
 def _elementwise_use(value: Value, user: Value) -> bool:

@@ -1,0 +1,1 @@
+"""The GPU backend: the CPU backend's kernels, printed as Triton programs."""

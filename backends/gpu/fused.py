@@ -1,0 +1,239 @@
+"""Demand-driven code for the values of one kernel: ask for a value at a place, get the expression.
+
+Places are composed on the way down to the buffers, so that broadcasts, transposes, slices and reshapes inside a kernel
+cost nothing by themselves. What was asked before in the same scope is remembered.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from thalweg.backends.cpu.emit import Group
+from thalweg.backends.cpu.graph import Body, ScalarOp, Value
+from thalweg.backends.cpu.program import storage
+from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
+from thalweg.backends.gpu.scalar import MEMORY, REGISTER, Num, apply, literal
+from thalweg.backends.gpu.writer import Writer
+from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.location import Where, where_of
+
+Place = tuple[Index, ...]
+LONG = 60  # characters of an expression that is still put into the one that uses it
+
+
+class Fused:
+    """The values of one kernel, computed on demand.
+
+    Args:
+        w: where code is written.
+        group: its members are computed in the kernel; all other values are read from buffers.
+        masks: the name of each axis's mask; an axis whose tiles all are full has none.
+    """
+
+    def __init__(self, w: Writer, group: Group, masks: dict[str, str]) -> None:
+        self.w = w
+        self.members = group.members
+        self.named = set(group.stores)
+        self.masks = masks
+        self.operands: dict[Value, str] = {}  # in the order of their first use
+        self.loads: list[tuple[Value, Index]] = []
+        self.lines: dict[str, None] = {}  # of the user's program
+
+    def define(self, value: Value, place: Place, number: Num) -> None:
+        """From here to the end of the scope, `value` at `place` is `number`."""
+        self.w.remember((value.id, _normal(value, place)), number)
+
+    def get(self, value: Value, place: Place) -> Num:
+        """The number of `value` at `place`."""
+        place = _normal(value, place)
+        known = self.w.recall((value.id, place))
+        if known is None:
+            known = self._compute(value, place)
+            self.w.remember((value.id, place), known)
+        assert isinstance(known, Num)
+        return known
+
+    def _compute(self, value: Value, place: Place) -> Num:
+        if value.splat is not None:
+            return literal(value.splat, value.element)
+        if value.kind == "scalar":
+            assert value.scalar is not None
+            return self._apply(value.scalar, [self.get(operand, ()) for operand in value.operands], value)
+        if value not in self.members:
+            return self.load(value, place)
+        if value.kind == "map":
+            return self._map(value, place)
+        if value.kind == "reshape":
+            (source,) = value.operands
+            return self.get(source, coordinates(linear(place, value.shape), source.shape))
+        if value.kind == "slice":
+            return self.get(value.operands[0], self._box(value, place))
+        raise not_yet(value, f"{value.op_name} where it is read")
+
+    def _box(self, value: Value, place: Place) -> Place:
+        places = []
+        for index, stride, entry in zip(place, value.strides, value.offsets, strict=True):
+            offset = Index((), entry) if isinstance(entry, int) else self._as_index(self.get(entry, ()), 2**31)
+            places.append(index * stride + offset)
+        return tuple(places)
+
+    # Maps.
+
+    def _map(self, value: Value, place: Place) -> Num:
+        generic = value.generic
+        assert generic is not None
+        loops = [ZERO] * len(generic.extents)
+        for expression, index in zip(generic.result_maps[value.result_index], place, strict=True):
+            if expression.dim is not None:
+                loops[expression.dim] = index
+        number = self.body(value, loops, generic.body)[value.result_index]
+        once = len(value.users) == 1 and value not in self.named and len(number.text) <= LONG
+        if once or number.constant or number.text.isidentifier():
+            return number
+        return replace(number, text=self.w.assign(number.text), atom=True)
+
+    def body(self, value: Value, loops: Sequence[Index], body: Body) -> list[Num]:
+        """The expressions that a generic's body yields at loop indices; what a body uses once is not named."""
+        generic = value.generic
+        assert generic is not None
+        env: dict[int, Num] = {}
+        first = len(value.operands) - len(generic.scalars)
+        for position, index in enumerate(generic.scalars):
+            env[index] = self.get(value.operands[first + position], ())
+        uses = Counter(index for op in body.ops for index in op.operands)
+
+        def number(index: int) -> Num:
+            known = env.get(index)
+            if known is None:
+                place = tuple(affine(expression, loops) for expression in generic.maps[index])
+                known = self.get(value.operands[index], place)
+                if uses[index] > 1 and not known.atom:
+                    known = replace(known, text=self.w.assign(known.text), atom=True)
+                env[index] = known
+            return known
+
+        for operand in dict.fromkeys(i for op in body.ops for i in op.operands if i < generic.inputs):
+            number(operand)  # before the comment with the line that uses them
+        self.comment(value)
+        for op in body.ops:
+            (result,) = op.results if len(op.results) == 1 else (None,)
+            if op.name == "linalg.index":
+                assert op.dim is not None and result is not None
+                env[result] = self._as_number(loops[op.dim])
+                continue
+            numbers = [number(i) for i in op.operands]
+            if op.tensor is not None:
+                found = self._extract(value, op, numbers)
+            else:
+                found = self._apply(op, numbers, value)
+            assert result is not None
+            if uses[result] > 1 and not found.constant and not found.text.isidentifier() or len(found.text) > LONG:
+                found = replace(found, text=self.w.assign(found.text), atom=True)
+            env[result] = found
+        return [number(i) for i in body.yields]
+
+    def _apply(self, op: ScalarOp, numbers: Sequence[Num], value: Value) -> Num:
+        found = apply(self.w, op, numbers)
+        if found is None:
+            raise not_yet(value, op.name)
+        return found
+
+    def _extract(self, value: Value, op: ScalarOp, numbers: Sequence[Num]) -> Num:
+        """An element of a captured tensor at computed indices: a gather."""
+        generic = value.generic
+        assert generic is not None and op.tensor is not None
+        first = len(value.operands) - len(generic.scalars) - generic.captures
+        source = value.operands[first + op.tensor]
+        place = tuple(self._as_index(n, extent) for n, extent in zip(numbers, source.shape, strict=True))
+        return self.get(source, place)
+
+    def _as_number(self, index: Index) -> Num:
+        text = self.w.index(index)
+        number = Num(text, "index", index.axes, text.isidentifier(), not index.terms)
+        self.w.remember(("index", text), index)
+        return number
+
+    def _as_index(self, number: Num, extent: int) -> Index:
+        """A computed number as a place: one that came from a place is that place again."""
+        if number.constant:
+            return Index((), int(number.text))
+        known = self.w.recall(("index", number.text))
+        if known is not None:
+            assert isinstance(known, Index)
+            return known
+        name = number.text if number.text.isidentifier() else self.w.assign(number.text, "at")
+        return of(Symbol(name, extent, number.axes))
+
+    # Buffers.
+
+    def load(self, value: Value, place: Place) -> Num:
+        """Read a value that is in a buffer."""
+        address = linear(place, value.shape)
+        self.loads.append((value, address))
+        text = self.read(value, address)
+        if MEMORY[value.element] != REGISTER[value.element]:
+            text = f"{text} != 0" if value.element == "i1" else f"{text}.to({REGISTER[value.element]})"
+        return Num(self.w.assign(text, "v"), value.element, address.axes)
+
+    def read(self, value: Value, address: Index) -> str:
+        """The load of a buffer at an address, as it lies in memory."""
+        buffer = self.operands.setdefault(storage(value), f"x{len(self.operands)}")
+        mask = self._mask(address.axes)
+        limits = f", mask={mask}, other=0" if mask else ""
+        return f"tl.load({buffer} + {self.w.index(address)}{limits})"
+
+    def store(self, buffer: str, value: Value, address: Index, number: Num) -> None:
+        """Write a result. Axes that the number varies along but the address does not are of extent 1."""
+        missing = sorted(number.axes - address.axes)
+        where = " + ".join([self.w.index(address), *(f"0 * {axis}" for axis in missing)])
+        mask = self._mask(address.axes | number.axes)
+        target, source = MEMORY[value.element], REGISTER[value.element]
+        text = number.text if target == source or number.constant else f"{number.method}.to({target})"
+        if number.constant:
+            text = f"tl.full([], {number.text}, {target})"
+        self.w.emit(f"tl.store({buffer} + {where}, {text}{f', mask={mask}' if mask else ''})")
+
+    def _mask(self, axes: frozenset[str]) -> str:
+        """The mask of an address that varies along some axes."""
+        names = [self.masks[axis] for axis in sorted(axes) if axis in self.masks]
+        if len(names) < 2:
+            return "".join(names)
+        key = ("mask", *names)
+        if self.w.recall(key) is None:
+            self.w.remember(key, self.w.assign(" & ".join(names), "ok"))
+        return str(self.w.recall(key))
+
+    # The user's lines.
+
+    def comment(self, value: Value) -> None:
+        """The line of the user's program that made a value."""
+        where = place_of(value)
+        if where is not None:
+            text = f"{Path(where.file).name}:{where.line}"
+            source = linecache.getline(where.file, where.line).strip()
+            self.w.comment(f"{text}: {source}" if source else text)
+            self.lines[f"{text}: {source}" if source else text] = None
+
+
+def _normal(value: Value, place: Place) -> Place:
+    """Dimensions of extent 1 are read at 0."""
+    return tuple(ZERO if extent == 1 else index for index, extent in zip(place, value.shape, strict=True))
+
+
+def place_of(value: Value) -> Where | None:
+    """Where in the user's program a value comes from."""
+    return where_of(value.op.location) if value.op is not None else None
+
+
+def not_yet(value: Value, what: str) -> LoweringError:
+    """The error for what has no Triton code."""
+    where = place_of(value)
+    kind = f"{value.element}[{','.join(map(str, value.shape))}]"
+    return LoweringError(
+        f"{f'{where} ' if where else ''}{what} ({kind}): not yet on GPU. Run this part on the CPU: with "
+        'tw.device("/device:CPU:0").'
+    )

@@ -1,0 +1,77 @@
+"""Functions that Triton's language lacks, as text that is put into the modules of kernels that call them."""
+
+from __future__ import annotations
+
+HELPERS = {
+    "maximum": '''@triton.jit
+def maximum(a, b):
+    """The larger number; NaN where either is."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+''',
+    "minimum": '''@triton.jit
+def minimum(a, b):
+    """The smaller number; NaN where either is."""
+    return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
+''',
+    "multiply": '''@triton.jit
+def multiply(a, b):
+    return a * b
+''',
+    "expm1": '''@triton.jit
+def expm1(x):
+    """exp(x) - 1, without losing the digits of a small x: the rounding of exp(x) is divided out."""
+    e = tl.exp(x)
+    small = (e - 1.0) * (x / tl.log(tl.where((e == 1.0) | (e <= 0.0), 2.0, e)))
+    return tl.where(e == 1.0, x, tl.where(tl.abs(x) > 1.0, e - 1.0, small))
+''',
+    "log1p": '''@triton.jit
+def log1p(x):
+    """log(1 + x), without losing the digits of a small x: the rounding of 1 + x is divided out."""
+    u = 1.0 + x
+    d = u - 1.0
+    near = tl.log(u) * (x / tl.where(d == 0.0, 1.0, d))
+    return tl.where(d == 0.0, x, tl.where(tl.abs(x) > 1.0, tl.log(u), near))
+''',
+    "tanh": '''@triton.jit
+def tanh(x):
+    """By a polynomial near 0, where the exponentials would cancel; by exponentials elsewhere."""
+    z = x * x
+    p = -5.70498872745e-3
+    p = p * z + 2.06390887954e-2
+    p = p * z - 5.37397155531e-2
+    p = p * z + 1.33314422036e-1
+    p = p * z - 3.33332819422e-1
+    e = tl.exp(-2.0 * tl.abs(x))
+    far = (1.0 - e) / (1.0 + e)
+    return tl.where(tl.abs(x) < 0.625, p * z * x + x, tl.where(x < 0, -far, far))
+''',
+    "tanh_f64": '''@triton.jit
+def tanh_f64(x):
+    """(exp(2x) - 1) / (exp(2x) + 1), by what exp(2x) - 1 is near 0."""
+    e = expm1(2.0 * tl.minimum(tl.abs(x), 40.0))
+    y = e / (e + 2.0)
+    return tl.where(x != x, x, tl.where(x < 0, -y, y))
+''',
+    "trunc": '''@triton.jit
+def trunc(x):
+    """Towards zero."""
+    return tl.where(x < 0, tl.ceil(x), tl.floor(x))
+''',
+    "roundeven": '''@triton.jit
+def roundeven(x):
+    """To the nearest whole number; to the even one of two."""
+    low = tl.floor(x)
+    rest = x - low
+    odd = low - 2.0 * tl.floor(low * 0.5)
+    up = tl.where(rest == 0.5, odd, tl.where(rest > 0.5, 1.0, 0.0))
+    return tl.where(x - x == 0.0, low + up, x)
+''',
+}
+
+NEEDS = {"tanh_f64": ("expm1",)}  # what a helper itself calls
+
+
+def texts(names: set[str]) -> list[str]:
+    """The functions of these names and what they call, callees first."""
+    wanted = names | {callee for name in names for callee in NEEDS.get(name, ())}
+    return [text for name, text in HELPERS.items() if name in wanted]

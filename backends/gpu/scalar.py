@@ -1,0 +1,209 @@
+"""Scalar bodies to Triton expressions.
+
+A `Num` is the text of an expression: a number, or a tile of numbers that varies along `axes`. f16 and bf16 are computed
+in f32, as on the CPU; they are rounded where they are stored or converted. Integers are signed; ops on unsigned ones
+see their operands as unsigned.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from thalweg.backends.cpu.graph import ScalarOp
+from thalweg.backends.gpu.writer import Writer
+
+# Types of registers, and of memory where they differ.
+REGISTER = {
+    "f64": "tl.float64", "f32": "tl.float32", "f16": "tl.float32", "bf16": "tl.float32",
+    "i64": "tl.int64", "i32": "tl.int32", "i16": "tl.int16", "i8": "tl.int8", "i1": "tl.int1", "index": "tl.int32",
+}  # fmt: skip
+MEMORY = {**REGISTER, "f16": "tl.float16", "bf16": "tl.bfloat16", "i1": "tl.int8"}
+
+
+@dataclass(frozen=True)
+class Num:
+    """An expression; `atom` says that it needs no parentheses, `constant` that it is a literal."""
+
+    text: str
+    element: str
+    axes: frozenset[str] = frozenset()
+    atom: bool = True
+    constant: bool = False
+
+    @property
+    def inner(self) -> str:
+        """The text as an operand of an operator."""
+        return self.text if self.atom else f"({self.text})"
+
+    @property
+    def method(self) -> str:
+        """The text as what a method is called on."""
+        if self.constant:
+            return f"tl.full([], {self.text}, {REGISTER[self.element]})"
+        return self.inner
+
+
+def literal(text: str, element: str) -> Num:
+    """A constant from MLIR's text of it: '1.0', '-3', 'true', '0x7F800000'."""
+    if element == "i1":
+        return Num("True" if text in ("true", "1", "-1") else "False", element, constant=True)
+    if not element.startswith(("f", "b")):
+        return Num(str(int(text, 0)), element, constant=True)
+    number = _from_bits(int(text, 16), element) if text.startswith("0x") else float(text)
+    return Num(repr(number) if math.isfinite(number) else f'float("{number}")', element, constant=True)
+
+
+def _from_bits(bits: int, element: str) -> float:
+    if element == "bf16":
+        bits, element = bits << 16, "f32"
+    code, width = {"f64": ("d", 8), "f32": ("f", 4), "f16": ("e", 2)}[element]
+    return float(struct.unpack(f"<{code}", bits.to_bytes(width, "little"))[0])
+
+
+_BINARY = {
+    "arith.addf": "+", "arith.subf": "-", "arith.mulf": "*", "arith.divf": "/", "arith.remf": "%",
+    "arith.addi": "+", "arith.subi": "-", "arith.muli": "*", "arith.divsi": "//", "arith.remsi": "%",
+    "arith.andi": "&", "arith.ori": "|", "arith.xori": "^", "arith.shli": "<<", "arith.shrsi": ">>",
+}  # fmt: skip
+_UNSIGNED = {"arith.divui": "//", "arith.remui": "%", "arith.shrui": ">>"}
+_BOOLEAN = {"arith.addi": "^", "arith.subi": "^", "arith.muli": "&", "arith.maxui": "|", "arith.minui": "&",
+            "arith.maxsi": "&", "arith.minsi": "|"}  # fmt: skip
+_CALLS = {
+    "arith.maxnumf": "tl.maximum", "arith.minnumf": "tl.minimum", "arith.maxsi": "tl.maximum",
+    "arith.minsi": "tl.minimum", "math.absf": "tl.abs", "math.absi": "tl.abs", "math.exp": "tl.exp",
+    "math.exp2": "tl.exp2", "math.log": "tl.log", "math.log2": "tl.log2", "math.sqrt": "tl.sqrt",
+    "math.rsqrt": "tl.rsqrt", "math.sin": "tl.sin", "math.cos": "tl.cos", "math.floor": "tl.floor",
+    "math.ceil": "tl.ceil", "math.erf": "tl.erf", "math.fma": "tl.fma",
+}  # fmt: skip
+_HELPERS = {
+    "arith.maximumf": "maximum", "arith.minimumf": "minimum", "math.expm1": "expm1", "math.log1p": "log1p",
+    "math.tanh": "tanh", "math.trunc": "trunc", "math.roundeven": "roundeven",
+}  # fmt: skip
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">=")  # of integers; from the 7th on, unsigned
+_FLOAT_COMPARISONS = {1: "==", 2: ">", 3: ">=", 4: "<", 5: "<=", 13: "!="}
+_CONVERSIONS = {"arith.extf", "arith.truncf", "arith.extsi", "arith.extui", "arith.trunci", "arith.sitofp",
+                "arith.uitofp", "arith.fptosi", "arith.fptoui", "arith.index_cast", "arith.index_castui"}  # fmt: skip
+
+
+def apply(w: Writer, op: ScalarOp, operands: Sequence[Num]) -> Num | None:
+    """One op; None where it has no Triton code yet."""
+    if op.regions or len(op.results) != 1:
+        return None
+    element = op.types[0]
+    if op.name == "arith.constant":
+        return literal(op.attributes, element)
+    axes = frozenset[str]().union(*(n.axes for n in operands))
+    text = _text(w, op, operands, element)
+    if text is None:
+        return None
+    return replace(text, axes=axes) if isinstance(text, Num) else Num(text, element, axes, text.endswith(")"))
+
+
+def _text(w: Writer, op: ScalarOp, operands: Sequence[Num], element: str) -> str | Num | None:
+    name = op.name
+    if name in _CONVERSIONS:
+        return _convert(name, operands[0], element)
+    if element == "i1" and name in _BOOLEAN:
+        return _infix(_BOOLEAN[name], operands, element)
+    if name in _BINARY:
+        return _infix(_BINARY[name], operands, element)
+    if name in _UNSIGNED:
+        signed = _infix(_UNSIGNED[name], [_unsigned(n) for n in operands], element)
+        return f"({signed.text}).to({REGISTER[element]}, bitcast=True)"
+    if name in ("arith.maxui", "arith.minui"):
+        call = "tl.maximum" if name == "arith.maxui" else "tl.minimum"
+        numbers = ", ".join(_unsigned(n).text for n in operands)
+        return f"{call}({numbers}).to({REGISTER[element]}, bitcast=True)"
+    if name in _CALLS:
+        return _call(_CALLS[name], operands)
+    if name in _HELPERS:
+        helper = "tanh_f64" if (name, element) == ("math.tanh", "f64") else _HELPERS[name]
+        w.helpers[helper] = None
+        return _call(helper, operands)
+    other = _OTHERS.get(name)
+    return other(op, operands) if other else None
+
+
+def _infix(operator: str, operands: Sequence[Num], element: str) -> Num:
+    left, right = operands
+    if left.constant and right.constant:
+        left = Num(left.method, left.element)
+    return Num(f"{left.inner} {operator} {right.inner}", element, atom=False)
+
+
+def _call(function: str, operands: Sequence[Num]) -> str:
+    """Functions take tensors: where all operands are literals, they are made ones."""
+    literals = all(n.constant for n in operands)
+    return f"{function}({', '.join(n.method if literals else n.text for n in operands)})"
+
+
+def _unsigned(number: Num) -> Num:
+    if number.element == "i1":
+        return replace(number, text=f"{number.method}.to(tl.int32)", atom=True, constant=False)
+    kind = REGISTER[number.element].replace("int", "uint")
+    return replace(number, text=f"{number.method}.to({kind}, bitcast=True)", atom=True, constant=False)
+
+
+def _convert(name: str, number: Num, element: str) -> Num | str:
+    if number.constant and number.element != "i1" and name in ("arith.extsi", "arith.index_cast", "arith.extf"):
+        return replace(number, element=element)
+    source, target = REGISTER[number.element], REGISTER[element]
+    if name == "arith.truncf" and MEMORY[element] != target:
+        return f"{number.method}.to({MEMORY[element]}).to({target})"
+    if name in ("arith.extui", "arith.uitofp", "arith.index_castui") and number.element != "i1":
+        return f"{_unsigned(number).text}.to({target})"
+    if name == "arith.extsi" and number.element == "i1":
+        return Num(f"-{number.method}.to({target})", element, atom=False)
+    if name == "arith.trunci" and element == "i1":
+        return Num(f"({number.inner} & 1) != 0", element, atom=False)
+    if name == "arith.fptoui":
+        return f"{number.method}.to({target.replace('int', 'uint')}).to({target}, bitcast=True)"
+    return replace(number, element=element) if source == target else f"{number.method}.to({target})"
+
+
+def _compare_integers(op: ScalarOp, operands: Sequence[Num]) -> Num:
+    predicate = _predicate(op)
+    if predicate >= 6 or operands[0].element == "i1":
+        operands = [_unsigned(n) for n in operands]
+    return _infix(_COMPARISONS[predicate], operands, "i1")
+
+
+def _compare_floats(op: ScalarOp, operands: Sequence[Num]) -> Num | None:
+    predicate = _predicate(op)
+    left, right = (n.inner for n in operands)
+    if predicate in (7, 14):  # ordered, unordered
+        operator, joined = ("==", "&") if predicate == 7 else ("!=", "|")
+        return Num(f"({left} {operator} {left}) {joined} ({right} {operator} {right})", "i1", atom=False)
+    known = _FLOAT_COMPARISONS.get(predicate)
+    return _infix(known, operands, "i1") if known else None
+
+
+def _predicate(op: ScalarOp) -> int:
+    return int(op.attributes.split("predicate = ")[1].split()[0])
+
+
+def _select(op: ScalarOp, operands: Sequence[Num]) -> str:
+    condition, yes, no = operands
+    kind = REGISTER[op.types[0]]
+    first = f"tl.full([], {yes.text}, {kind})" if yes.constant else yes.text
+    return f"tl.where({condition.method if condition.constant else condition.text}, {first}, {no.text})"
+
+
+def _bitcast(op: ScalarOp, operands: Sequence[Num]) -> str:
+    (number,) = operands
+    source, target = MEMORY[number.element], MEMORY[op.types[0]]
+    text = number.method if source == REGISTER[number.element] else f"{number.method}.to({source})"
+    text = f"{text}.to({target}, bitcast=True)"
+    return text if target == REGISTER[op.types[0]] else f"{text}.to({REGISTER[op.types[0]]})"
+
+
+_OTHERS: dict[str, Callable[[ScalarOp, Sequence[Num]], Num | str | None]] = {
+    "arith.cmpi": _compare_integers,
+    "arith.cmpf": _compare_floats,
+    "arith.select": _select,
+    "arith.bitcast": _bitcast,
+    "arith.negf": lambda op, n: Num(f"-{n[0].method}", op.types[0], atom=False),
+}

@@ -1,0 +1,76 @@
+"""Python text, line by line, that remembers what it has computed in the scope it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from thalweg.backends.gpu.index import Index, Symbol
+
+
+class Writer:
+    """The body of one kernel."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.helpers: dict[str, None] = {}  # functions of helpers.py that the kernel calls
+        self._scopes: list[dict[Hashable, Any]] = [{}]
+        self._names: dict[str, int] = {}
+        self._comment = ""
+
+    def emit(self, line: str) -> None:
+        self.lines.append("    " * len(self._scopes) + line)
+
+    def comment(self, text: str) -> None:
+        """A comment, unless it is the last one."""
+        if text and text != self._comment:
+            self._comment = text
+            self.emit(f"# {text}")
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name_2`, … where it is taken."""
+        count = self._names[name] = self._names.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count}"
+
+    def assign(self, text: str, name: str = "t") -> str:
+        """A new variable for an expression."""
+        variable = self.fresh(name)
+        self.emit(f"{variable} = {text}")
+        return variable
+
+    @contextmanager
+    def scope(self, head: str) -> Iterator[None]:
+        """An indented block: what is computed inside is forgotten after it."""
+        self.emit(head)
+        self._scopes.append({})
+        yield
+        self._scopes.pop()
+        self._comment = ""
+
+    def remember(self, key: Hashable, value: Any) -> None:
+        self._scopes[-1][key] = value
+
+    def recall(self, key: Hashable) -> Any:
+        return next((scope[key] for scope in reversed(self._scopes) if key in scope), None)
+
+    def index(self, index: Index) -> str:
+        """The text of a place; the quotients and remainders in it are defined first."""
+        parts = []
+        for symbol, factor in index.terms:
+            name = self._symbol(symbol)
+            parts.append(name if factor == 1 else f"{name} * {factor}")
+        if index.constant or not parts:
+            parts.append(str(index.constant))
+        return " + ".join(parts).replace("+ -", "- ")
+
+    def _symbol(self, symbol: Symbol) -> str:
+        if symbol.source is None:
+            return symbol.name
+        known = self.recall(symbol)
+        if known is None:
+            source = self.index(symbol.source)
+            source = source if source.isidentifier() else f"({source})"
+            known = self.assign(f"{source} {symbol.operator} {symbol.divisor}", "at")
+            self.remember(symbol, known)
+        return str(known)
