@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from thalweg.backends.cpu.bodies import BodyReader, affine_map
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, forget_users
+from thalweg.backends.cpu.staged import stage_reductions
 from thalweg.backends.cpu.views import absorb_views
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
@@ -28,6 +29,7 @@ def read_function(function: ir.Operation) -> Graph:
     if absorb_views(graph):
         forget_users(graph)
         drop_dead(graph)
+    stage_reductions(graph)
     return graph
 
 

@@ -36,16 +36,19 @@ class Combiner:
     element: str
     contribution: Body
 
-    def neutral(self, w: Writer, lanes: int) -> Num:
-        """The vector of neutral elements."""
+    @property
+    def neutral_text(self) -> str:
+        """The neutral element, as the text of a constant."""
         text = _COMBINERS[self.op.name][1]
         if self.element == "i1":
-            text = "true" if text in ("ones", "highest") else "false"
-        elif text == "ones":
-            text = "-1"
-        elif text in ("lowest", "highest"):
-            text = self._end(text)
-        return constant(w, text, self.element, lanes)
+            return "true" if text in ("ones", "highest") else "false"
+        if text == "ones":
+            return "-1"
+        return self._end(text) if text in ("lowest", "highest") else text
+
+    def neutral(self, w: Writer, lanes: int) -> Num:
+        """The vector of neutral elements."""
+        return constant(w, self.neutral_text, self.element, lanes)
 
     def _end(self, which: str) -> str:
         if self.element in _INFINITY:
