@@ -16,7 +16,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
-from thalweg.dialects.mlir import ir
+from thalweg.dialects.mlir import ir, stablehlo
 
 Array = np.ndarray[Any, Any]
 Storage = Literal["f32", "bf16", "int8"]
@@ -37,6 +37,37 @@ def narrowed(array: Array, storage: Storage) -> tuple[Array, Array | None]:
     return np.clip(np.rint(array / scale), -127, 127).astype(np.int8), scale
 
 
+def _scaled(value: ir.Value, scale: ir.Value, dimension: int) -> ir.Value:
+    """`value` times the numbers of `scale` along a dimension."""
+    to = ir.DenseI64ArrayAttr.get([dimension])
+    spread = ir.Operation.create("stablehlo.broadcast_in_dim", [value.type], [scale], {"broadcast_dimensions": to})
+    return ir.Operation.create("stablehlo.multiply", [value.type], [value, spread.results[0]]).results[0]
+
+
+def _scale_after(use: ir.OpOperand, value: ir.Value, scale: ir.Value) -> None:
+    """Where a product is linear in the weights, with their channels as its last dimension: read `value`, the weights
+    without their scale, and scale the results, which are fewer."""
+    operation = use.owner.operation
+    rank = ir.RankedTensorType(value.type).rank
+    if use.operand_number != 1 or operation.name not in ("stablehlo.dot_general", "stablehlo.convolution"):
+        return
+    (result,) = operation.results
+    channel = ir.RankedTensorType(result.type).rank - 1
+    if operation.name == "stablehlo.dot_general":
+        numbers = stablehlo.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
+        free = rank - 1 not in (*numbers.rhs_contracting_dimensions, *numbers.rhs_batching_dimensions)
+    else:
+        numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+        free = numbers.kernel_output_feature_dimension == rank - 1
+        channel = numbers.output_feature_dimension
+    if not free:
+        return
+    operation.operands[1] = value
+    with ir.InsertionPoint.after(operation), operation.location:
+        scaled = _scaled(result, scale, channel)
+    result.replace_all_uses_except(scaled, scaled.owner.operation)
+
+
 def narrow_arguments(module: ir.Module, numbers: Sequence[int], storage: Storage) -> None:
     """Rewrite @main of a StableHLO module in place so that these arguments come in fewer bits. The scales of int8 are
     further arguments at the end, in the same order."""
@@ -55,11 +86,10 @@ def narrow_arguments(module: ir.Module, numbers: Sequence[int], storage: Storage
             if storage == "int8":
                 channels = ir.RankedTensorType.get([wide.shape[-1]], wide.element_type)
                 scale = block.add_argument(channels, argument.location)
-                last = ir.DenseI64ArrayAttr.get([wide.rank - 1])
-                spread = ir.Operation.create(
-                    "stablehlo.broadcast_in_dim", [wide], [scale], {"broadcast_dimensions": last}
-                ).results[0]
-                value = ir.Operation.create("stablehlo.multiply", [wide], [value, spread]).results[0]
+                for use in list(kept.results[0].uses):
+                    _scale_after(use, value, scale)
+                if any(True for _ in kept.results[0].uses):
+                    value = _scaled(value, scale, wide.rank - 1)
             kept.results[0].replace_all_uses_with(value)
         kept.erase()
     kind = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)

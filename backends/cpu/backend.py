@@ -26,6 +26,7 @@ from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.step import Runner, StepWriter
+from thalweg.backends.cpu.widening import absorb_widenings
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
@@ -81,7 +82,7 @@ def lower(
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
-    program = form(read_function(function), options)
+    program = form(absorb_widenings(read_function(function)), options)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())

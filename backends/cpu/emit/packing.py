@@ -42,6 +42,8 @@ def widened(w: ScopedWriter, source: Source, value: str, target: str, lanes: int
         return value
     if source.dtype[0] == "i":
         name = "arith.extsi" if source.signed else "arith.extui"
+        if target[0] == "f":
+            name = "arith.sitofp"
         return w.op(f"{name} {value} : {lanes_type(source.dtype, lanes)} to {lanes_type(target, lanes)}")
     number = from_storage(w, value, source.dtype, lanes)
     if number.type == lanes_type(target, lanes):
