@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from thalweg.runtime.tracing import Trace
 from thalweg.runtime.transport import Message, Transport
 
 CALL_SECONDS: Final = 120.0  # for anything but steps; a call that compiles may take a while
+_UNTOLD: Final = 1000  # steps that a task which is away will be told of
 GRACE_SECONDS: Final = 5.0  # that a task has to say itself that a step's time is up
 
 
@@ -33,11 +35,18 @@ class Request:
 
 
 class Gathering:
-    """Answers that are waited for together, until all are there or one is an error."""
+    """Answers that are waited for together, until all are there or one is an error.
 
-    __slots__ = ("_left", "_lock", "answers", "error", "over")
+    Args:
+        count: how many there will be.
+        tasks: that must not die meanwhile, whether they have answered or not: those of a step. What one of them has
+            sent to another may not have arrived yet, and is lost with it.
+    """
 
-    def __init__(self, count: int) -> None:
+    __slots__ = ("_left", "_lock", "answers", "error", "over", "tasks")
+
+    def __init__(self, count: int, tasks: Iterable[str] = ()) -> None:
+        self.tasks = frozenset(tasks)
         self.answers: list[Message | None] = [None] * count
         self.error: Exception | None = None
         self.over = threading.Event()
@@ -76,6 +85,7 @@ class Master:
         self._tasks: dict[str, str] = {}  # addresses by name
         self._why: dict[str, UnavailableError] = {}  # tasks that are gone
         self._waiting: dict[int, tuple[Gathering, int, str]] = {}
+        self._untold: dict[str, deque[int]] = {}  # steps that were given up while a task was away
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -114,8 +124,11 @@ class Master:
             self._tasks.update(newcomers)
             for name in newcomers:
                 self._why.pop(name, None)
+            untold = [(name, step) for name in newcomers for step in self._untold.pop(name, ())]
             self.changes += 1
             self._changed.notify_all()
+        for name, step in untold:  # others may have sent it values of them
+            self._abort(step, [name], "a task was lost.")
 
     def lose(self, name: str, error: UnavailableError) -> None:
         """A task is gone: whatever waits for it fails at once, and so do calls until it joins again."""
@@ -123,7 +136,7 @@ class Master:
             address = self._tasks.pop(name, None)
             self._why[name] = error
             self.changes += 1
-            gone = [(n, g) for n, (g, _, task) in self._waiting.items() if task == name]
+            gone = [(n, g) for n, (g, _, task) in self._waiting.items() if task == name or name in g.tasks]
             for number, _ in gone:
                 del self._waiting[number]
             self._changed.notify_all()
@@ -233,9 +246,10 @@ class Master:
         began = time.time_ns()
         try:
             limit = None if timeout is None else timeout + GRACE_SECONDS
+            gathering = gathering or Gathering(len(requests), [request.task for request in requests])
             answers = self._gather(requests, self._tasks, limit, gathering)
         except BaseException as error:
-            self._abort(step, [request.task for request in requests], error)
+            self._abort(step, [request.task for request in requests], str(error))
             raise
         found: dict[int, Array] = {}
         for answer in answers:
@@ -246,12 +260,15 @@ class Master:
                 trace.add(events, offset=(received + replied) // 2 - (began + time.time_ns()) // 2)
         return found
 
-    def _abort(self, step: int, tasks: Sequence[str], error: BaseException) -> None:
+    def _abort(self, step: int, tasks: Sequence[str], why: str) -> None:
         for task in tasks:
-            address = self._tasks.get(task)
-            if address is not None:
-                with suppress(UnavailableError):  # then nothing runs there either
-                    self._transport.send(address, Message(ABORT, step, note=f"the step was given up: {error}"))
+            with self._lock:
+                address = self._tasks.get(task)
+                if address is None:
+                    self._untold.setdefault(task, deque(maxlen=_UNTOLD)).append(step)
+                    continue
+            with suppress(UnavailableError):  # then nothing runs there either
+                self._transport.send(address, Message(ABORT, step, note=f"the step was given up: {why}"))
 
     def close(self) -> None:
         """End; the tasks go on."""

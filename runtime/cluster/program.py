@@ -109,7 +109,7 @@ class ClusterProgram:
             )
             for part, feeds in zip(self._parts, self._feeds, strict=True)
         ]
-        gathering = self._running[step] = Gathering(len(requests))
+        gathering = self._running[step] = Gathering(len(requests), [part.task for part in self._parts])
         try:
             if self._aborted:
                 raise CancelledError(self._aborted)

@@ -28,6 +28,7 @@ class ClusterRendezvous:
         self._here = LocalRendezvous()
         self._addresses: dict[str, str] = {}
         self._tasks: dict[str, str] = {"": task}  # by device
+        self._lives: dict[int, Mapping[str, str]] = {}  # the addresses when a step began, by step
 
     def connect(self, addresses: Mapping[str, str]) -> None:
         """Where the cluster's tasks are from now on, by name. What has a new address has a new life: the old one is
@@ -35,6 +36,11 @@ class ClusterRendezvous:
         before, self._addresses = self._addresses, dict(addresses)
         for address in set(before.values()) - set(self._addresses.values()):
             self._transport.forget(address)
+
+    def begin(self, step_id: int) -> None:
+        """A step begins here: it speaks to tasks in the lives that they have now. One that is started anew knows
+        nothing of it, and would keep its values for ever."""
+        self._lives[step_id] = self._addresses
 
     def name_of(self, address: str) -> str:
         """The task that has an address, or the address."""
@@ -47,7 +53,7 @@ class ClusterRendezvous:
         if task == self._task:
             self._here.send(step_id, key, value)
             return
-        address = self._addresses.get(task)
+        address = self._lives.get(step_id, self._addresses).get(task)
         if address is None:
             raise UnavailableError(f"'{key}' cannot be sent: {task} is no task of the cluster, or has ended.")
         self._transport.send(address, Message(TENSOR, step_id, key, (value,)))
@@ -63,6 +69,7 @@ class ClusterRendezvous:
         self._here.abort(step_id, error)
 
     def finish(self, step_id: int) -> None:
+        self._lives.pop(step_id, None)
         self._here.finish(step_id)
 
     def pending(self) -> int:

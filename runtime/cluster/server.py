@@ -153,9 +153,11 @@ class TaskServer:
         began = time.time_ns()
         trace = Trace() if traced else self._trace
         self._sources[step] = message.source
+        self.rendezvous.begin(step)
         try:
             found = self.task.run(handle, step, dict(zip(numbers, message.values, strict=True)), timeout, trace)
         finally:
+            self.rendezvous.finish(step)
             del self._sources[step]
         if traced and trace is not None:
             return [list(found), began, time.time_ns(), trace.to_wire()], tuple(found.values())
