@@ -31,6 +31,7 @@ from thalweg.dialects.diagnostics import ExportError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType
 from thalweg.shipping.check import Error, errors_of
+from thalweg.shipping.refusals import MODEL_NAMES
 from thalweg.shipping.report import Report, meta_of, write_details, write_libraries, write_manifest
 from thalweg.shipping.signatures import Piece, Signature, signatures_of
 from thalweg.shipping.state import State, state_of
@@ -89,6 +90,9 @@ def export(
     for word in (name, *(s.name for s in steps)):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
             raise ExportError(f"{user_frame()} export: '{word}' is not a lower-case C identifier. Rename it.")
+    taken = [s.name for s in steps if s.name in MODEL_NAMES]
+    if taken:
+        raise ExportError(f"{user_frame()} export: every model has '{taken[0]}' in any case. Rename the signature.")
     if weights not in STORAGES:
         near = did_you_mean(weights, STORAGES) or "."
         raise ExportError(f"{user_frame()} export: unknown weights '{weights}'{near} They are {', '.join(STORAGES)}.")
@@ -152,8 +156,9 @@ def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> d
 
 
 def _arena(sizes: Iterable[int]) -> int:
-    """Bytes of scratch memory, with room for what a library remembers of the processor."""
-    return -(-max(sizes, default=0) // CACHE_BYTES) * CACHE_BYTES + CACHE_BYTES
+    """Bytes of scratch memory, with room for what a library remembers of the processor; none without a library."""
+    largest = max(sizes, default=None)
+    return 0 if largest is None else -(-largest // CACHE_BYTES) * CACHE_BYTES + CACHE_BYTES
 
 
 def _function(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from thalweg.frontend.function import function as traced
 from thalweg.frontend.program import Program
 from thalweg.frontend.spec import TensorSpec
 from thalweg.frontend.tree import flatten
+from thalweg.shipping.refusals import RESERVED, require_exportable
 
 BATCHES = (8, 1)  # rows that the programs of a batched signature take at a time
 _UNLIKELY = 23  # rows that batches are followed with: an extent that hardly anything else has
@@ -80,10 +81,11 @@ def signatures_of(
 def _signature(name: str, function: Traced, arguments: list[Any], batches: Sequence[int]) -> Signature:
     batched = any(isinstance(leaf, TensorSpec) and None in leaf.shape for leaf in flatten(arguments)[0])
     fixed = _with_rows(arguments, _UNLIKELY) if batched else arguments
+    require_exportable(function.program(*fixed).module)
     given = function.inputs(*fixed)
     other = function.inputs(*_with_rows(arguments, 1)) if batched else given
-    inputs, open_ = [_identifier(p) for p in given], [given[p].shape != other[p].shape for p in given]
-    outputs = [_identifier(p) for p in function.results(*fixed)]
+    inputs, open_ = _distinct(map(_identifier, given)), [given[p].shape != other[p].shape for p in given]
+    outputs = _distinct(map(_identifier, function.results(*fixed)), inputs)
     if len(outputs) != len(function.program(*fixed).outputs):
         raise ExportError("it returns values that are not computed from its arguments.")
     if batched:
@@ -96,7 +98,7 @@ def _signature(name: str, function: Traced, arguments: list[Any], batches: Seque
         with context.entered():
             module, variables = driver().to_stablehlo(program.module)
         pieces.append(Piece(f"{name}_{rows}" if batched else name, program, rows, module, tuple(variables)))
-    return Signature(name, function, tuple(inputs), tuple(open_), tuple(_distinct(outputs, inputs)), tuple(pieces))
+    return Signature(name, function, tuple(inputs), tuple(open_), tuple(outputs), tuple(pieces))
 
 
 def _with_rows(arguments: list[Any], rows: int) -> list[Any]:
@@ -115,12 +117,21 @@ def _with_rows(arguments: list[Any], rows: int) -> list[Any]:
 
 
 def _identifier(path: str) -> str:
-    """`batch['x'][0]` as `batch_x_0`."""
-    return re.sub(r"\W+", "_", path).strip("_").lower() or "out"
+    """`batch['x'][0]` as `batch_x_0`: a name that C, Java and JavaScript allow."""
+    name = re.sub(r"\W+", "_", path).strip("_").lower() or "out"
+    name = f"out_{name}" if name[0].isdigit() else name
+    return f"{name}_value" if name in RESERVED else name
 
 
-def _distinct(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    return [f"{n}_out" if n in taken else n for n in names]
+def _distinct(names: Iterable[str], taken: Sequence[str] = ()) -> list[str]:
+    """The names, changed where they are taken already."""
+    found: list[str] = []
+    for name in names:
+        name = f"{name}_out" if name in taken else name
+        while name in taken or name in found:
+            name += "_2"
+        found.append(name)
+    return found
 
 
 Places = Mapping[int, str]  # names in the state of captured arrays, by their identity
