@@ -15,6 +15,7 @@ from thalweg.tools.loading import LoadError
 
 LIBRARIES = (".so", ".a", ".lib", ".wasm")
 MANIFEST = "manifest.json"
+TPU = "tpu"
 Json = Mapping[str, Any]
 
 
@@ -36,7 +37,14 @@ def show(target: str, memory: bool = False, assembly: str = "") -> None:
         _alone(path, memory or bool(assembly))
         return
     root, only = _bundle(path)
-    manifest, details = _json(root / MANIFEST), _json(root / "details.json")
+    manifest = _json(root / MANIFEST)
+    native = [t for t in manifest["targets"] if t != TPU and only in ("", t)]
+    if not native and memory:
+        raise LoadError(f"{root}: a program for TPUs gets its plan from their compiler.")
+    if not native and assembly and TPU in manifest:
+        _print_programs(root, manifest[TPU], assembly)
+        return
+    details = _json(root / "details.json") if native else {"code": {}}
     if assembly:
         _print_assembly(root, details, only, assembly)
     elif memory:
@@ -99,10 +107,13 @@ def _overview(root: Path, manifest: Json, details: Json, only: str) -> None:
     out().print(shown)
     files = [name for name in manifest["files"] if name.split("/")[0] in targets and Path(name).suffix in LIBRARIES]
     missing = [name for name in files if not (root / name).is_file()]
-    _print_sections({name: (root / name).read_bytes() for name in files if name not in missing})
+    if files:
+        _print_sections({name: (root / name).read_bytes() for name in files if name not in missing})
     if missing:
         out().print(f"not here, though exported: {', '.join(missing)}")
-    _print_code({t: details["code"][t] for t in targets})
+    _print_code({t: details["code"][t] for t in targets if t != TPU})
+    if TPU in targets:
+        _print_tpu(root, manifest[TPU])
     for row in manifest["errors"]:
         told = f"largest {row['largest']:.3g}, mean {row['mean']:.3g}"
         out().print(f"error on the samples, {row['signature']}.{row['output']}: {told}")
@@ -160,6 +171,33 @@ def _print_code(code: Mapping[str, Mapping[str, int]]) -> None:
         shown.add_row(f"{sum(sizes.values()):,}", "all", target, style="bold")
     if any(code.values()):
         out().print(shown)
+
+
+def _print_tpu(root: Path, tpu: Json) -> None:
+    columns = ("bytes", "file", "rows", "takes of the state", "changes", "splits")
+    title = f"Programs for {tpu['shards']} TPUs, StableHLO {tpu['stablehlo']}"
+    shown = table(title if tpu["shards"] > 1 else title.replace("1 TPUs", "a TPU"), *columns, right=("bytes", "rows"))
+    for programs in tpu["programs"].values():
+        for row in programs:
+            size = (root / row["file"]).stat().st_size if (root / row["file"]).is_file() else 0
+            split = sum(map(bool, row["split_inputs"]))
+            cells = row["file"], str(row["rows"] or ""), ", ".join(row["state"]), ", ".join(row["updates"].values())
+            shown.add_row(f"{size:,}", *cells, f"{split} of {len(row['split_inputs'])} inputs" if split else "")
+    out().print(shown)
+
+
+def _print_programs(root: Path, tpu: Json, part: str) -> None:
+    """The StableHLO of the programs whose names contain `part`."""
+    from thalweg.backends.stablehlo import artefact
+
+    files = {Path(row["file"]).stem: row["file"] for programs in tpu["programs"].values() for row in programs}
+    names = [name for name in files if part in name]
+    if not names:
+        near = did_you_mean(part, files) or "."
+        raise LoadError(f"no program for TPUs is called '{part}'{near} They are {', '.join(files)}.")
+    for name in names:
+        out().print(files[name], style="bold")
+        out().print(str(artefact.deserialize((root / files[name]).read_bytes())), highlight=False, markup=False)
 
 
 def _print_memory(details: Json) -> None:

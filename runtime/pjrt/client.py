@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,7 +83,8 @@ class Client:
         """An array on devices: on each of them, or split over them along its first axis. The memory is copied."""
         chosen = self._chosen(devices)
         target = chosen[0] if len(chosen) == 1 else self._sharding(chosen, split)
-        with self._jax.enable_x64(True):  # or it would take 64-bit numbers for 32-bit ones
+        # Unless it is told otherwise, jax takes 64-bit numbers for 32-bit ones.
+        with self._jax.enable_x64(True) if array.dtype.itemsize == 8 else nullcontext():
             return self._jax.device_put(array, target, may_alias=False)
 
     def _chosen(self, numbers: Sequence[int]) -> list[Any]:

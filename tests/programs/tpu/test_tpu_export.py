@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import thalweg as tw
 from thalweg.backends.stablehlo import artefact, interpreter
 from thalweg.dialects.diagnostics import BundleError, ExportError, LoweringError, UnavailableError
+from thalweg.tools.cli import app
 
 RNG = np.random.default_rng(0)
 X, XS = RNG.normal(size=(4, 24)).astype(np.float32), RNG.normal(size=(16, 24)).astype(np.float32)
@@ -207,3 +210,23 @@ def test_refusals(tmp_path: Path, dist: Path) -> None:
         tw.load(tmp_path, device="tpu:0")
     with pytest.raises(BundleError, match="does not hold the weights of this model"):
         model.restore(tmp_path / "weights.safetensors")
+
+
+def test_looking_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "model.py"
+    source.write_text(
+        "import numpy as np\nimport thalweg as tw\n"
+        "w = tw.Variable(np.ones((3, 2), np.float32), name='head/w')\n"
+        "@tw.function(signature=[tw.spec((8, 3))])\n"
+        "def step(x):\n    w.assign_add(x[:3, :2])\n    return x @ w\n"
+    )
+    out = tmp_path / "dist"
+    monkeypatch.setenv("COLUMNS", "160")
+    done = CliRunner().invoke(app, ["export", f"{source}:step", "--target", "tpu", "--shards", "2", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    shown = CliRunner().invoke(app, ["inspect", str(out)]).output
+    assert re.search(r"Programs for 2 TPUs, StableHLO \d+\.\d+", shown)
+    assert re.search(r"tpu/step.stablehlo .* head/w .* 1 of 1 inputs", shown)
+    program = CliRunner().invoke(app, ["inspect", str(out), "--asm", "step"]).output
+    assert "stablehlo.dot_general" in program and "tf.aliasing_output = 1" in program
+    assert "gets its plan from their compiler" in CliRunner().invoke(app, ["inspect", str(out), "--memory"]).output
