@@ -68,7 +68,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     pages = 0  # summed elements at a time, so that few pages are read in turn
     if nest.row_count == 1:
         # Nothing is read twice: wide panels.
-        rows, vectors = 1, min(wide, 16, max(4, wide // (4 * threads)))
+        rows, vectors = 1, min(wide, 16, max(4, wide // (2 * threads)))
         pages = FEW_PAGES if scattered and depth > 2 * FEW_PAGES else 0
     else:
         if scattered and shared > L2_BYTES // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
