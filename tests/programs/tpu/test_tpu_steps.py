@@ -203,3 +203,79 @@ def test_one_that_is_not_there_is_named_with_the_line() -> None:
 
     with pytest.raises(tw.PassError, match=r"test_tpu_steps.py:\d+: in f\(\): exp asks for /device:TPU:7.*TPU:1"):
         f(X)
+
+
+def test_a_loop_over_the_host_and_a_tpu() -> None:
+    with tw.device("tpu:1"):
+        total = tw.Variable(np.zeros(3, np.float32), name="loop_total")
+
+    @tw.function
+    def f(x, n):
+        def body(i, a):
+            with tw.device("tpu:0"):
+                b = tw.tanh(a) * 2
+            with tw.device("tpu:1"):
+                total.assign_add(b)
+            with tw.device("cpu:0"):
+                return i + 1, b + 1
+
+        return tw.while_loop(lambda i, a: i < n, body, (0, x))[1]
+
+    a, sums = X[0], np.zeros(3, np.float32)
+    for _ in range(4):
+        b = np.tanh(a) * 2
+        a, sums = b + 1, sums + b
+    np.testing.assert_allclose(f(X[0], 4), a, rtol=1e-5)
+    np.testing.assert_allclose(total.numpy(), sums, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_anywhere_train_as_on_one_device(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    devices = [str(rng.choice(["cpu:0", "tpu:0", "tpu:1"])) for _ in range(4)]
+
+    def train(places):
+        weights = []
+        for number, place in enumerate(places):
+            with tw.device(place):
+                initial = np.random.default_rng(number).normal(size=(3, 3)).astype(np.float32)
+                weights.append(tw.Variable(initial, name=f"layer_{number}"))
+
+        def loss(x):
+            for w, place in zip(weights, places, strict=True):
+                with tw.device(place):
+                    x = tw.tanh(x @ w)
+            return tw.sum(x**2)
+
+        @tw.function
+        def step(x):
+            value, gradients = tw.value_and_grad(lambda: loss(x), wrt=weights)()
+            for w, g in zip(weights, gradients, strict=True):
+                w.assign_sub(0.1 * g)
+            return value
+
+        losses = [float(step(X)) for _ in range(3)]
+        return losses, [w.numpy() for w in weights]
+
+    losses, weights = train(devices)
+    wanted, expected = train([None] * 4)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-4)
+    for found, want in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-5)
+
+
+def test_checkpoints_hold_what_is_on_the_device(tmp_path) -> None:
+    with tw.device("tpu:0"):
+        w = tw.Variable(np.ones(3, np.float32), name="kept_tpu")
+
+    @tw.function
+    def step():
+        with tw.device("tpu:0"):
+            w.assign_add(tw.ones((3,)))
+
+    step()
+    tw.save(tmp_path / "kept.safetensors", {"w": w})
+    step()
+    tw.restore(tmp_path / "kept.safetensors", {"w": w})
+    step()
+    np.testing.assert_array_equal(w.numpy(), [3, 3, 3])
