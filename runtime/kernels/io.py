@@ -48,7 +48,7 @@ def snapshot(call: Call) -> Sequence[Array]:
 def save(call: Call) -> Sequence[Array]:
     resources, name = call.step.resources, call.attrs["name"]
     found = resources.find("", "snapshot", name)
-    if not isinstance(found, Snapshot) or found.number != int(call.inputs[0]):
+    if not isinstance(found, Snapshot) or found.number != int(call.inputs[0]) or not found.arrays:
         raise StepError("what was to be saved is gone: the task was started anew since it was copied.")
     layout = json.loads(call.attrs["layout"])
     arrays = {entry["key"]: array for entry, array in zip(layout, found.arrays, strict=True)}
@@ -56,7 +56,7 @@ def save(call: Call) -> Sequence[Array]:
     try:
         pieces = checkpoints.write_part(Path(_text(call.inputs[1])), call.attrs["file"], arrays, parts)
     finally:
-        resources.drop("", "snapshot", name)
+        found.close()  # not by its name: if this save was given up, the copies of the next one may have it by now
     return [_string(json.dumps([piece.to_json() for piece in pieces]))]
 
 
