@@ -14,7 +14,7 @@ from thalweg.dialects.context import type_of
 from thalweg.dialects.devices import Device
 from thalweg.dialects.mlir import ir
 from thalweg.passes.place.constraints import Sets, is_state
-from thalweg.passes.place.costs import BETWEEN_TASKS, WITHIN_TASK, Costs, Link, link, nbytes
+from thalweg.passes.place.costs import BETWEEN_TASKS, WITHIN_TASK, Costs, Link, is_cheap, link, nbytes
 from thalweg.passes.rewriting import bodies, captures
 
 LOAD = 64  # latencies of work that small ops may pile up around one another before they are looked at one by one
@@ -66,11 +66,12 @@ def gather(tasks: Sequence[Task], sets: Sets) -> None:
     """Join small ops that may be anywhere their neighbours may be to what gives them the most data; those that take
     nothing from others, constants and what is made of the step's inputs, to what takes the most from them."""
     latency = _latency(sets.devices)
+    free = _free(tasks)
     load: dict[int, float] = {}
     for index, task in enumerate(tasks):
         root = sets.find(index)
         load[root] = load.get(root, 0.0) + task.seconds
-    forward = [(i, max(t.inputs, key=t.inputs.__getitem__)) for i, t in enumerate(tasks) if t.inputs]
+    forward = [(i, _nearest(t, free)) for i, t in enumerate(tasks) if t.inputs]
     backward = [(i, max(t.users, key=t.users.__getitem__)) for i, t in enumerate(tasks) if t.users and not t.inputs]
     for index, neighbour in (*forward, *reversed(backward)):
         if tasks[index].seconds >= latency or is_state(tasks[index].operation):
@@ -80,6 +81,19 @@ def gather(tasks: Sequence[Task], sets: Sets) -> None:
         if own != other and fits and load[own] + load[other] <= LOAD * latency:
             sets.join(neighbour, index, "")
             load[sets.find(index)] = load[own] + load[other]
+
+
+def _free(tasks: Sequence[Task]) -> list[bool]:
+    """Which ops are done again wherever they are used, so that nothing need be near them: small work on constants."""
+    free: list[bool] = []
+    for task in tasks:
+        free.append(not task.fed and is_cheap(task.operation) and all(free[maker] for maker in task.inputs))
+    return free
+
+
+def _nearest(task: Task, free: Sequence[bool]) -> int:
+    """What gives a task the most data, of what is not free if there is such."""
+    return max(task.inputs, key=lambda maker: (not free[maker], task.inputs[maker]))
 
 
 def choose(tasks: Sequence[Task], sets: Sets) -> list[Device]:

@@ -231,3 +231,15 @@ def test_state_without_a_request_is_where_every_step_finds_it() -> None:
         parts = driver().cut(cut(graph, "step", [step], []), devices).texts()
         homes = {text.partition('tw.device = "')[2].partition('"')[0] for text in parts if 'name = "step' in text}
         assert homes == {"/job:worker/task:0/device:CPU:0"}
+
+
+def test_small_work_on_a_size_stays_with_what_has_it() -> None:
+    """The mean over an open batch: its few numbers are not sent to where constants happen to be."""
+    graph = tw.Graph()
+    with graph.as_default():
+        x = tw.placeholder(tw.float32, (None, 8), name="x")
+        with tw.device("cpu:1"):
+            w = tw.Variable(np.ones((8, 4), np.float32), name="open_mean")
+        mean = tw.mean(x @ w)
+    parts = driver().cut(cut(graph, "mean", [mean], [x]), "cpu:2").parts
+    assert not any("tw.send" in str(part) for part in parts)
