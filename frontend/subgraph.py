@@ -42,6 +42,22 @@ def cut(graph: Graph, name: str, fetches: Sequence[Fetch], feeds: Sequence[Trace
         return _Copy(graph, name, needed, feeds).finish(fetches)
 
 
+def placeholders(graph: Graph, fetches: Sequence[Fetch]) -> list[TracedTensor]:
+    """What must be fed to run `fetches`, in the order of the graph."""
+    wanted = (f for f in fetches if not isinstance(f, Variable))
+    makers = (f if isinstance(f, Operation) else graph.maker_of(f.value) for f in wanted)
+    todo = [m for m in makers if m is not None]
+    seen = set(todo)
+    while todo:
+        operation = todo.pop()
+        before = [m for v in operation.values if (m := graph.maker_of(v)) is not None]
+        fresh = {*before, *operation.after} - seen
+        seen |= fresh
+        todo += fresh
+    found = sorted((o for o in seen if o.type == "placeholder"), key=lambda o: o.index)
+    return [tensor for operation in found for tensor in operation.outputs]
+
+
 def _needed(graph: Graph, fetches: Sequence[Fetch], fed: Sequence[ir.Value]) -> list[Operation]:
     """The operations to copy, in order. Goes back from the fetches, and stops at what is fed."""
     given = set(fed)

@@ -19,13 +19,15 @@ from thalweg.dialects.diagnostics import ThalwegError, did_you_mean
 from thalweg.dialects.types import TensorType
 from thalweg.frontend.function import Function, function
 from thalweg.frontend.spec import TensorSpec, spec
+from thalweg.tools.graphs import is_of_a_graph, step_of
 from thalweg.tools.loading import Array, LoadError, Subject
 
 
 def trace(
     path: Path, name: str, types: Sequence[TensorType] | None = None, examples: Sequence[Array] | None = None
 ) -> Subject:
-    """The program of `path:name` (a `tw.function` or a plain function; `Class.method` works, too).
+    """The program of `path:name`: a `tw.function` or a plain function (`Class.method` works, too), or the step that
+    computes a tensor, an operation or all of a graph.
 
     What it is traced with, the first of: `types`; its attribute `example_inputs` (a tuple, or a function that makes
     one); the signature it was made with; `examples`; nothing, if it takes no arguments.
@@ -33,7 +35,13 @@ def trace(
     Raises:
         LoadError: no such file or function, an exception in the user's code, no example inputs.
     """
-    traced, arguments = resolve(path, name, types, examples)
+    found = _attribute(load_file(path), name, path)
+    if is_of_a_graph(found):
+        with user_code(path):
+            return step_of(found, name, f"{path}:{name}", types)
+    traced = _function(found, name, path)
+    arguments = _arguments(traced, f"{path}:{name}", types, examples, False)
+    _check_call(traced, arguments, f"{path}:{name}")
     with user_code(path):
         program = traced.program(*arguments)
         data = traced.inputs(*arguments)
@@ -65,7 +73,7 @@ def resolve(
     Raises:
         LoadError: as for `trace`.
     """
-    traced = _find(load_file(path), name, path)
+    traced = _function(_attribute(load_file(path), name, path), name, path)
     arguments = _arguments(traced, f"{path}:{name}", types, examples, open_extents)
     _check_call(traced, arguments, f"{path}:{name}")
     return traced, arguments
@@ -108,7 +116,7 @@ def user_code(path: Path) -> Iterator[None]:
         raise LoadError(f"{place}{type(error).__name__}: {error}") from error
 
 
-def _find(module: ModuleType, name: str, path: Path) -> Function:
+def _attribute(module: ModuleType, name: str, path: Path) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -117,6 +125,10 @@ def _find(module: ModuleType, name: str, path: Path) -> Function:
             listed = f" It has {', '.join(known)}." if known else ""
             raise LoadError(f"{path}: no function '{name}'{did_you_mean(name, known) or '.'}{listed}")
         found = getattr(found, part)
+    return found
+
+
+def _function(found: Any, name: str, path: Path) -> Function:
     if not callable(found):
         raise LoadError(f"{path}: '{name}' is a {type(found).__name__}, not a function.")
     return found if isinstance(found, Function) else function(found)

@@ -11,6 +11,7 @@ from thalweg.compiler import STAGES, driver, optimized
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
 from thalweg.passes.pipeline import Pipeline
+from thalweg.dialects.extents import any_open
 from thalweg.passes.pipelines import to_parts
 from thalweg.runtime.config import config
 from thalweg.tools.loading import LoadError, Subject
@@ -70,12 +71,20 @@ def parts_at(subject: Subject, devices: str = "") -> ir.Module:
     if subject.dialect == "stablehlo":
         raise LoadError(f"{subject.name} is a StableHLO module: only tw programs are cut for devices.")
     module = optimized(subject.module)
-    Pipeline.parse(to_parts(devices or ";".join(config.devices), config.compress_transfers)).run(module)
+    pipeline = to_parts(devices or ";".join(config.devices), config.compress_transfers, config.placement_costs)
+    Pipeline.parse(pipeline).run(module)
     return module
 
 
 def stablehlo_of(subject: Subject) -> ir.Module:
-    """The program as StableHLO."""
+    """The program as StableHLO.
+
+    Raises:
+        LoadError: it has open extents.
+    """
+    if any(any_open(t.shape) for t in subject.inputs):
+        needed = ",".join(str(t).replace("?", "N") for t in subject.inputs)
+        raise LoadError(f"{subject.name} has extents that a run decides. Give --shapes {needed} with numbers for N.")
     return subject.module if subject.dialect == "stablehlo" else driver().to_stablehlo(subject.module)[0]
 
 
