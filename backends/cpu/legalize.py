@@ -17,6 +17,7 @@ import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
 from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, step_over_dilation
+from thalweg.backends.cpu.transposed import split_phases
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
@@ -209,9 +210,10 @@ def _widen_unsigned(operation: ir.Operation) -> None:
 
 def _prepare_convolution(operation: ir.Operation) -> None:
     flip_groups(operation)
-    if not keep_depthwise(operation):
-        _widen_unsigned(operation)
-        step_over_dilation(operation)
+    for part in split_phases(operation):
+        if not keep_depthwise(part):
+            _widen_unsigned(part)
+            step_over_dilation(part)
 
 
 _REWRITES: dict[str, Callable[[ir.Operation], None]] = {

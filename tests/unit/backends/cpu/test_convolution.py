@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
 
 from thalweg.backends.cpu.backend import compile_stablehlo
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.transposed import phases
 from thalweg.backends.stablehlo.interpreter import evaluate
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
@@ -120,6 +122,51 @@ CONVOLUTIONS = {
 def test_convolution(name: str) -> None:
     conv = CONVOLUTIONS[name]
     compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+TRANSPOSED = {
+    "3x3 by 2": Conv((2, 5, 4, 20), (3, 3, 20, 3), (2, 10, 8, 3), "pad = [[1, 2], [1, 2]], lhs_dilate = [2, 2]"),
+    "1x1 by 2, zeros between": Conv(
+        (2, 5, 4, 6), (1, 1, 6, 3), (2, 10, 7, 3), "pad = [[0, 1], [0, 0]], lhs_dilate = [2, 2]"
+    ),
+    "7x7 by 2": Conv((1, 6, 6, 5), (7, 7, 5, 3), (1, 12, 11, 3), "pad = [[3, 4], [3, 3]], lhs_dilate = [2, 2]"),
+    "11x11 by 4": Conv((1, 5, 6, 4), (11, 11, 4, 3), (1, 27, 30, 3), "pad = [[10, 10], [9, 10]], lhs_dilate = [4, 4]"),
+    "one dimension": Conv((1, 5, 6, 4), (3, 3, 4, 3), (1, 9, 4, 3), "pad = [[1, 1], [0, 0]], lhs_dilate = [2, 1]"),
+    "cropped": Conv((1, 5, 6, 4), (3, 3, 4, 3), (1, 4, 7, 3), "pad = [[-1, -2], [0, -2]], lhs_dilate = [2, 2]"),
+    "fewer results than phases": Conv(
+        (1, 1, 1, 4), (3, 3, 4, 3), (1, 2, 1, 3), "pad = [[1, 2], [1, 1]], lhs_dilate = [3, 3]"
+    ),
+    "many phases": Conv((1, 2, 2, 4), (3, 3, 4, 3), (1, 4, 4, 3), "lhs_dilate = [5, 5]"),
+    "strided too": Conv((1, 4, 4, 4), (3, 3, 4, 3), (1, 3, 3, 3), "stride = [2, 2], lhs_dilate = [2, 2]"),
+    "depthwise": Conv(
+        (1, 5, 5, 20), (3, 3, 1, 20), (1, 10, 10, 20), "pad = [[1, 2], [2, 1]], lhs_dilate = [2, 2]", groups=20
+    ),
+    "grouped": Conv(
+        (1, 5, 5, 6), (3, 3, 2, 9), (1, 10, 10, 9), "pad = [[1, 2], [1, 2]], lhs_dilate = [2, 2]", groups=3
+    ),
+    "channels first": Conv(
+        (2, 3, 5, 5), (4, 3, 3, 3), (2, 4, 9, 9), "pad = [[1, 1], [1, 1]], lhs_dilate = [2, 2]", NCHW
+    ),
+    "f64 1-D": Conv(
+        (2, 7, 3), (5, 3, 4), (2, 21, 4), "pad = [[3, 3]], lhs_dilate = [3]", "[b, 0, f]x[0, i, o]->[b, 0, f]",
+        element="f64",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_convolution(name: str) -> None:
+    conv = TRANSPOSED[name]
+    compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+def test_phases_take_each_element_of_the_window_once() -> None:
+    for image, window, step, low in product((1, 4), (1, 3, 7), (2, 3), (-1, 0, 2)):
+        for phase in phases(image, window, 9, step, low):
+            places = range(phase.first, 9, phase.step)
+            assert len(places) == phase.count
+            meets_image = [k for k in range(window) if (phase.first + k - low) % step == 0]
+            assert meets_image == list(range(phase.start, window, step)) and len(meets_image) == phase.window
 
 
 SAME = "pad = [[1, 1], [1, 1]]"

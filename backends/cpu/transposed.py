@@ -1,0 +1,138 @@
+"""Transposed convolutions, the data gradients of strided ones, as ordinary convolutions of fewer products.
+
+    before: %2 = stablehlo.convolution(%g, %w) …, lhs_dilate = [2, 2]     zeros between the elements of %g
+    after:  for every remainder (0, 0), (0, 1), (1, 0), (1, 1) of a result's place: a convolution of %g with those
+            elements of the window that meet no zero there, every second; written to every second place of the result
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+from thalweg.backends.cpu.bodies import integers
+from thalweg.dialects.mlir import ir, stablehlo
+
+MOST_PHASES = 16  # convolutions that one becomes
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The results `first`, `first + step`, … along one dimension, and what they are computed from.
+
+    Args:
+        count: how many results; `window`: how many elements of the window they use, from `start` on at distance `step`.
+        low, high: the padding of the undilated image.
+    """
+
+    first: int
+    step: int
+    count: int
+    start: int
+    window: int
+    low: int
+    high: int
+
+
+def phases(image: int, window: int, result: int, step: int, low: int) -> list[Phase]:
+    """The phases along one dimension.
+
+    Args:
+        image: its extent without the zeros between its elements, which lie `step` apart; `low`: padding before it.
+    """
+    found = []
+    for first in range(min(step, result)):
+        count, start = -(-(result - first) // step), (low - first) % step
+        used = -(-max(0, window - start) // step)
+        before = (low - first - start) // step
+        found.append(Phase(first, step, count, start, used, before, count + used - 1 - image - before))
+    return found
+
+
+def split_phases(operation: ir.Operation) -> list[ir.Operation]:
+    """Rewrite a `stablehlo.convolution` of a dilated image; the convolutions that took its place, or the op itself."""
+    image, weight = operation.operands
+    kinds = [ir.RankedTensorType(value.type) for value in (image, weight, operation.results[0])]
+    ones = [1] * (len(kinds[0].shape) - 2)
+    steps = integers(operation, "lhs_dilation", ones)
+    others = [integers(operation, name, ones) for name in ("window_strides", "rhs_dilation")]
+    reversal = "window_reversal"
+    flipped = reversal in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[reversal]))
+    floats = all(isinstance(kind.element_type, ir.FloatType) and 0 not in kind.shape for kind in kinds)
+    if steps == ones or others != [ones, ones] or flipped or not floats or math.prod(steps) > MOST_PHASES:
+        return [operation]
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    low = integers(operation, "padding", [0] * (2 * len(ones)))[::2]
+    along = [
+        phases(kinds[0].shape[i], kinds[1].shape[k], kinds[2].shape[o], step, before)
+        for i, k, o, step, before in zip(
+            numbers.input_spatial_dimensions, numbers.kernel_spatial_dimensions, numbers.output_spatial_dimensions,
+            steps, low, strict=True,
+        )
+    ]  # fmt: skip
+    made = []
+    with ir.InsertionPoint(operation), operation.location:
+        used = [phase for phase in product(*along) if all(p.window for p in phase)]
+        complete = len(used) == math.prod(map(len, along))
+        whole = ir.Operation.create("tensor.empty", [kinds[2]]).results[0] if complete else _zeros(kinds[2])
+        for phase in used:
+            made.append(_convolution(operation, phase, list(numbers.kernel_spatial_dimensions), kinds[2], numbers))
+            whole = _interleaved(made[-1].results[0], whole, phase, list(numbers.output_spatial_dimensions))
+    operation.results[0].replace_all_uses_with(whole)
+    operation.erase()
+    return made
+
+
+def _zeros(kind: ir.RankedTensorType) -> ir.Value:
+    value = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(kind.element_type, 0.0))
+    return ir.Operation.create("stablehlo.constant", [kind], [], {"value": value}).results[0]
+
+
+def _convolution(
+    operation: ir.Operation,
+    phase: tuple[Phase, ...],
+    window: list[int],
+    result: ir.RankedTensorType,
+    numbers: stablehlo.ConvDimensionNumbers,
+) -> ir.Operation:
+    """The convolution that computes one phase."""
+    image, weight = operation.operands
+    shape = list(ir.RankedTensorType(weight.type).shape)
+    starts, limits, strides = [0] * len(shape), list(shape), [1] * len(shape)
+    for axis, p in zip(window, phase, strict=True):
+        starts[axis], strides[axis] = p.start, p.step
+        shape[axis] = p.window
+    attributes: dict[str, ir.Attribute] = {
+        "start_indices": ir.DenseI64ArrayAttr.get(starts),
+        "limit_indices": ir.DenseI64ArrayAttr.get(limits),
+        "strides": ir.DenseI64ArrayAttr.get(strides),
+    }
+    element = ir.RankedTensorType(weight.type).element_type
+    part = ir.Operation.create("stablehlo.slice", [ir.RankedTensorType.get(shape, element)], [weight], attributes)
+    extents = list(result.shape)
+    for axis, p in zip(numbers.output_spatial_dimensions, phase, strict=True):
+        extents[axis] = p.count
+    pads = ", ".join(f"[{p.low}, {p.high}]" for p in phase)
+    changed = {
+        "padding": ir.Attribute.parse(f"dense<[{pads}]> : tensor<{len(phase)}x2xi64>"),
+        "lhs_dilation": ir.DenseI64ArrayAttr.get([1] * len(phase)),
+    }
+    kept = {name: operation.attributes[name] for name in operation.attributes if name not in changed}
+    kind = ir.RankedTensorType.get(extents, result.element_type)
+    return ir.Operation.create(operation.name, [kind], [image, part.results[0]], {**kept, **changed})
+
+
+def _interleaved(part: ir.Value, whole: ir.Value, phase: tuple[Phase, ...], spatial: list[int]) -> ir.Value:
+    """`whole` with one phase's results at their places."""
+    sizes = list(ir.RankedTensorType(part.type).shape)
+    offsets, strides = [0] * len(sizes), [1] * len(sizes)
+    for axis, p in zip(spatial, phase, strict=True):
+        offsets[axis], strides[axis] = p.first, p.step
+    attributes: dict[str, ir.Attribute] = {
+        "static_offsets": ir.DenseI64ArrayAttr.get(offsets),
+        "static_sizes": ir.DenseI64ArrayAttr.get(sizes),
+        "static_strides": ir.DenseI64ArrayAttr.get(strides),
+        "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 1, 0, 0, 0]),
+    }
+    return ir.Operation.create("tensor.insert_slice", [whole.type], [part, whole], attributes).results[0]
