@@ -113,6 +113,7 @@ def test_the_reference_interpreter_agrees(dist: Path) -> None:
         np.testing.assert_allclose(model.state[name], results[int(number)], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("four_devices")
 def test_training_over_four_devices_is_training_on_one(tmp_path: Path, dist: Path) -> None:
     tw.export(Mlp().signatures(), tmp_path, targets=["tpu"], shards=4)
     program = manifest(tmp_path)["tpu"]["programs"]["train"][0]

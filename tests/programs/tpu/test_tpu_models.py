@@ -76,6 +76,7 @@ def step_of(make: Callable) -> Callable:
     return step
 
 
+@pytest.mark.usefixtures("four_devices")
 @pytest.mark.parametrize("shards", [1, 4])
 @pytest.mark.parametrize(
     ("make", "data"), [(convnet, images), (recurrent, sentences), (transformer, sentences)],
