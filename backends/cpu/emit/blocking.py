@@ -115,7 +115,7 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
 
     What was measured beyond that: a load takes 0.6 cycles; where a panel does not stay in the first cache, each vector
-    costs 0.3 more, and each row 0.08. Outside of the loop over `depth` summed elements the sums are stored, and
+    costs 0.3 more, and each row 0.12. Outside of the loop over `depth` summed elements the sums are stored, and
     addresses are computed: one for the tile, or, where its rows do not all lie at one stride, one for each row.
     """
     spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
@@ -131,7 +131,7 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
             for count, v in ((full, wide), (1, rest)):
                 if count and v:
                     far = depth * v * machine.vector_bits // 8 > L1_BYTES
-                    inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.08 * tall) + 0.5
+                    inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
                     inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
                     cycles += count * (depth * inner + tall * v + addresses)
             best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
