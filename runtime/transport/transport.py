@@ -171,7 +171,7 @@ class Transport:
         recipes, frames = encode(message.values, lender)
         with peer.lock:
             if peer.error is not None:
-                raise peer.error
+                raise UnavailableError(*peer.error.args)  # one of its own: a traceback holds what its frames hold
             if not peer.probed:
                 self._probe(peer)
             self._post(peer, message.kind, message.step, message.key, message.note, recipes, frames)
