@@ -163,24 +163,30 @@ class _Signature:
 
     def __init__(self, interface: Interface, row: Mapping[str, Any], function: Any, state: Array) -> None:
         self._interface = interface
-        self._function, self._state = function, state
+        self._function, self._state = function, state.ctypes.data
+        self._memory = state  # a signature may outlive the model that it was taken from
+        pointers = 1 + len(interface.inputs) + len(interface.outputs)
+        rows = [ctypes.c_int32] * interface.batched
+        function.argtypes = [*[ctypes.c_void_p] * pointers, *rows, ctypes.c_void_p, ctypes.c_size_t]
         self._arena_bytes: int = row["arena_bytes"]
-        self._alone = threading.Lock() if row["changes_state"] else None
+        self._alone = threading.Lock() if row["changes_state"] else nullcontext()
         self._arenas = threading.local()
 
     def __call__(self, *arrays: Any, **named: Any) -> Any:
         """Run on arrays of exactly the signature's types, by position or name; one array, a dict of them, or None."""
         inputs, rows = self._interface.checked(arrays, named)
-        made = self._interface.outputs
-        outputs = [np.empty([rows if n is None else n for n in shape], d.numpy) for _, shape, d in made]
-        arena = getattr(self._arenas, "memory", None)
+        outputs = [
+            np.empty([rows if n is None else n for n in shape], dtype.numpy)
+            for _, shape, dtype in self._interface.outputs
+        ]
+        arena = getattr(self._arenas, "address", None)
         if arena is None:
-            arena = self._arenas.memory = aligned(self._arena_bytes)
-        given: list[Any] = [ctypes.c_void_p(a.ctypes.data) for a in (self._state, *inputs, *outputs)]
-        given += [ctypes.c_int32(rows)] * self._interface.batched
-        given += [ctypes.c_void_p(arena.ctypes.data), ctypes.c_size_t(arena.nbytes)]
-        with self._alone or nullcontext():
-            status = self._function(*given)
+            self._arenas.memory = aligned(self._arena_bytes)
+            arena = self._arenas.address = self._arenas.memory.ctypes.data
+        data = [a.ctypes.data for a in (*inputs, *outputs)]
+        batch = [rows] * self._interface.batched
+        with self._alone:
+            status = self._function(self._state, *data, *batch, arena, self._arena_bytes)
         if status:
             raise BundleError(f"{self._interface.name}() refused {_STATUS.get(status, f'with status {status}')}.")
         return self._interface.results(outputs)

@@ -29,6 +29,30 @@ class Interface:
         Raises:
             BundleError: too many, too few, or not of the signature's types.
         """
+        if named or len(arrays) != len(self.inputs):
+            arrays = self._in_order(arrays, named)
+        rows: int | None = None
+        found = []
+        for (name, shape, dtype), given in zip(self.inputs, arrays, strict=True):
+            array = np.asarray(given)
+            batched = None in shape
+            fits = array.shape == shape or (
+                batched
+                and array.ndim == len(shape)
+                and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+            )
+            if not fits or array.dtype != dtype.numpy:
+                got = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
+                raise BundleError(f"{self.name}(): {name} must be {_shown(shape, dtype)}, got {got}. Convert it.")
+            if batched:
+                if rows not in (None, len(array)):
+                    raise BundleError(f"{self.name}(): {name} has {len(array)} rows, the arrays before it {rows}.")
+                rows = len(array)
+            found.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+        return found, rows or 0
+
+    def _in_order(self, arrays: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The inputs by position."""
         names = [name for name, _, _ in self.inputs]
         given = dict(zip(names, arrays, strict=False)) | dict(named)
         unknown = [n for n in named if n not in names]
@@ -36,20 +60,7 @@ class Interface:
             shown = ", ".join(f"{n}: {_shown(shape, dtype)}" for n, shape, dtype in self.inputs)
             got = f"{len(arrays)} arrays and {', '.join(named) or 'no names'}"
             raise BundleError(f"{self.name}() takes ({shown}), got {got}.")
-        rows: int | None = None
-        found = []
-        for name, shape, dtype in self.inputs:
-            array = np.asarray(given[name])
-            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-            if not fits or array.dtype != dtype.numpy:
-                got = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
-                raise BundleError(f"{self.name}(): {name} must be {_shown(shape, dtype)}, got {got}. Convert it.")
-            if None in shape:
-                if rows not in (None, len(array)):
-                    raise BundleError(f"{self.name}(): {name} has {len(array)} rows, the arrays before it {rows}.")
-                rows = len(array)
-            found.append(np.ascontiguousarray(array))
-        return found, rows or 0
+        return tuple(given[name] for name in names)
 
     def results(self, arrays: Sequence[Array]) -> Any:
         """What a call gives: the one array, a dict of them by name, or None where there are none."""

@@ -11,14 +11,15 @@ from thalweg.dialects.walk import inside
 
 # Of C, C++, Java, JavaScript, Kotlin and Swift, as far as Python allows them as names; and what the C functions call
 # their other parameters.
-RESERVED = frozenset("""
+_WORDS = """
     abstract alignas alignof auto boolean byte case catch char const constexpr decltype default delete do double enum
     explicit extends extern final float for friend fun func function goto if implements inline int interface let long
     mutable namespace new null nullptr operator package private protected public register restrict short signed sizeof
     static struct super switch synchronized template this throw transient try typedef typename typeof union unsigned
     using val var virtual void volatile while yield
     state n arena arena_bytes
-    """.split())
+    """
+RESERVED = frozenset(_WORDS.split())
 MODEL_NAMES = frozenset((
     "abi", "state_bytes", "arena_bytes", "state_of", "initial_state", "meta",  # functions of every library
     "load", "name", "restore", "save", "signatures", "state",  # what models have in Python, JavaScript and Java
