@@ -193,7 +193,8 @@ class Function:
         return [paths[k] for k in sorted(paths)]
 
     def ir(self, stage: str, *args: Any, **kwargs: Any) -> str:
-        """The program's text at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm".
+        """The program's text at a stage: "tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm"; for a
+        GPU, which need not be there, "triton" and "ptx".
 
         Args:
             args, kwargs: example arguments, or `tw.spec`s in their place.

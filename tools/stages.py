@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from thalweg.backends.cpu.backend import Lowered, compile_stablehlo, lower, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.legalize import legalize
+from thalweg.backends.gpu import backend as gpu
 from thalweg.compiler import STAGES, driver, optimized
 from thalweg.dialects import context
+from thalweg.dialects.extents import any_open
 from thalweg.dialects.mlir import ir
 from thalweg.passes.pipeline import Pipeline
-from thalweg.dialects.extents import any_open
 from thalweg.passes.pipelines import to_parts
 from thalweg.runtime.config import config
 from thalweg.tools.loading import LoadError, Subject
 
 __all__ = [
-    "PARTS", "STAGES", "WITH_PLACES", "argument_names", "executable", "lowered", "module_at", "parts_at",
-    "stablehlo_of", "text_at", "texts_at",
+    "PARTS", "STAGES", "WITH_PLACES", "argument_names", "executable", "gpu_binaries", "gpu_text", "lowered",
+    "module_at", "parts_at", "stablehlo_of", "text_at", "texts_at",
 ]
 
 WITH_PLACES = ("tw", "tw-optimized", "stablehlo", "linalg")  # stages that are modules, whose ops carry locations
@@ -41,6 +43,32 @@ def texts_at(subject: Subject, wanted: Sequence[str]) -> dict[str, str]:
     """The texts of stages beyond linalg, from one compilation."""
     every = stages(stablehlo_of(subject), driver().cpu_options())
     return {stage: every[stage] for stage in wanted}
+
+
+def gpu_text(subject: Subject, stage: str, chip: str) -> str:
+    """The text of one of the GPU backend's stages."""
+    return gpu.stage(stablehlo_of(subject), stage, driver().gpu_options(chip))
+
+
+def gpu_binaries(subject: Subject, kind: str, chip: str, folder: Path) -> list[Path]:
+    """Write the kernels' machine code and modules to a folder; the files, machine code first.
+
+    Raises:
+        LoadError: the chip does not run this kind of code.
+    """
+    options = driver().gpu_options(chip)
+    if (kind == "cubin") != (options.vendor == "cuda"):
+        raise LoadError(f"{chip} does not run {kind}; cubin is for NVIDIA's sm_…, hsaco for AMD's gfx….")
+    folder.mkdir(parents=True, exist_ok=True)
+    module = stablehlo_of(subject)
+    written = []
+    for compiled in gpu.compile_stablehlo(module, options):
+        written.append(folder / f"{compiled.name}.{kind}")
+        written[-1].write_bytes(compiled.binary)
+    for kernel in gpu.lower(module, options).kernels:
+        written.append(folder / f"{kernel.name}.py")
+        written[-1].write_text(kernel.source)
+    return written
 
 
 def lowered(subject: Subject) -> Lowered:

@@ -19,6 +19,9 @@ Stages, in order: **tw** as traced, **tw-optimized**, **stablehlo**, **linalg**,
 **asm**. Graphs: **dot** for Graphviz, **json** for Model Explorer. **artefact**: StableHLO as versioned bytecode.
 **parts**: one program for each of the `--devices`, with what they send to each other.
 
+For GPUs, which need not be there: **triton**, one Python module per kernel; **ptx**, and with `--chip gfx942` AMD's
+assembly; **cubin**, and **hsaco** for AMD: a file for each kernel in the folder `--output`, beside its module.
+
 A function is traced with `--shapes`, or with what its attribute `example_inputs` holds.
 
 **Examples**
@@ -29,10 +32,16 @@ A function is traced with `--shapes`, or with what its attribute `example_inputs
     thalweg translate model.py:f --to dot | dot -Tsvg > f.svg
     thalweg translate model.py:f --to json --of stablehlo -o f.json
     thalweg translate model.py:f --to dot --of parts --devices cpu:2
+    thalweg translate model.py:f --to triton
+    thalweg translate model.py:f --to cubin --chip sm_90 -o kernels
     thalweg translate model.py:f --to artefact --stablehlo-version 1.0.0 -o f.mlirbc
 """
 _GRAPHS = ("dot", "json")
-_FORMATS = ("tw", "tw-optimized", "parts", "stablehlo", "linalg", "kernels", "llvm", "asm", *_GRAPHS, "artefact")
+_BINARIES = {"cubin": "sm_90", "hsaco": "gfx942"}  # and the chips they are for, unless another is named
+_GPU = ("triton", "ptx", *_BINARIES)
+_FORMATS = (
+    "tw", "tw-optimized", "parts", "stablehlo", "linalg", "kernels", "llvm", "asm", *_GPU, *_GRAPHS, "artefact"
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +66,7 @@ def translate(
     debug_info: bool = typer.Option(False, "--mlir-print-debuginfo", help="Print locations (up to linalg)."),
     compact: bool = typer.Option(False, "--compact", help="For people: short types, source lines (up to linalg)."),
     devices: str = typer.Option("", "--devices", metavar="LIST", help="For parts: cpu:2, /job:ps/task:0..1/cpu:0."),
+    chip: str = typer.Option("", "--chip", metavar="CHIP", help="For triton, ptx, cubin, hsaco: sm_80…sm_100, gfx942."),
     version: str = typer.Option("", "--stablehlo-version", metavar="V", help="Of an artefact; the newest by default."),
 ) -> None:
     """Load, bring to the stage, write."""
@@ -68,6 +78,9 @@ def translate(
     with context.entered():
         if to == "artefact":
             _write_artefact(subject, version, output)
+            return
+        if to in _GPU:
+            _write_gpu(subject, to, chip, output)
             return
         stage = (of or subject.dialect) if to in _GRAPHS else to
         if stage not in (*stages.WITH_PLACES, stages.PARTS):
@@ -96,6 +109,21 @@ def _write_artefact(subject: Subject, version: str, output: str) -> None:
     if output == "-" and sys.stdout.isatty():
         raise LoadError("an artefact is binary: give --output FILE, or redirect stdout.")
     write_bytes(artefact.serialize(stages.stablehlo_of(subject), version or None), output)
+
+
+def _write_gpu(subject: Subject, to: str, chip: str, output: str) -> None:
+    from pathlib import Path
+
+    from thalweg.tools import stages
+    from thalweg.tools.loading import LoadError
+
+    if to not in _BINARIES:
+        write(stages.gpu_text(subject, to, chip or _BINARIES["cubin"]), output)
+        return
+    if output == "-":
+        raise LoadError(f"{to} is one file for each kernel: give --output FOLDER.")
+    files = stages.gpu_binaries(subject, to, chip or _BINARIES[to], Path(output))
+    write("".join(f"{path}\n" for path in files), "-")
 
 
 def _write_graph(module: ir.Operation, to: str, label: str, output: str) -> None:

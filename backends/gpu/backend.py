@@ -34,6 +34,11 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
 
 _ELEMENTWISE = {"map", "slice", "reshape", "constant"}
+_KINDS = {
+    "convolution": "a convolution",
+    "window": "a reduction over a sliding window",
+    "insert": "a part written into a tensor (concatenate, pad, an update of a slice)",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None) -> Lowered:
             return contraction(group, name, options)
         if kind in _ELEMENTWISE:
             return elementwise(group, name)
-        raise not_yet(group.root, group.root.op_name)
+        raise not_yet(group.root, _KINDS.get(kind) or group.root.op_name)
 
     with module.context, ir.Location.unknown(module.context):
         linalg = legalize(module)
@@ -98,7 +103,16 @@ def compile_stablehlo(module: ir.Module, options: GpuOptions | None = None) -> l
     return [compile_kernel(k, path, lowered.options) for k, path in zip(lowered.kernels, paths, strict=True)]
 
 
-def triton_text(module: ir.Module, options: GpuOptions | None = None) -> str:
-    """The kernels' modules one after the other."""
-    kernels = lower(module, options).kernels
-    return "\n\n".join(f"# {kernel.name}.py\n{kernel.source}" for kernel in kernels)
+STAGES = ("triton", "ptx")
+
+
+def stage(module: ir.Module, name: str, options: GpuOptions | None = None) -> str:
+    """The text of a stage, one of `STAGES`: the kernels' modules, or their assembly (`ptx`; on AMD chips its like).
+
+    Raises:
+        LoweringError: an op that has no Triton code yet.
+        MissingExtraError: Triton is not installed; the stage `triton` needs none.
+    """
+    if name == "triton":
+        return "\n\n".join(f"# {k.name}.py\n{k.source}" for k in lower(module, options).kernels)
+    return "".join(f"// {kernel.name}\n{kernel.assembly}\n" for kernel in compile_stablehlo(module, options))

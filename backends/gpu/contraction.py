@@ -86,15 +86,19 @@ class _Contraction:
     def _tile(self, rows: int, cols: int) -> Index:
         """Which tile a program computes."""
         w = self.w
-        batch = counter(w, "batch", f"tl.program_id(0) // {rows * cols}", self.sizes["batch"])
-        w.emit(f"tile = tl.program_id(0) % {rows * cols}" if batch.terms else "tile = tl.program_id(0)")
+        tiles = rows * cols
+        batch = counter(w, "batch", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), self.sizes["batch"])
+        if tiles == 1:
+            w.emit("tile_m, tile_n = 0, 0")
+            return batch
+        w.emit(f"tile = tl.program_id(0) % {tiles}" if batch.terms else "tile = tl.program_id(0)")
         if rows > 1 and cols > 1:
             w.emit(f"first = tile // {GROUP * cols} * {GROUP}  # {GROUP} rows of tiles at a time, column by column")
             w.emit(f"height = tl.minimum({rows} - first, {GROUP})")
             w.emit(f"tile_m = first + tile % {GROUP * cols} % height")
             w.emit(f"tile_n = tile % {GROUP * cols} // height")
         else:
-            w.emit(f"tile_m, tile_n = tile // {cols}, tile % {cols}")
+            w.emit(f"tile_m, tile_n = {'0, tile' if rows == 1 else 'tile, 0'}")
         return batch
 
     def _places(self, batch: Index, m: Index, n: Index, k: Index) -> list[Index]:
@@ -113,18 +117,18 @@ class _Contraction:
         if size % bk:
             w.emit(f"k_ok = k < {size}")
             self.masks.update({"k[None, :]": "k_ok[None, :]", "k[:, None]": "k_ok[:, None]"})
-        a = w.assign(self._operand(self.left, self._places(batch, m, n, across)), "a")
-        b = w.assign(self._operand(self.right, self._places(batch, m, n, down)), "b")
+        a = w.assign(self._operand(self.left, self._places(batch, m, n, across), m.axes | across.axes), "a")
+        b = w.assign(self._operand(self.right, self._places(batch, m, n, down), down.axes | n.axes), "b")
         precision = f', input_precision="{self.options.precision}"' if self.root.operands[0].element == "f32" else ""
         kind = ", out_dtype=tl.float64" if self.root.element == "f64" else ""
         self.fused.comment(self.root)
         w.emit(f"acc = tl.dot({a}, {b}, acc{precision}{kind})")
 
-    def _operand(self, number: int, loops: list[Index]) -> str:
+    def _operand(self, number: int, loops: list[Index], axes: frozenset[str]) -> str:
         """An operand's tile, as it lies in memory."""
         value = self.root.operands[number]
-        place = [affine(expression, loops) for expression in self.generic.maps[number]]
-        return self.fused.read(value, linear(place, value.shape))
+        place = tuple(affine(expression, loops) for expression in self.generic.maps[number])
+        return self.fused.read(value, linear(_at(value, place), value.shape), axes)
 
     def _store(self, batch: Index, m: Index, n: Index) -> None:
         """What is computed from the sums."""

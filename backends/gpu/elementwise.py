@@ -51,10 +51,10 @@ def _square(group: Group, name: str, shape: Sequence[int], crossed: int) -> Trit
     rows, cols = shape[crossed], shape[-1]
     row_tiles, col_tiles = -(-rows // SIDE), -(-cols // SIDE)
     others = [n for d, n in enumerate(shape[:-1]) if d != crossed]
-    w.emit(f"tile = tl.program_id(0) % {row_tiles * col_tiles}")
+    count = group.stores[0].size // (rows * cols)
+    w.emit("tile = tl.program_id(0)" + (f" % {row_tiles * col_tiles}" if count > 1 else ""))
     row = axis(w, masks, "row", f"tile // {col_tiles} * SIDE", rows, SIDE, "SIDE", is_wide(group), "[:, None]")
     col = axis(w, masks, "col", f"tile % {col_tiles} * SIDE", cols, SIDE, "SIDE", False, "[None, :]")
-    count = group.stores[0].size // (rows * cols)
     rest = counter(w, "rest", f"tl.program_id(0) // {row_tiles * col_tiles}", count)
     outer = list(coordinates(rest, others))
     place = tuple(col if d == len(shape) - 1 else row if d == crossed else outer.pop(0) for d in range(len(shape)))

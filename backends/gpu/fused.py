@@ -116,7 +116,8 @@ class Fused:
                 env[index] = known
             return known
 
-        for operand in dict.fromkeys(i for op in body.ops for i in op.operands if i < generic.inputs):
+        read = (*(i for op in body.ops for i in op.operands), *body.yields)
+        for operand in dict.fromkeys(i for i in read if i < generic.inputs):
             number(operand)  # before the comment with the line that uses them
         self.comment(value)
         for op in body.ops:
@@ -131,7 +132,7 @@ class Fused:
             else:
                 found = self._apply(op, numbers, value)
             assert result is not None
-            if uses[result] > 1 and not found.constant and not found.text.isidentifier() or len(found.text) > LONG:
+            if (uses[result] > 1 and not found.constant and not found.text.isidentifier()) or len(found.text) > LONG:
                 found = replace(found, text=self.w.assign(found.text), atom=True)
             env[result] = found
         return [number(i) for i in body.yields]
@@ -179,17 +180,21 @@ class Fused:
             text = f"{text} != 0" if value.element == "i1" else f"{text}.to({REGISTER[value.element]})"
         return Num(self.w.assign(text, "v"), value.element, address.axes)
 
-    def read(self, value: Value, address: Index) -> str:
-        """The load of a buffer at an address, as it lies in memory."""
+    def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
+        """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
         buffer = self.operands.setdefault(storage(value), f"x{len(self.operands)}")
-        mask = self._mask(address.axes)
+        mask = self._mask(address.axes | axes)
         limits = f", mask={mask}, other=0" if mask else ""
-        return f"tl.load({buffer} + {self.w.index(address)}{limits})"
+        return f"tl.load({buffer} + {self._spread(address, axes)}{limits})"
+
+    def _spread(self, address: Index, axes: frozenset[str]) -> str:
+        """The text of an address. Axes that it does not vary along although the tile does are of extent 1."""
+        missing = sorted(axes - address.axes)
+        return " + ".join([self.w.index(address), *(f"0 * {axis}" for axis in missing)])
 
     def store(self, buffer: str, value: Value, address: Index, number: Num) -> None:
-        """Write a result. Axes that the number varies along but the address does not are of extent 1."""
-        missing = sorted(number.axes - address.axes)
-        where = " + ".join([self.w.index(address), *(f"0 * {axis}" for axis in missing)])
+        """Write a result."""
+        where = self._spread(address, number.axes)
         mask = self._mask(address.axes | number.axes)
         target, source = MEMORY[value.element], REGISTER[value.element]
         text = number.text if target == source or number.constant else f"{number.method}.to({target})"

@@ -13,9 +13,29 @@ def minimum(a, b):
     """The smaller number; NaN where either is."""
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 ''',
+    "larger": '''@triton.jit
+def larger(a, b):
+    return tl.maximum(a, b)
+''',
+    "smaller": '''@triton.jit
+def smaller(a, b):
+    return tl.minimum(a, b)
+''',
     "multiply": '''@triton.jit
 def multiply(a, b):
     return a * b
+''',
+    "both": '''@triton.jit
+def both(a, b):
+    return a & b
+''',
+    "either": '''@triton.jit
+def either(a, b):
+    return a | b
+''',
+    "differ": '''@triton.jit
+def differ(a, b):
+    return a ^ b
 ''',
     "expm1": '''@triton.jit
 def expm1(x):

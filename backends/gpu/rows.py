@@ -123,7 +123,7 @@ class _Rows:
             return combiner, number
         inside = masks[0] if masks else "".join(f"{a} >= 0" for a in col.axes) or "True"
         neutral = _neutral(combiner)
-        text = f"tl.where({inside}, {number.method}, {neutral.text})"
+        text = f"tl.where({inside}, {number.method if number.constant else number.text}, {neutral.text})"
         return combiner, Num(text, value.element, axes)
 
     def _define(self, value: Value, text: str) -> None:
@@ -154,10 +154,16 @@ class _Rows:
             return f"{call}(({tile}).to(tl.int32), axis=1, keep_dims=True) != 0"
         if kind in ("addf", "addi"):
             total = f"tl.sum({tile}, axis=1, keep_dims=True)"
-            return total if element in ("f64", "f32", "f16", "bf16", "i64", "i32") else f"{total}.to({REGISTER[element]})"
-        if kind in ("maxsi", "minsi") and element in ("i64", "i32"):
-            return f"tl.{kind[:3]}({tile}, axis=1, keep_dims=True)"
-        helper = {"mulf": "multiply", "muli": "multiply", "maximumf": "maximum", "minimumf": "minimum"}.get(kind)
+            return f"{total}.to({REGISTER[element]})" if element in ("i16", "i8") else total
+        if kind in ("maxsi", "minsi", "maxui", "minui"):
+            pick, signed = {"max": "larger", "min": "smaller"}[kind[:3]], REGISTER[element]
+            self.w.helpers[pick] = None
+            if kind.endswith("si"):
+                return f"tl.reduce({tile}, 1, {pick}, keep_dims=True)"
+            bits = f"({tile}).to({signed.replace('int', 'uint')}, bitcast=True)"
+            return f"tl.reduce({bits}, 1, {pick}, keep_dims=True).to({signed}, bitcast=True)"
+        helper = {"mulf": "multiply", "muli": "multiply", "maximumf": "maximum", "minimumf": "minimum",
+                  "andi": "both", "ori": "either", "xori": "differ"}.get(kind)  # fmt: skip
         if helper is None:
             raise not_yet(value, f"a reduction of {element} by {kind}")
         self.w.helpers[helper] = None

@@ -20,7 +20,7 @@ REGISTER = {
     "f64": "tl.float64", "f32": "tl.float32", "f16": "tl.float32", "bf16": "tl.float32",
     "i64": "tl.int64", "i32": "tl.int32", "i16": "tl.int16", "i8": "tl.int8", "i1": "tl.int1", "index": "tl.int32",
 }  # fmt: skip
-MEMORY = {**REGISTER, "f16": "tl.float16", "bf16": "tl.bfloat16", "i1": "tl.int8"}
+MEMORY = {**REGISTER, "f16": "tl.float16", "bf16": "tl.bfloat16", "i1": "tl.int8", "index": "tl.int64"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ _HELPERS = {
 }  # fmt: skip
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">=")  # of integers; from the 7th on, unsigned
 _FLOAT_COMPARISONS = {1: "==", 2: ">", 3: ">=", 4: "<", 5: "<=", 13: "!="}
+_UNORDERED = {9: "<=", 10: "<", 11: ">=", 12: ">"}  # the opposites of comparisons that hold for NaN
 _CONVERSIONS = {"arith.extf", "arith.truncf", "arith.extsi", "arith.extui", "arith.trunci", "arith.sitofp",
                 "arith.uitofp", "arith.fptosi", "arith.fptoui", "arith.index_cast", "arith.index_castui"}  # fmt: skip
 
@@ -152,7 +153,8 @@ def _convert(name: str, number: Num, element: str) -> Num | str:
         return replace(number, element=element)
     source, target = REGISTER[number.element], REGISTER[element]
     if name == "arith.truncf" and MEMORY[element] != target:
-        return f"{number.method}.to({MEMORY[element]}).to({target})"
+        wide = ".to(tl.float32)" if source == "tl.float64" else ""
+        return f"{number.method}{wide}.to({MEMORY[element]}).to({target})"
     if name in ("arith.extui", "arith.uitofp", "arith.index_castui") and number.element != "i1":
         return f"{_unsigned(number).text}.to({target})"
     if name == "arith.extsi" and number.element == "i1":
@@ -160,7 +162,7 @@ def _convert(name: str, number: Num, element: str) -> Num | str:
     if name == "arith.trunci" and element == "i1":
         return Num(f"({number.inner} & 1) != 0", element, atom=False)
     if name == "arith.fptoui":
-        return f"{number.method}.to({target.replace('int', 'uint')}).to({target}, bitcast=True)"
+        return f"tl.maximum({number.method}, 0.0).to({target.replace('int', 'uint')}).to({target}, bitcast=True)"
     return replace(number, element=element) if source == target else f"{number.method}.to({target})"
 
 
@@ -177,6 +179,11 @@ def _compare_floats(op: ScalarOp, operands: Sequence[Num]) -> Num | None:
     if predicate in (7, 14):  # ordered, unordered
         operator, joined = ("==", "&") if predicate == 7 else ("!=", "|")
         return Num(f"({left} {operator} {left}) {joined} ({right} {operator} {right})", "i1", atom=False)
+    if predicate in (6, 8):  # ordered and not equal, or the opposite
+        differ = f"({left} < {right}) | ({left} > {right})"
+        return Num(differ if predicate == 6 else f"({differ}) == 0", "i1", atom=False)
+    if predicate in _UNORDERED:
+        return Num(f"({left} {_UNORDERED[predicate]} {right}) == 0", "i1", atom=False)
     known = _FLOAT_COMPARISONS.get(predicate)
     return _infix(known, operands, "i1") if known else None
 
@@ -200,10 +207,18 @@ def _bitcast(op: ScalarOp, operands: Sequence[Num]) -> str:
     return text if target == REGISTER[op.types[0]] else f"{text}.to({REGISTER[op.types[0]]})"
 
 
+def _copysign(op: ScalarOp, operands: Sequence[Num]) -> str:
+    """By the sign's bit: -0.0 has it, too."""
+    size, sign = operands
+    bits = f"{sign.method}.to({REGISTER[sign.element].replace('float', 'int')}, bitcast=True)"
+    return f"tl.where({bits} < 0, -tl.abs({size.method}), tl.abs({size.method}))"
+
+
 _OTHERS: dict[str, Callable[[ScalarOp, Sequence[Num]], Num | str | None]] = {
     "arith.cmpi": _compare_integers,
     "arith.cmpf": _compare_floats,
     "arith.select": _select,
     "arith.bitcast": _bitcast,
+    "math.copysign": _copysign,
     "arith.negf": lambda op, n: Num(f"-{n[0].method}", op.types[0], atom=False),
 }

@@ -63,6 +63,8 @@ def _empty(value: Value) -> Array:
 
 
 def _numpy_name(element: str) -> str:
+    if element == "index":
+        return "int64"
     return "bool" if element == "i1" else f"{'float' if element[0] == 'f' else 'int'}{element[1:]}"
 
 
@@ -79,18 +81,20 @@ def _interpreting() -> Iterator[None]:
     """Let `@triton.jit` make functions for the interpreter, in Triton's own library too, and put all back after it: the
     interpreter leaves its own ways in Triton's modules, with which nothing compiles."""
     package = triton()
-    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder
     from triton.runtime.jit import JITFunction
 
     with _LOCK:
         language = package.language
         core = language.core
-        owners = (language, language.standard, core, language.math, core.tensor, core.tensor_descriptor_base)
+        owners: list[Any] = [language, language.standard, core, language.math]
+        owners += [core.tensor, core.tensor_descriptor_base, InterpreterBuilder]
         before = [dict(vars(owner)) for owner in owners]
         functions = {f for owner in owners[:2] for f in vars(owner).values() if isinstance(f, JITFunction)}
         made = {function: InterpretedFunction(function.fn) for function in functions}
         mode = package.knobs.runtime.interpret
         package.knobs.runtime.interpret = True
+        _mend(InterpreterBuilder)
         for owner, members in zip(owners[:2], before, strict=False):
             for name, member in members.items():
                 if isinstance(member, JITFunction):
@@ -103,11 +107,35 @@ def _interpreting() -> Iterator[None]:
                 _put_back(owner, members)
 
 
+def _mend(builder: Any) -> None:
+    """bf16 as a GPU has it: the interpreter cuts digits off instead of rounding, and multiplies matrices of the bit
+    patterns."""
+    from triton.language import bfloat16, float32
+    from triton.runtime.interpreter import TensorHandle
+
+    cast, dot = builder.cast_impl, builder.create_dot
+
+    def cast_impl(self: Any, source: Any, target: Any) -> Any:
+        if target.scalar == bfloat16 and source.dtype.scalar != bfloat16:
+            bits = source.data.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
+            return TensorHandle(bits, bfloat16)
+        if source.dtype.scalar == bfloat16 and target.scalar == float32:
+            return TensorHandle(source.data.view(ml_dtypes.bfloat16).astype(np.float32), float32)
+        return cast(self, source, target)
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        a, b = (cast_impl(self, x, float32) if x.dtype.scalar == bfloat16 else x for x in (a, b))
+        return dot(self, a, b, *rest)
+
+    builder.cast_impl, builder.create_dot = cast_impl, create_dot
+
+
 def _put_back(owner: Any, members: dict[str, Any]) -> None:
     """Give a module or class the members that it had."""
     for name, member in dict(vars(owner)).items():
         if name not in members:
-            delattr(owner, name)
+            if isinstance(owner, type):  # modules keep the names that rewritten functions use
+                delattr(owner, name)
         elif members[name] is not member:
             setattr(owner, name, members[name])
 
@@ -119,11 +147,12 @@ class _DType(str):
 
 
 class _Tensor:
-    """An array as Triton's interpreter takes one: it asks for what a torch.Tensor would have."""
+    """An array as Triton's interpreter takes one: it asks for what a torch.Tensor would have. Integers are signed in
+    kernels, as they are compiled."""
 
     def __init__(self, array: Array) -> None:
         self.array = array
-        self.dtype = _DType(_NAMES.get(array.dtype.name, array.dtype.name))
+        self.dtype = _DType(_NAMES.get(array.dtype.name, array.dtype.name.removeprefix("u")))
         self.dtype.itemsize = array.dtype.itemsize
         self.shape = array.shape
 
@@ -149,7 +178,7 @@ class _Tensor:
         return 0
 
     def size(self) -> tuple[int, ...]:
-        return self.array.shape
+        return tuple(self.array.shape)
 
     def stride(self) -> tuple[int, ...]:
         return tuple(step // self.array.itemsize for step in self.array.strides)

@@ -19,6 +19,7 @@ from thalweg.dialects.types import TensorType
 from thalweg.passes.rewriting import inside
 
 COLOCATE = "colocate:"
+_NO_GPU = " Programs do not run on GPUs yet; thalweg translate --to triton (or ptx, cubin) makes the kernels."
 
 
 def request_of(operation: ir.Operation) -> str:
@@ -105,7 +106,8 @@ class Sets:
             raise PassError(f"{_place(operation)}: {error}") from None
         bits = sum(1 << i for i, device in enumerate(self.devices) if device.satisfies(wanted))
         if not bits:
-            raise PassError(f"{_place(operation)} asks for {request}, which is not there. {self.listing()}")
+            hint = _NO_GPU if wanted.kind == "GPU" else ""
+            raise PassError(f"{_place(operation)} asks for {request}, which is not there. {self.listing()}{hint}")
         return bits
 
     def beside(self, allowed: int) -> int:

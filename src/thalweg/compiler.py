@@ -8,6 +8,11 @@
     llvm          what MLIR's lowering passes leave, as LLVM IR
     asm           machine code
 
+Or, for a GPU, from stablehlo:
+
+    triton        one Python module per kernel
+    ptx           what Triton makes of it
+
 `Driver.compile` goes all the way, or to the cache; `Driver.stage` stops at one and gives its text.
 """
 
@@ -30,6 +35,8 @@ from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.gpu import backend as gpu
+from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.pjrt.lower import Portable
 from thalweg.backends.pjrt.lower import lower as lower_for_pjrt
 from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
@@ -78,9 +85,7 @@ class CompiledProgram:
     def direct(self) -> Callable[..., Any] | None:
         """The quick way in: arrays as arguments; one array, or a tuple of them, or NotImplemented where the arrays are
         not exactly as expected, another call is running, or calls are looked at. None where there is no quick way."""
-        if self._direct is None or (self._options is not config and self._options.checking):
-            return None
-        return self._direct.call
+        return self._direct.call if self._direct is not None else None
 
     def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
         trace = tracing.current()
@@ -218,9 +223,10 @@ class Driver:
         Raises:
             ValueError: no such stage; the message lists them.
         """
-        if stage not in STAGES:
-            nearest = did_you_mean(stage, STAGES) or "."
-            raise ValueError(f"{user_frame()} unknown stage '{stage}'{nearest} The stages are {', '.join(STAGES)}.")
+        known = (*STAGES, *gpu.STAGES)
+        if stage not in known:
+            nearest = did_you_mean(stage, known) or "."
+            raise ValueError(f"{user_frame()} unknown stage '{stage}'{nearest} The stages are {', '.join(known)}.")
         with self._one_at_a_time, context.entered():
             if stage == "tw":
                 return str(program.module)
@@ -233,6 +239,8 @@ class Driver:
 
     def _stage_of(self, module: ir.Module, stage: str) -> str:
         stablehlo, _ = self.to_stablehlo(module)
+        if stage in gpu.STAGES:
+            return gpu.stage(stablehlo, stage, self.gpu_options())
         return str(stablehlo) if stage == "stablehlo" else stages(stablehlo, self.cpu_options())[stage]
 
     def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
@@ -253,6 +261,10 @@ class Driver:
             threads=self.options.thread_count,
             deterministic=self.options.deterministic,
         )
+
+    def gpu_options(self, chip: str = "sm_90") -> GpuOptions:
+        """The process's options, as the GPU backend takes them."""
+        return GpuOptions(chip, folder=Path(self.options.cache_dir) / "triton")
 
     def _disk(self) -> DiskCache:
         return DiskCache(self.options.cache_dir, self.options.cache_limit)

@@ -10,4 +10,4 @@ def f(x):
 f(tw.ones((3,)))
 
 # -> PassError: no_such_device.py:7: in f(): exp asks for /device:GPU:3, which is not there. The devices are
-#    /device:CPU:0.
+#    /device:CPU:0. Programs do not run on GPUs yet; thalweg translate --to triton (or ptx, cubin) makes the kernels.

@@ -1,0 +1,43 @@
+"""What the tests of the GPU backend share: functions to the GPU backend's kernels, by way of the whole compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import thalweg as tw
+from thalweg.backends.gpu.backend import Lowered, lower
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.compiler import driver
+from thalweg.dialects import context
+
+Array = np.ndarray[Any, Any]
+
+
+def numbers(*shape: int, dtype: Any = np.float32) -> Array:
+    """Random numbers."""
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def lowered(function: Callable[..., Any], *arguments: Array, folder: Path = Path("kernels"), **options: Any) -> Lowered:
+    """The kernels of a function. Call with a context entered."""
+    program = tw.function(function).program(*arguments)
+    stablehlo, _ = driver().to_stablehlo(program.module)
+    return lower(stablehlo, GpuOptions(folder=folder, **options))
+
+
+def sources(function: Callable[..., Any], *arguments: Array, **options: Any) -> list[str]:
+    """The kernels' modules."""
+    with context.entered():
+        return [kernel.source for kernel in lowered(function, *arguments, **options).kernels]
+
+
+def simulated(function: Callable[..., Any], *arguments: Array, folder: Path, **options: Any) -> list[Array]:
+    """The results of a function in Triton's interpreter."""
+    from thalweg.backends.gpu.simulate import simulate
+
+    with context.entered():
+        return simulate(lowered(function, *arguments, folder=folder, **options), arguments)

@@ -1,0 +1,96 @@
+"""The modules that kernels become: their names, their lines, and what is not there yet. None of this needs Triton."""
+
+from __future__ import annotations
+
+import ast
+
+import numpy as np
+import pytest
+from gpu_programs import lowered, numbers, sources
+
+import thalweg as tw
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.dialects import context
+from thalweg.dialects.diagnostics import LoweringError, PassError
+
+
+def test_softmax_is_one_kernel_that_reads_once() -> None:
+    (text,) = sources(lambda x: tw.softmax(x), numbers(9, 37))
+    assert "def k0_softmax(" in text
+    assert text.count("tl.load(") == 1 and text.count("tl.store(") == 1
+    ast.parse(text)
+
+
+def test_users_lines_are_comments() -> None:
+    (text,) = sources(lambda x: tw.tanh(x) * 3, numbers(5))
+    assert "# test_gpu_kernels_text.py:" in text and "tw.tanh(x) * 3" in text
+
+
+def test_long_rows_are_walked_in_loops() -> None:
+    (text,) = sources(lambda x: tw.softmax(x), numbers(2, 9000))
+    assert text.count("for start in range(0, 9000, COLS):") == 3  # largest, total, result
+
+
+def test_full_tiles_have_no_mask() -> None:
+    (text,) = sources(lambda x: x + 1, numbers(64, 64))
+    assert "mask" not in text
+
+
+def test_matmul_computes_what_follows_elementwise() -> None:
+    def layer(x: tw.Tensor, w: tw.Tensor, b: tw.Tensor) -> tw.Tensor:
+        return tw.maximum(tw.matmul(x, w) + b, 0)
+
+    (text,) = sources(layer, numbers(70, 90), numbers(90, 50), numbers(50))
+    assert "def k0_matmul_add_maximum(" in text and "tl.dot(" in text
+
+
+def test_products_round_to_tf32_only_if_asked() -> None:
+    def product(x: tw.Tensor, y: tw.Tensor) -> tw.Tensor:
+        return tw.matmul(x, y)
+
+    assert 'input_precision="ieee"' in sources(product, numbers(4, 5), numbers(5, 6))[0]
+    assert 'input_precision="tf32"' in sources(product, numbers(4, 5), numbers(5, 6), tf32=True)[0]
+
+
+def test_transposes_are_read_in_squares() -> None:
+    (text,) = sources(lambda x: tw.transpose(x), numbers(70, 90))
+    assert "def k0_transpose(" in text and "x0 + col * 90 + row" in text
+
+
+def test_what_is_not_there_names_the_op_and_the_line() -> None:
+    with context.entered(), pytest.raises(LoweringError) as caught:
+        lowered(lambda x: tw.sort(x), numbers(5))
+    assert "sort (f32[5]): not yet on GPU" in str(caught.value)
+    assert "test_gpu_kernels_text.py:" in str(caught.value)
+
+
+def test_integer_products_are_not_there() -> None:
+    x = np.ones((4, 4), np.int32)
+    with context.entered(), pytest.raises(LoweringError, match=r"a product of i32 .*not yet on GPU"):
+        lowered(lambda a: tw.matmul(a, a), x)
+
+
+def test_control_flow_is_not_there() -> None:
+    with context.entered(), pytest.raises(LoweringError, match=r"while.*not yet on GPU"):
+        lowered(lambda x: tw.while_loop(lambda y: tw.sum(y) < 9, lambda y: y * 2, x), numbers(5) ** 2)
+
+
+def test_chips_are_checked() -> None:
+    assert GpuOptions("gfx942").vendor == "hip"
+    with pytest.raises(ValueError, match="sm_90"):
+        GpuOptions("h100")
+
+
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    @tw.function
+    def f(x: tw.Tensor) -> tw.Tensor:
+        with tw.device("gpu:0"):
+            return tw.tanh(x)
+
+    with pytest.raises(PassError, match=r"tanh asks for /device:GPU:0, which is not there.*--to triton"):
+        f(numbers(3))
+
+
+def test_stage_of_a_function() -> None:
+    text = tw.function(lambda x: tw.exp(x)).ir("triton", numbers(3))
+    assert "@triton.jit" in text
