@@ -113,8 +113,8 @@ class Config:
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):
             raise ValueError(f"stack_limit must be a number of bytes, or 0 for no limit, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
-        if name in ("check_nans", "check_infinities"):
-            (quick_way.close if self.checking else quick_way.open)((id(self), "checking"))
+        if name in ("check_nans", "check_infinities") and globals().get("config") is self:
+            _look_at_calls(self)
 
     @property
     def checking(self) -> str:
@@ -163,4 +163,10 @@ class Config:
                 setattr(self, name, value)
 
 
+def _look_at_calls(options: Config) -> None:
+    """Have calls of programs that are compiled already checked from now on, or no longer."""
+    (quick_way.close if options.checking else quick_way.open)("checking")
+
+
 config = Config.from_environment()
+_look_at_calls(config)

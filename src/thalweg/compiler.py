@@ -85,7 +85,9 @@ class CompiledProgram:
     def direct(self) -> Callable[..., Any] | None:
         """The quick way in: arrays as arguments; one array, or a tuple of them, or NotImplemented where the arrays are
         not exactly as expected, another call is running, or calls are looked at. None where there is no quick way."""
-        return self._direct.call if self._direct is not None else None
+        if self._direct is None or (self._options is not config and self._options.checking):
+            return None
+        return self._direct.call
 
     def __call__(self, inputs: Sequence[np.ndarray], timeout: float | None = None) -> list[np.ndarray]:
         trace = tracing.current()
