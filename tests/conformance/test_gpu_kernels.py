@@ -26,6 +26,11 @@ CASES = [c for c in cases() if c.row.runs == "compiled"]
 FIRST = {c.row.name: c for c in reversed(CASES)}
 
 
+def _is_covered(case: Case) -> bool:
+    """Products of integers are not there yet."""
+    return case.row.name in COVERED and not (case.row.name == "dot_general" and case.dtype.kind in "iu")
+
+
 def _run(case: Case, folder: Path) -> None:
     pytest.importorskip("triton")
     from thalweg.backends.gpu.simulate import simulate
@@ -41,7 +46,7 @@ def test_first_dtype(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [c for c in CASES if c.row.name in COVERED], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if _is_covered(c)], ids=str)
 def test_every_dtype(case: Case, tmp_path: Path) -> None:
     _run(case, tmp_path)
 
