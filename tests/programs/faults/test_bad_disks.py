@@ -48,7 +48,7 @@ class State:
         return value
 
 
-@pytest.mark.parametrize("size", [0, 100, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1_000_000])
 def test_a_disk_that_is_full_on_one_task(victims, graph, tmp_path, size):
     state = State(victims)
     with tw.Session(graph, target=victims.cluster) as session:

@@ -67,7 +67,11 @@ class Program:
 
 
 @pytest.mark.parametrize(
-    "faults", [{"lose": 0.15}, {"repeat": 0.4}, {"delay": 0.05}, {"lose": 0.1, "repeat": 0.2, "delay": 0.02}]
+    "faults",
+    [
+        {"lose": 0.1, "repeat": 0.2, "delay": 0.02},
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ({"lose": 0.15}, {"repeat": 0.4}, {"delay": 0.05})),
+    ],
 )
 def test_no_update_is_lost_and_none_comes_twice(faults):
     seeds = itertools.count(1)

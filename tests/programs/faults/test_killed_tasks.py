@@ -44,7 +44,7 @@ def test_a_task_killed_while_it_computes_a_first_value(victims, graph):
         victims.cluster.wait()
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize("delay", [0.02, *(pytest.param(d, marks=pytest.mark.slow) for d in (0.0, 0.1))])
 def test_a_task_killed_while_a_step_is_registered(victims, graph, delay):
     with tw.device(victims.ps):
         w = tw.Variable(tw.full((8,), 2.0), name="w")
