@@ -85,7 +85,8 @@ class Client:
         target = chosen[0] if len(chosen) == 1 else self._sharding(chosen, split)
         # Unless it is told otherwise, jax takes 64-bit numbers for 32-bit ones.
         with self._jax.enable_x64(True) if array.dtype.itemsize == 8 else nullcontext():
-            return self._jax.device_put(array, target, may_alias=False)
+            # A copy of our own: jax copies later, when the caller's array may hold other numbers.
+            return self._jax.device_put(np.array(array), target)
 
     def _chosen(self, numbers: Sequence[int]) -> list[Any]:
         """Devices by number. Virtual ones may be more than PJRT has, and share then, as long as each is used alone."""
