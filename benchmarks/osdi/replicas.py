@@ -1,6 +1,6 @@
 """Replicated training, the paper's figures 8b and 8c: asynchronous and synchronous steps, and backup workers.
 
-    python -m benchmarks.osdi.replicas [--workers 16] [--rounds 60] [--sigma 0.3] [--cluster]
+    python -m benchmarks.osdi.replicas [--workers 16] [--rounds 60] [--sigma 0.4] [--cluster]
 
 Each worker trains a small model on its own batches. What a real worker computes for seconds is played by a pause of
 random length in its thread before each step: BASE · exp(sigma · z) with z normal, independent for each step, so that
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--backups", type=int, default=5, help="the most")
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--sigma", type=float, default=0.3, help="how much workers' times vary")
+    parser.add_argument("--sigma", type=float, default=0.4, help="how much workers' times vary")
     parser.add_argument("--cluster", action="store_true", help="workers as processes")
     options = parser.parse_args()
     cluster = tw.Cluster(ps=1, workers=options.workers + options.backups) if options.cluster else None
