@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from thalweg.runtime.plan import Node
 
 
-CLOCKS = 2_000_000  # ns that the clocks of two tasks may be apart after their offset is taken out
-
-
 @dataclass(frozen=True, slots=True)
 class Ran:
     """A node ran on a device, or a whole program. `edge` is that of a send or recv; `title` is for people."""
@@ -198,8 +195,7 @@ class _Picture:
         sends = self._ends["send", event.source, event.edge]
         recvs = self._ends["recv", event.target, event.edge]
         sent = next((s for s in sends if s[1] <= event.at <= s[2]), None)
-        # The first that ended after the value was sent, as far as the clocks of tasks can be told from each other.
-        received = next((r for r in recvs if r[2] >= event.at - CLOCKS), None)
+        received = next((r for r in recvs if r[2] >= event.at), None)  # the first that ended after the value was sent
         if sent is None or received is None:
             return
         recvs.remove(received)  # the next value of this edge goes to another one
