@@ -40,6 +40,9 @@ def _seconds(layers: int) -> float:
     return time.process_time() - begin
 
 
+pytestmark = pytest.mark.slow  # times, which a busy machine shifts
+
+
 def test_optimizing_thousands_of_ops_is_near_linear_and_quick() -> None:
     small, large = min(_seconds(60) for _ in range(3)), min(_seconds(480) for _ in range(2))
     assert large < 4, f"about 5,000 ops took {large:.2f} s"
