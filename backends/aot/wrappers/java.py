@@ -24,10 +24,10 @@ ABIS = {"android-arm64": "arm64-v8a", "android-armv7": "armeabi-v7a", "android-x
 
 
 def source(model: str, functions: Sequence[Function], layout: Layout) -> str:
-    """The class, `thalweg.MODEL`. The system property `thalweg.MODEL.library` may name the library's file."""
+    """The class, `thalweg.MODEL`. The system property `thalweg.MODEL.path` may name the file of the native code."""
     name = class_name(model)
     loading = (
-        f'String file = System.getProperty("thalweg.{name}.library"); '
+        f'String file = System.getProperty("thalweg.{name}.path"); '
         f'if (file != null) System.load(file); else System.loadLibrary("{model}");'
     )
     text = (Path(__file__).parent / "model.java").read_text()

@@ -233,7 +233,7 @@ def test_java(dist: Path, numbers: list[float]) -> None:
     (dist / "Main.java").write_text(JAVA)
     _run(["javac", "-d", "classes", "java/thalweg/Digits.java", "Main.java"], dist)
     library = dist / "linux-x86_64" / "libdigits.so"
-    _same(_run(["java", "-cp", "classes", f"-Dthalweg.Digits.library={library}", "Main"], dist), numbers)
+    _same(_run(["java", "-cp", "classes", f"-Dthalweg.Digits.path={library}", "Main"], dist), numbers)
 
 
 def test_the_android_archive(dist: Path) -> None:
