@@ -40,9 +40,8 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(VENV)/bin/mypy -p thalweg
 
-# Tests over processes and clocks may fail on a busy machine: what fails is tried once more, what fails twice fails.
 unit: $(VENV)/.test
-	$(RUN) -m pytest -n $(JOBS) --dist loadfile --reruns 1 -m "not slow" tests
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow" tests
 
 lit: $(VENV)/.test
 	PATH="$(abspath $(VENV)/bin):$$PATH" $(VENV)/bin/lit -q -j $(JOBS) tests/ir

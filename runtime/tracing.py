@@ -8,7 +8,7 @@ that overlap) gets lanes of its own. Arrows go from a send to the op that receiv
 A program that is one piece of machine code shows as one event per call: while a trace is made, calls do not take the
 quick way, which nothing sees.
 Times are nanoseconds of the clock of the task that made the trace; those of other tasks come with the offset of their
-clocks, measured when the trace is fetched (Cristian's algorithm: half the round trip).
+clocks, measured when the trace is fetched (`clock_offset`).
 """
 
 from __future__ import annotations
@@ -230,6 +230,27 @@ _current = _Current()
 def current() -> Trace | None:
     """The trace that a new step should record in, None if none is being made."""
     return _current.trace
+
+
+def clock_offset(asked: int, answered: int, received: int, replied: int) -> int:
+    """What another task's clock is ahead of ours, in ns, by Cristian's algorithm: the middles of both are the same moment.
+
+    That may be wrong by half of what the messages took. An offset within that error is none: tasks of one machine share
+    its clock, and to move their events would put what arrives before what was sent.
+
+    Args:
+        asked, answered: when our question left and when the answer was here, by our clock.
+        received, replied: when the question arrived and when its answer left, by the other clock.
+
+    Example:
+        >>> clock_offset(asked=0, answered=100, received=60, replied=80)  # 20 +- 40
+        0
+        >>> clock_offset(asked=0, answered=100, received=1060, replied=1080)
+        1020
+    """
+    offset = (received + replied) // 2 - (asked + answered) // 2
+    error = ((answered - asked) - (replied - received)) // 2
+    return offset if abs(offset) > error else 0
 
 
 @contextmanager

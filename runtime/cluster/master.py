@@ -15,7 +15,7 @@ from thalweg.dialects.diagnostics import DeadlineError, StepError, UnavailableEr
 from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, LOST, PING, unpacked
 from thalweg.runtime.plan import Array, Value
 from thalweg.runtime.step import StepIds
-from thalweg.runtime.tracing import Trace
+from thalweg.runtime.tracing import Trace, clock_offset
 from thalweg.runtime.transport import Message, Transport
 
 CALL_SECONDS: Final = 120.0  # for anything but steps; a call that compiles may take a while
@@ -256,8 +256,7 @@ class Master:
             found.update(zip(answer.note[0], answer.values, strict=True))
             if trace is not None:
                 _, received, replied, events = answer.note
-                # Half of the way there and back: what the task's clock is ahead of ours.
-                trace.add(events, offset=(received + replied) // 2 - (began + time.time_ns()) // 2)
+                trace.add(events, clock_offset(began, time.time_ns(), received, replied))
         return found
 
     def _abort(self, step: int, tasks: Sequence[str], why: str) -> None:

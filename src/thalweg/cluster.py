@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from thalweg.runtime.cluster.launch import RayHere, RayTasks
     from thalweg.runtime.cluster.program import ClusterProgram, TaskPart
     from thalweg.runtime.cluster.registry import Follower, Publisher
-    from thalweg.runtime.tracing import Trace
+    from thalweg.runtime.tracing import Trace, clock_offset
     from thalweg.steps import CutStep
 
 
@@ -181,13 +181,13 @@ class Cluster:
             >>> cluster.trace(5).write("steps.json")
         """
         from thalweg.runtime.cluster.master import Request
-        from thalweg.runtime.tracing import Trace
+        from thalweg.runtime.tracing import Trace, clock_offset
 
         made, began = Trace(), time.time_ns()
         requests = [Request(task, "trace", seconds) for task in self._master.tasks]
         for answer in self._master.gather(requests, seconds + 30):
             received, replied, events = answer.note
-            made.add(events, offset=(received + replied) // 2 - (began + time.time_ns()) // 2)
+            made.add(events, clock_offset(began, time.time_ns(), received, replied))
         return made
 
     # State.

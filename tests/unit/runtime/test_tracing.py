@@ -8,7 +8,7 @@ import json
 import pytest
 
 from thalweg.runtime.plan import Node
-from thalweg.runtime.tracing import Trace, current, trace_steps
+from thalweg.runtime.tracing import Trace, clock_offset, current, trace_steps
 
 PS, WORKER = "/job:ps/task:0/device:CPU:0", "/job:worker/task:0/device:CPU:0"
 
@@ -97,3 +97,17 @@ def test_one_at_a_time(tmp_path):
         with pytest.raises(RuntimeError, match="is being made already"), trace_steps():
             pass
     assert current() is None and (tmp_path / "t.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("received", "replied", "offset"),
+    [
+        (60, 80, 0),  # 20 ahead, known to 40
+        (1060, 1080, 1020),
+        (-940, -920, -980),
+        (10, 90, 0),
+        (31, 111, 21),  # what the task took of the time makes no error
+    ],
+)
+def test_an_offset_within_its_error_is_none(received: int, replied: int, offset: int) -> None:
+    assert clock_offset(0, 100, received, replied) == offset
