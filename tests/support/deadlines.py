@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class Background(threading.Thread):
@@ -35,3 +37,14 @@ def within(seconds):
     yield
     took = time.monotonic() - began
     assert took < seconds, f"it took {took:.1f} s"
+
+
+def together(jobs: Sequence[Callable[[], Any]], seconds: float = 100) -> None:
+    """Run jobs on threads; the first error of any of them is raised here, also that one takes longer than so long."""
+    running = [Background(job) for job in jobs]
+    for one in running:
+        one.join(seconds)
+        assert not one.is_alive(), "it hangs"
+    for one in running:
+        if one.error is not None:
+            raise one.error

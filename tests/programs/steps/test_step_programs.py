@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from deadlines import together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -351,23 +351,3 @@ def test_a_step_that_waits_ends_when_its_time_is_up() -> None:
         with pytest.raises(TimeoutError, match=r"waiting for .*test_step_programs.py:\d+: .*dequeue"):
             session.run(taken, timeout=0.05)
         assert time.monotonic() - began < 10
-
-
-def together(jobs: Sequence[Callable[[], Any]]) -> None:
-    """Run jobs on threads; the first error of any of them is raised here."""
-    errors: list[BaseException] = []
-
-    def guarded(job: Callable[[], Any]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-        assert not thread.is_alive(), "hangs"
-    if errors:
-        raise errors[0]

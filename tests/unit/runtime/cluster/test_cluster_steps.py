@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from deadlines import Background
 
 from thalweg.dialects.diagnostics import (
     CancelledError,
@@ -171,21 +172,12 @@ def test_a_step_ends_when_its_time_is_up(world):
 
 def test_a_task_that_dies_fails_the_steps_that_need_it_at_once(world):
     program = world.program(TaskPart(B, ("waits",)), inputs=0)
-    errors = []
-
-    def run():
-        try:
-            program([])
-        except StepError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    step = Background(lambda: program([]))
     while not world.servers[B].health()["running"]:
         time.sleep(0.01)
     world.restart(B)
-    thread.join(5)
-    assert len(errors) == 1 and isinstance(errors[0], UnavailableError) and f"{B} has died" in str(errors[0])
+    error = step.failed()
+    assert isinstance(error, UnavailableError) and f"{B} has died" in str(error)
     chain = world.program(*CHAIN)
     assert chain([np.float64(1)])[0] == 3
     world.restart(A)
@@ -292,18 +284,8 @@ def test_a_trace_has_what_both_tasks_did(world):
 def test_closing_the_master_ends_what_waits():
     world = World()
     program = world.program(TaskPart(B, ("waits",)), inputs=0)
-    errors = []
-
-    def run():
-        try:
-            program([])
-        except StepError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    step = Background(lambda: program([]))
     while not world.servers[B].health()["running"]:
         time.sleep(0.01)
     world.close()
-    thread.join(5)
-    assert errors and isinstance(errors[0], UnavailableError | CancelledError)
+    assert isinstance(step.failed(), UnavailableError | CancelledError)
