@@ -64,8 +64,8 @@ class KernelImage:
 
     Args:
         name: of the function in the binary.
-        chip: `sm_90`, `gfx942`: no other chip can run it.
-        binary: cubin or hsaco.
+        chip: `sm_90`, `gfx942`: no other chip can run it. `virtual` is Triton's interpreter, for virtual GPUs.
+        binary: cubin or hsaco; for `virtual` the text of the kernel's module, with its BUFFERS and TILE.
         warps: of a program; a block has `threads` = warps * warp_size threads.
         shared: bytes of dynamic shared memory; above 48 KiB the launcher must ask for them.
         scratch: bytes of global memory for each program, aligned to `scratch_alignment`.
