@@ -103,18 +103,23 @@ def _encoder(g: _Graph, layer: Encoder, x: str, model: Model) -> str:
     return g.op("Add", x, g.dense(layer.narrow, wide, flat=False))
 
 
-def main(name: str, path: str) -> None:
-    model, g = MODELS[name](), _Graph()
+def build(model: Model) -> onnx.ModelProto:
+    """The model as a graph with one input "x", a batch of one."""
+    g = _Graph()
     shape = [model.shape[k] for k in ((0, 3, 1, 2) if len(model.shape) == 4 else range(len(model.shape)))]
     x = "x"
     for layer in model.layers:
         x = _apply(g, layer, x, model)
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     made = helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, model.classes])
-    graph = helper.make_graph(g.nodes, name, [given], [made], g.weights)
+    graph = helper.make_graph(g.nodes, model.name, [given], [made], g.weights)
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(whole)
-    onnx.save(whole, path)
+    return whole
+
+
+def main(name: str, path: str) -> None:
+    onnx.save(build(MODELS[name]()), path)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarks.export.models import EPSILON, MODELS, Conv, Dense, Encoder, Flatten, Layer, Lstm, MaxPool, Mean
+from benchmarks.export.models import EPSILON, MODELS, Conv, Dense, Encoder, Flatten, Layer, Lstm, MaxPool, Mean, Model
 
 ACTIVATIONS = {"": lambda x: x, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
@@ -71,8 +71,8 @@ def _encoder(layer: Encoder, x: Any) -> Any:
     return x + tf.reshape(dense(layer.narrow, dense(layer.wide, _norm(x))), x.shape)
 
 
-def main(name: str, path: str, weights: str = "f32") -> None:
-    model = MODELS[name]()
+def build(model: Model, weights: str = "f32") -> bytes:
+    """The model as a TensorFlow Lite file, a batch of one; weights are "f32", "bf16" (float16) or "int8"."""
 
     @tf.function(input_signature=[tf.TensorSpec(model.shape, tf.float32)])
     def infer(x: Any) -> Any:
@@ -85,7 +85,12 @@ def main(name: str, path: str, weights: str = "f32") -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]  # weights in int8, activations quantised as they come
     if weights == "bf16":
         converter.target_spec.supported_types = [tf.float16]
-    Path(path).write_bytes(converter.convert())
+    converted: bytes = converter.convert()
+    return converted
+
+
+def main(name: str, path: str, weights: str = "f32") -> None:
+    Path(path).write_bytes(build(MODELS[name](), weights))
 
 
 if __name__ == "__main__":
