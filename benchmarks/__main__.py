@@ -12,14 +12,19 @@ import sys
 import time
 from pathlib import Path
 
-FRAMEWORKS = ("thalweg", "jax", "torch", "tensorflow", "onnxruntime")
+# What each is imported as.
+FRAMEWORKS = {
+    "thalweg": "thalweg", "jax": "jax", "torch": "torch", "torch.compile": "torch", "tensorflow": "tensorflow",
+    "tensorflow-xla": "tensorflow", "onnxruntime": "onnxruntime", "litert": "ai_edge_litert",
+}
+PEERS = tuple(FRAMEWORKS)[1:]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--workloads", default="all", help="names separated by commas; a prefix is enough")
     parser.add_argument("--models", action="store_true", help="whole networks on images, which take minutes, instead")
-    parser.add_argument("--against", default="all", help=f"any of {', '.join(FRAMEWORKS[1:])}; default: the installed")
+    parser.add_argument("--against", default="all", help=f"any of {', '.join(PEERS)}; default: the installed")
     parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each implementation of a workload")
@@ -45,11 +50,11 @@ def _limit_threads(count: int) -> None:
 
 
 def _installed(names: str) -> list[str]:
-    wanted = FRAMEWORKS[1:] if names == "all" else tuple(n.strip() for n in names.split(",") if n.strip())
+    wanted = PEERS if names == "all" else tuple(n.strip() for n in names.split(",") if n.strip())
     for name in wanted:
         if name not in FRAMEWORKS:
             sys.exit(f"unknown framework '{name}'; the frameworks are {', '.join(FRAMEWORKS)}")
-    found = [n for n in wanted if importlib.util.find_spec(n)]
+    found = [n for n in wanted if importlib.util.find_spec(FRAMEWORKS[n])]
     for name in set(wanted) - set(found):
         print(f"{name} is not installed; `make bench-peers` installs the peers", file=sys.stderr)
     return ["thalweg", *found]

@@ -10,15 +10,16 @@ from rich.console import Console
 
 from benchmarks.harness import Result, Workload
 
-_console = Console(width=150, highlight=False)
+_console = Console(width=180, highlight=False)
+_CELL = 16
 _SCALE = {"ms": 1e3, "us": 1e6}
 
 
 def start_table(frameworks: list[str], threads: int) -> None:
     """The heading; ratio = the fastest peer's median / thalweg's, so above 1 is faster than every peer."""
-    legend = "medians; first call in brackets; ratio = fastest peer / thalweg"
+    legend = "medians; thalweg's first call in brackets; ratio = fastest peer / thalweg"
     _console.print(f"\n{threads} thread(s); {legend}", style="dim")
-    cells = "".join(f"{f:>22}" for f in frameworks)
+    cells = "".join(f"{f:>{_CELL + 8 if f == 'thalweg' else _CELL}}" for f in frameworks)
     _console.print(f"{'workload':<26}{cells}{'ratio':>9}", style="bold")
 
 
@@ -30,18 +31,19 @@ def print_row(
     cells = ""
     for framework in frameworks:
         result = by_name.get(framework)
-        if result is None:
-            cells += f"{'-':>22}"
-        elif result.error:
-            cells += f"{'error':>22}"
-        else:
-            cells += f"{result.median * scale:>11.3f} {workload.unit} [{result.compile_seconds:5.2f}s]"
+        cell = "-" if result is None else "error" if result.error else f"{result.median * scale:.3f} {workload.unit}"
+        cells += f"{cell:>{_CELL}}"
+        if framework == "thalweg":
+            cells += f" [{result.compile_seconds if result else 0:4.1f}s]"
     quotient = _ratio({r.framework: r.median for r in results if not r.error})
     mark = "-" if quotient is None else f"{quotient:.2f}x"
     style = "" if quotient is None else "green" if quotient >= 1 else "yellow" if quotient >= 0.5 else "red"
     _console.print(f"{workload.name:<26}{cells}[{style or 'white'}]{mark:>9}[/]".replace("[ ", "\\[ "))
     if any(memory.values()):
-        peaks = "".join(f"{(f'{memory[r.framework]:.0f} MB' if memory.get(r.framework) else '-'):>22}" for r in results)
+        peaks = ""
+        for framework in frameworks:
+            peak = f"{memory[framework]:.0f} MB" if memory.get(framework) else "-"
+            peaks += f"{peak:>{_CELL}}" + " " * (8 if framework == "thalweg" else 0)
         _console.print(f"{'  peak memory':<26}{peaks}", style="dim")
     for result in results:
         if result.error:

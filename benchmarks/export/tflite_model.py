@@ -74,7 +74,7 @@ def _encoder(layer: Encoder, x: Any) -> Any:
 def build(model: Model, weights: str = "f32") -> bytes:
     """The model as a TensorFlow Lite file, a batch of one; weights are "f32", "bf16" (float16) or "int8"."""
 
-    @tf.function(input_signature=[tf.TensorSpec(model.shape, tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec(model.shape, tf.float32)], autograph=False)
     def infer(x: Any) -> Any:
         for layer in model.layers:
             x = _apply(layer, x)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 BATCH, RATE, BETA1, BETA2, EPSILON = 64, 1e-3, 0.9, 0.999, 1e-7
 
@@ -152,7 +155,7 @@ def _torch() -> Step:
     return run
 
 
-def _tensorflow() -> Step:
+def _tensorflow(xla: bool = False) -> Step:
     import tensorflow as tf
 
     p = [tf.Variable(a) for a in _parameters()]
@@ -160,7 +163,7 @@ def _tensorflow() -> Step:
     t = tf.Variable(0.0)
     x, y = map(tf.constant, _data(BATCH))
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def step():  # type: ignore[no-untyped-def]
         with tf.GradientTape() as tape:
             h = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, p[0], 1, "SAME") + p[1]), 2, 2, "VALID")
@@ -208,13 +211,29 @@ def _torch_inference() -> Step:
     return run
 
 
+def _layers():  # type: ignore[no-untyped-def]
+    from benchmarks.export.models import Conv, Dense, Flatten, MaxPool, Model
+
+    p = _parameters()
+    convolved = (Conv(p[0], p[1], 1, "relu"), MaxPool(), Conv(p[2], p[3], 1, "relu"), MaxPool(), Flatten())
+    return Model("convnet", (1, 28, 28, 1), (*convolved, Dense(p[4], p[5], "relu"), Dense(p[6], p[7])))
+
+
 WORKLOADS = [
     Workload(
         "convnet-step", "the convnet, batch 64, Adam: one training step",
-        {"thalweg": _thalweg, "jax": _jax, "torch": _torch, "tensorflow": _tensorflow},
+        {
+            "thalweg": _thalweg, "jax": _jax, "torch": _torch, "torch.compile": peers.torch_compile(_torch),
+            "tensorflow": _tensorflow, "tensorflow-xla": partial(_tensorflow, xla=True),
+        },
     ),
     Workload(
         "convnet-infer-1", "the same convnet, inference at batch 1",
-        {"thalweg": _thalweg_inference, "jax": _jax_inference, "torch": _torch_inference},
+        {
+            "thalweg": _thalweg_inference, "jax": _jax_inference, "torch": _torch_inference,
+            "torch.compile": peers.torch_compile(_torch_inference),
+            "onnxruntime": lambda: peers.onnxruntime(_layers(), _data(1)[0]),
+            "litert": lambda: peers.litert(_layers(), _data(1)[0]),
+        },
     ),
 ]

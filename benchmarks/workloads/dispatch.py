@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 COUNT = 100
 
@@ -94,13 +95,17 @@ def _tensorflow_variables() -> Step:
 WORKLOADS = [
     Workload(
         "scalar-add", "a compiled function that adds two scalars: dispatch",
-        {"thalweg": _thalweg_scalar, "jax": _jax_scalar, "torch": _torch_scalar, "tensorflow": _tensorflow_scalar},
+        {
+            "thalweg": _thalweg_scalar, "jax": _jax_scalar, "torch": _torch_scalar,
+            "torch.compile": peers.torch_compile(_torch_scalar), "tensorflow": _tensorflow_scalar,
+        },
         unit="us",
     ),
     Workload(
         "null-step-100", f"a step that adds to {COUNT} variables of 4 elements",
         {
             "thalweg": _thalweg_variables, "jax": _jax_variables, "torch": _torch_variables,
+            "torch.compile": peers.torch_compile(_torch_variables),
             "tensorflow": _tensorflow_variables,
         },
         rtol=None, unit="us",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 ROWS, WIDTH, BATCH, RATE = 1_000_000, 32, 1024, 0.1
 
@@ -113,7 +114,11 @@ def _torch_adagrad() -> Step:
 WORKLOADS = [
     Workload(
         "embedding-lookup", "sum of 1,024 rows of a 1,000,000 x 32 table",
-        {"thalweg": _thalweg_lookup, "jax": _jax_lookup, "torch": _torch_lookup}, unit="us",
+        {
+            "thalweg": _thalweg_lookup, "jax": _jax_lookup, "torch": _torch_lookup,
+            "torch.compile": peers.torch_compile(_torch_lookup),
+        },
+        unit="us",
     ),
     Workload(
         "sparse-adagrad", "a sparse AdaGrad step on 1,024 rows of that table",

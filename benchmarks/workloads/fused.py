@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 ROWS, COLUMNS, INNER = 1024, 1024, 256
 
@@ -51,11 +54,11 @@ def _torch_chain() -> Step:
     return run
 
 
-def _tensorflow_chain() -> Step:
+def _tensorflow_chain(xla: bool = False) -> Step:
     import tensorflow as tf
 
     arrays = [tf.constant(a) for a in _arrays()]
-    chain = tf.function(lambda x, w, b: tf.nn.softmax(tf.nn.gelu(x @ w + b, approximate=True)), jit_compile=True)
+    chain = tf.function(lambda x, w, b: tf.nn.softmax(tf.nn.gelu(x @ w + b, approximate=True)), jit_compile=xla)
     return lambda: chain(*arrays).numpy()
 
 
@@ -105,11 +108,18 @@ def _torch_norm() -> Step:
 WORKLOADS = [
     Workload(
         "softmax-gelu", f"softmax(gelu(x w + b)), {ROWS}x{INNER} by {INNER}x{COLUMNS}",
-        {"thalweg": _thalweg_chain, "jax": _jax_chain, "torch": _torch_chain, "tensorflow": _tensorflow_chain},
+        {
+            "thalweg": _thalweg_chain, "jax": _jax_chain, "torch": _torch_chain,
+            "torch.compile": peers.torch_compile(_torch_chain),
+            "tensorflow": _tensorflow_chain, "tensorflow-xla": partial(_tensorflow_chain, xla=True),
+        },
         rtol=1e-2,
     ),
     Workload(
         "layernorm", "layer normalisation of 4096x768",
-        {"thalweg": _thalweg_norm, "jax": _jax_norm, "torch": _torch_norm},
+        {
+            "thalweg": _thalweg_norm, "jax": _jax_norm, "torch": _torch_norm,
+            "torch.compile": peers.torch_compile(_torch_norm),
+        },
     ),
 ]

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 WIDTH, LAYERS, STEPS, BATCH, VOCABULARY, SAMPLES, RATE = 512, 2, 20, 20, 10_000, 512, 0.1
 
@@ -145,11 +146,15 @@ def _torch(sampled: bool) -> Step:
     return run
 
 
+def _torch_compiled(sampled: bool) -> Step:
+    return peers.torch_compile(partial(_torch, sampled))()
+
+
 WORKLOADS = [
     Workload(
         f"lstm-{kind}-softmax", f"2-layer LSTM-{WIDTH}, {STEPS} steps, batch {BATCH}: SGD step, {kind} softmax",
         {name: partial(make, kind == "sampled") for name, make in
-         (("thalweg", _thalweg), ("jax", _jax), ("torch", _torch))},
+         (("thalweg", _thalweg), ("jax", _jax), ("torch", _torch), ("torch.compile", _torch_compiled))},
     )
     for kind in ("full", "sampled")
 ]

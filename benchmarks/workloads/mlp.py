@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 SIZES, BATCH, RATE, MOMENTUM = (784, 512, 256, 10), 128, 0.01, 0.9
 
@@ -109,14 +111,14 @@ def _torch() -> Step:
     return run
 
 
-def _tensorflow() -> Step:
+def _tensorflow(xla: bool = False) -> Step:
     import tensorflow as tf
 
     parameters = [tf.Variable(p) for p in _parameters()]
     moments = [tf.Variable(tf.zeros_like(p)) for p in parameters]
     x, y = map(tf.constant, _data(BATCH))
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def step():  # type: ignore[no-untyped-def]
         with tf.GradientTape() as tape:
             h = x
@@ -174,13 +176,31 @@ def _torch_inference() -> Step:
     return run
 
 
+def _layers():  # type: ignore[no-untyped-def]
+    from benchmarks.export.models import Dense, Model
+
+    arrays = _parameters()
+    pairs = list(zip(arrays[::2], arrays[1::2], strict=True))
+    layers = [Dense(w, b, "relu" if k < len(pairs) - 1 else "") for k, (w, b) in enumerate(pairs)]
+    return Model("mlp", (1, SIZES[0]), tuple(layers))
+
+
 WORKLOADS = [
     Workload(
         "mlp-step", "MLP 784-512-256-10, batch 128, momentum: one training step",
-        {"thalweg": _thalweg, "jax": _jax, "torch": _torch, "tensorflow": _tensorflow},
+        {
+            "thalweg": _thalweg, "jax": _jax, "torch": _torch, "torch.compile": peers.torch_compile(_torch),
+            "tensorflow": _tensorflow, "tensorflow-xla": partial(_tensorflow, xla=True),
+        },
     ),
     Workload(
         "mlp-infer-1", "the same MLP, inference at batch 1",
-        {"thalweg": _thalweg_inference, "jax": _jax_inference, "torch": _torch_inference}, unit="us",
+        {
+            "thalweg": _thalweg_inference, "jax": _jax_inference, "torch": _torch_inference,
+            "torch.compile": peers.torch_compile(_torch_inference),
+            "onnxruntime": lambda: peers.onnxruntime(_layers(), _data(1)[0]),
+            "litert": lambda: peers.litert(_layers(), _data(1)[0]),
+        },
+        unit="us",
     ),
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from benchmarks.harness import Step, Workload
+from benchmarks.workloads import peers
 
 WIDTH, HEADS, LENGTH, BATCH = 256, 4, 128, 8
 DEPTH = WIDTH // HEADS
@@ -91,7 +94,7 @@ def _torch() -> Step:
     return run
 
 
-def _tensorflow() -> Step:
+def _tensorflow(xla: bool = False) -> Step:
     import tensorflow as tf
 
     p = [tf.Variable(a) for a in _parameters()]
@@ -102,7 +105,7 @@ def _tensorflow() -> Step:
         mean, variance = tf.nn.moments(v, -1, keepdims=True)
         return (v - mean) * tf.math.rsqrt(variance + 1e-5) * scale + offset
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=xla)
     def step():  # type: ignore[no-untyped-def]
         with tf.GradientTape() as tape:
             qkv = tf.reshape(norm(x, p[0], p[1]) @ p[2], (BATCH, LENGTH, 3, HEADS, DEPTH))
@@ -120,6 +123,9 @@ def _tensorflow() -> Step:
 WORKLOADS = [
     Workload(
         "transformer-block", "a transformer block, 256 wide, 4 heads, 128 long, batch 8: value and gradients",
-        {"thalweg": _thalweg, "jax": _jax, "torch": _torch, "tensorflow": _tensorflow},
+        {
+            "thalweg": _thalweg, "jax": _jax, "torch": _torch, "torch.compile": peers.torch_compile(_torch),
+            "tensorflow": _tensorflow, "tensorflow-xla": partial(_tensorflow, xla=True),
+        },
     ),
 ]
