@@ -15,6 +15,7 @@ A `Value` is one tensor (or scalar) of the program. Its `kind` says how it comes
     contract     sums of products over projected dimensions: any dot_general
     convolution  sums of products over a sliding window
     window       a reduction over a sliding window: pooling, cumulative sums
+    attention    a matrix of scores, made and used up (attention.py); `attention` says how
     control      stablehlo.while, stablehlo.if, stablehlo.case; `regions` are graphs
     opaque       any other op, named by `op_name`; an emitter must be registered under that name
 
@@ -26,8 +27,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from thalweg.dialects.mlir import ir
+
+if TYPE_CHECKING:
+    from thalweg.backends.cpu.attention import Attention
 
 # Affine expressions: a dimension number or a sum  constant + sum(coefficient * dimension).
 
@@ -135,6 +140,9 @@ class Value:
 
     # control
     regions: tuple[Graph, ...] = ()
+
+    # attention
+    attention: Attention | None = None
 
     @property
     def op_name(self) -> str:
