@@ -15,6 +15,8 @@
            +- OutOfRangeError      nothing is left to read: a closed and empty queue, the end of the files
            +- UnavailableError     a task of the cluster does not answer
            +- UninitialisedError   a variable is read before it has a value
+      +- DeviceError          a GPU or its driver failed
+           +- DeviceMemoryError    its memory is used up (also MemoryError)
       +- CheckpointError      a checkpoint is missing, damaged, or does not fit (also ValueError)
 
 Every message says what is wrong, where in the *user's* file, what was seen, and what to do:
@@ -87,6 +89,14 @@ class UnavailableError(StepError):
 
 class UninitialisedError(StepError):
     """A variable is read before it has a value."""
+
+
+class DeviceError(ThalwegError):
+    """A GPU or its driver failed."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The memory of a GPU is used up."""
 
 
 class CheckpointError(ThalwegError, ValueError):

@@ -1,0 +1,325 @@
+"""A device program, loaded and run: launches packed once, replayed as a graph from the second run on.
+
+    loaded = LoadedProgram(gpu, program, state=1)
+    (loss, w) = loaded([x, w])                   # w is an argument that the program gives a new value, in place
+
+The steps become a tree of segments (launches and copies that nothing interrupts), loops and branches, whose predicates
+the host reads back. The first run launches kernel by kernel, which also loads what the driver loads late. From the
+second run on each segment is captured once as a graph and replayed. A graph holds addresses, so the arguments that are
+not state are copied into places of the program's own, and results out of them; state (variables, constants) stays where
+it is, and if its address has changed the graph is captured again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import ml_dtypes
+import numpy as np
+
+from thalweg.dialects.diagnostics import DeviceError
+from thalweg.runtime.gpu.array import DeviceArray
+from thalweg.runtime.gpu.artefact import ALIGNMENT, Branch, Buffer, Copy, DeviceProgram, Launch, Step, Tensor, While
+from thalweg.runtime.gpu.device import Gpu
+from thalweg.runtime.gpu.driver import DriverError, Handle, Packed, Shape
+from thalweg.runtime.gpu.memory import Memory
+
+Action: TypeAlias = Callable[[], None]
+_Integer: TypeAlias = np.dtype[np.uint8] | np.dtype[np.int32]
+Place: TypeAlias = tuple[str, int]  # a buffer's kind and number
+FEWEST: Final = 2  # launches and copies of a segment that is worth a graph
+
+
+@dataclass
+class _Segment:
+    """Launches and copies in a row."""
+
+    actions: list[tuple[Action, str]] = field(default_factory=list)  # and what messages call each
+    graph: Handle | None = None
+    addresses: tuple[int, ...] = ()  # that the graph was captured with
+
+
+@dataclass(frozen=True)
+class _Loop:
+    condition: list[_Node]
+    predicate: Buffer
+    body: list[_Node]
+
+
+@dataclass(frozen=True)
+class _Choice:
+    branch: Branch
+    arms: list[list[_Node]]
+
+
+_Node: TypeAlias = _Segment | _Loop | _Choice
+
+
+class LoadedProgram:
+    """A program on a GPU. Safe to call from several threads: their runs follow each other on the GPU.
+
+    Args:
+        state: how many of the last arguments are state: at the same address from run to run.
+        name: of the program, for messages.
+        graphs: whether to make graphs.
+
+    Raises:
+        DeviceError: compiled for another chip.
+        DeviceMemoryError: the GPU has no memory for its arena.
+    """
+
+    def __init__(
+        self, gpu: Gpu, program: DeviceProgram, state: int = 0, name: str = "a program", graphs: bool = True,
+    ) -> None:  # fmt: skip
+        self.gpu, self.program, self.name = gpu, program, name
+        self.runs = 0
+        self._check = False
+        self._inputs = len(program.arguments) - state  # those that are not state
+        self._aliases = dict(program.aliases)
+        self._dtypes = [_numpy(t) for t in program.results]
+        assert all(argument >= self._inputs for argument in self._aliases.values()), "only state is updated in place"
+        self._kept: list[Memory] = []
+        self._where: dict[Place, int] = {}
+        self._fixed = False  # whether inputs and results have places of their own
+        self._patches: list[tuple[Packed, int, Place, int]] = []  # parameters that depend on arguments and results
+        self._bound: tuple[int, ...] = ()
+        with gpu.lock:
+            gpu.enter()
+            self._place("arena", 0, program.arena, f"the arena of {name}")
+            for number, array in enumerate(program.constants):
+                constant = gpu.put(array, f"a constant of {name}")
+                gpu.order(gpu.compute, constant.ready)
+                self._kept.append(constant.memory)
+                self._where["constant", number] = constant.address
+            self._predicate = gpu.staging.take(8)
+            self._nodes = self._built(program.steps)
+        self._graphs = graphs and any(len(segment.actions) >= FEWEST for segment in _segments(self._nodes))
+
+    def __call__(self, arguments: Sequence[DeviceArray], check_launches: bool = False) -> list[DeviceArray]:
+        """Start a run.
+
+        Args:
+            arguments: on this GPU, of the program's types; those that it updates hold their new values afterwards.
+            check_launches: wait for each kernel, to tell which one fails.
+
+        Returns:
+            The results; one that is an argument's new value is that argument.
+
+        Raises:
+            DeviceError: a kernel could not be launched; names it and the user's lines. What fails while it runs is told
+                by whoever waits for the results.
+        """
+        gpu = self.gpu
+        with gpu.lock:
+            gpu.enter()
+            for array in arguments:
+                gpu.order(gpu.compute, array.ready)
+            if self._graphs and self.runs == 1:
+                self._fix()
+            fresh = {} if self._fixed else self._results()
+            self._bind(arguments, fresh)
+            if self._fixed:
+                self._copy_in(arguments)
+            self._check = check_launches
+            self._run(self._nodes, replay=self._fixed and not check_launches)
+            if self._fixed:
+                fresh = self._results()
+                self._copy_out(fresh)
+            self.runs += 1
+            ready = gpu.mark(gpu.compute)
+        found = [fresh[k] if k in fresh else arguments[self._aliases[k]] for k in range(len(self.program.results))]
+        for array in found:
+            array.ready = ready
+        return found
+
+    # Places.
+
+    def _place(self, kind: str, number: int, nbytes: int, label: str) -> None:
+        parts = None
+        if kind == "arena":
+            parts = lambda: [(t.buffer.bytes, t.text) for t in self.program.largest()]  # noqa: E731
+        memory = self.gpu.allocate(nbytes + ALIGNMENT, label, parts)
+        self._kept.append(memory)
+        self._where[kind, number] = -(-memory.address // ALIGNMENT) * ALIGNMENT
+
+    def _fix(self) -> None:
+        """Give inputs and results places of their own, which a graph can hold."""
+        for number, tensor in enumerate(self.program.arguments[: self._inputs]):
+            self._place("argument", number, _nbytes(tensor), f"input {number} of {self.name}")
+        for number, tensor in enumerate(self.program.results):
+            if number not in self._aliases:
+                self._place("result", number, _nbytes(tensor), f"result {number} of {self.name}")
+        self._fixed = True
+
+    def _results(self) -> dict[int, DeviceArray]:
+        return {
+            number: self.gpu.empty(tensor.shape, self._dtypes[number], f"result {number} of {self.name}")
+            for number, tensor in enumerate(self.program.results)
+            if number not in self._aliases
+        }
+
+    def _bind(self, arguments: Sequence[DeviceArray], results: dict[int, DeviceArray]) -> None:
+        """Have the launches' parameters point to these arrays."""
+        first = self._inputs if self._fixed else 0
+        for number, array in enumerate(arguments[first:], first):
+            self._where["argument", number] = array.address
+        for number, array in results.items():
+            self._where["result", number] = array.address
+        bound = tuple(self._where.values())
+        if bound != self._bound:
+            self._bound = bound
+            for packed, at, place, offset in self._patches:
+                packed.values[at] = self._where[place] + offset
+
+    def _copy_in(self, arguments: Sequence[DeviceArray]) -> None:
+        for number, array in enumerate(arguments[: self._inputs]):
+            if array.nbytes:
+                self.gpu.driver.copy(self._where["argument", number], array.address, array.nbytes, self.gpu.compute)
+
+    def _copy_out(self, results: dict[int, DeviceArray]) -> None:
+        for number, array in results.items():
+            if array.nbytes:
+                self.gpu.driver.copy(array.address, self._where["result", number], array.nbytes, self.gpu.compute)
+
+    def _address(self, buffer: Buffer) -> int:
+        return self._where[buffer.kind, buffer.number] + buffer.offset
+
+    # From steps to segments.
+
+    def _built(self, steps: Sequence[Step]) -> list[_Node]:
+        nodes: list[_Node] = []
+        for step in steps:
+            if isinstance(step, While):
+                nodes.append(_Loop(self._built(step.condition), step.predicate, self._built(step.body)))
+            elif isinstance(step, Branch):
+                nodes.append(_Choice(step, [self._built(arm) for arm in step.arms]))
+            else:
+                if not nodes or not isinstance(nodes[-1], _Segment):
+                    nodes.append(_Segment())
+                segment = nodes[-1]
+                assert isinstance(segment, _Segment)
+                segment.actions.append(self._launch(step) if isinstance(step, Launch) else self._copy(step))
+        return nodes
+
+    def _launch(self, step: Launch) -> tuple[Action, str]:
+        image = self.program.images[step.image]
+        packed = Packed(len(step.buffers) + 2)
+        for at, buffer in enumerate(step.buffers):
+            self._point(packed, at, buffer)
+        if step.scratch is not None:
+            self._point(packed, len(step.buffers), step.scratch)
+        x, y, z = step.grid
+        shape = Shape((x * image.clusters, y, z), image.threads, image.shared, image.clusters)
+        launcher = self.gpu.driver.launcher(self.gpu.function(image), shape, packed, self.gpu.compute)
+        lines = f" of {', '.join(step.where)}" if step.where else ""
+        return launcher, f"kernel {step.label or image.name}{lines}"
+
+    def _point(self, packed: Packed, at: int, buffer: Buffer) -> None:
+        place = buffer.kind, buffer.number
+        if place in self._where:
+            packed.values[at] = self._where[place] + buffer.offset
+        else:
+            self._patches.append((packed, at, place, buffer.offset))
+
+    def _copy(self, step: Copy) -> tuple[Action, str]:
+        driver, stream = self.gpu.driver, self.gpu.compute
+
+        def copy() -> None:
+            driver.copy(self._address(step.target), self._address(step.source), step.source.bytes, stream)
+
+        return copy, f"a copy of {step.source.bytes} bytes"
+
+    # Running.
+
+    def _run(self, nodes: Sequence[_Node], replay: bool) -> None:
+        for node in nodes:
+            if isinstance(node, _Segment):
+                if replay and len(node.actions) >= FEWEST:
+                    self._replay(node)
+                else:
+                    self._start(node)
+            elif isinstance(node, _Loop):
+                self._run(node.condition, replay)
+                while self._read(node.predicate, np.dtype(np.uint8)):
+                    self._run(node.body, replay)
+                    self._run(node.condition, replay)
+            else:
+                kind: _Integer = np.dtype(np.int32) if node.branch.is_index else np.dtype(np.uint8)
+                chosen = node.branch.chosen(self._read(node.branch.selector, kind))
+                arm = next(n for n, steps in enumerate(node.branch.arms) if steps is chosen)
+                self._run(node.arms[arm], replay)
+
+    def _start(self, segment: _Segment) -> None:
+        for action, label in segment.actions:
+            try:
+                action()
+                if self._check:
+                    self.gpu.driver.synchronise(self.gpu.compute)
+            except DriverError as error:
+                raise DeviceError(f"{label} failed on {self.gpu.name}, in {self.name}: {error}") from error
+
+    def _replay(self, segment: _Segment) -> None:
+        """Run a segment as a graph, which is captured first if there is none for these addresses."""
+        driver, stream = self.gpu.driver, self.gpu.compute
+        if segment.graph is not None and segment.addresses != self._bound:
+            driver.destroy_graph(segment.graph)
+            segment.graph = None
+        if segment.graph is None:
+            driver.begin_capture(stream)
+            try:
+                self._captured(segment)
+            except BaseException:
+                with suppress(DriverError):  # the stream must not go on capturing; the first error is the one to tell
+                    driver.destroy_graph(driver.end_capture(stream))
+                raise
+            segment.graph, segment.addresses = driver.end_capture(stream), self._bound
+        driver.launch_graph(segment.graph, stream)
+
+    def _captured(self, segment: _Segment) -> None:
+        for action, label in segment.actions:
+            try:
+                action()
+            except DriverError as error:
+                raise DeviceError(f"{label} cannot be captured on {self.gpu.name}, in {self.name}: {error}") from error
+
+    def _read(self, buffer: Buffer, kind: _Integer) -> int:
+        """A number that the program has computed; waits for it."""
+        gpu, staged = self.gpu, self._predicate.address
+        try:
+            gpu.driver.download(staged, self._address(buffer), kind.itemsize, gpu.compute)
+            gpu.driver.synchronise(gpu.compute)
+        except DriverError as error:
+            raise gpu.failed(error) from error
+        return int(np.frombuffer(ctypes.string_at(staged, kind.itemsize), kind)[0])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_predicate"):
+            self.gpu.staging.give_back(self._predicate)
+        for segment in _segments(getattr(self, "_nodes", ())):
+            if segment.graph is not None:
+                with suppress(DriverError):  # at the end of the process the driver may be gone
+                    self.gpu.driver.destroy_graph(segment.graph)
+
+
+def _segments(nodes: Sequence[_Node]) -> list[_Segment]:
+    found: list[_Segment] = []
+    for node in nodes:
+        if isinstance(node, _Segment):
+            found.append(node)
+        elif isinstance(node, _Loop):
+            found += _segments(node.condition) + _segments(node.body)
+        else:
+            found += [segment for arm in node.arms for segment in _segments(arm)]
+    return found
+
+
+def _numpy(tensor: Tensor) -> np.dtype[np.generic]:
+    return np.dtype(getattr(ml_dtypes, tensor.dtype, tensor.dtype))
+
+
+def _nbytes(tensor: Tensor) -> int:
+    return int(np.prod(tensor.shape, dtype=np.int64)) * _numpy(tensor).itemsize
