@@ -17,6 +17,7 @@ import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
 from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, step_over_dilation
+from thalweg.backends.cpu.packed import keep_packed
 from thalweg.backends.cpu.transposed import split_phases
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
@@ -208,7 +209,14 @@ def _widen_unsigned(operation: ir.Operation) -> None:
                 operation.operands[position] = ir.Operation.create("stablehlo.convert", [wide], [operand]).results[0]
 
 
+def _prepare_product(operation: ir.Operation) -> None:
+    if not keep_packed(operation):
+        _widen_unsigned(operation)
+
+
 def _prepare_convolution(operation: ir.Operation) -> None:
+    if keep_packed(operation):
+        return
     flip_groups(operation)
     for part in split_phases(operation):
         if not keep_depthwise(part):
@@ -220,7 +228,7 @@ _REWRITES: dict[str, Callable[[ir.Operation], None]] = {
     "stablehlo.concatenate": _split_concatenation,
     "stablehlo.convolution": _prepare_convolution,
     "stablehlo.dot": _widen_unsigned,
-    "stablehlo.dot_general": _widen_unsigned,
+    "stablehlo.dot_general": _prepare_product,
     "stablehlo.reduce_window": _keep_running_reduction,
     "stablehlo.select_and_scatter": _keep_select_and_scatter,
 }

@@ -17,6 +17,9 @@ _BITS = {"f64": 64, "i64": 64, "index": 64, "f32": 32, "i32": 32, "f16": 16, "bf
 class Machine:
     """Vector width in bits, and number of vector registers.
 
+    Args:
+        widest: vectors of a register tile, at most.
+
     Example:
         >>> Machine(512, 32).lanes("f32")
         16
@@ -24,6 +27,7 @@ class Machine:
 
     vector_bits: int = 128
     registers: int = 16
+    widest: int = 6
 
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
@@ -42,34 +46,50 @@ class Machine:
 
 def machine(options: CpuOptions) -> Machine:
     """The machine that `options` generate code for."""
+    return _from_features(features_of(options))
+
+
+def features_of(options: CpuOptions) -> frozenset[str]:
+    """What the processor can do, as LLVM calls it."""
     if not options.cpu and not options.features:
         return _host()
     if not options.features and options.cpu == llvm.get_host_cpu_name():
         return _host()
-    named = next((list(features) for pattern, features in _PROCESSORS if re.fullmatch(pattern, options.cpu)), [])
+    named = {name for pattern, features in _PROCESSORS if re.fullmatch(pattern, options.cpu) for name in features}
     switches = [feature for feature in options.features.split(",") if feature]
     removed = {feature[1:] for feature in switches if feature.startswith("-")}
-    return _from_features({*named, *(feature.lstrip("+") for feature in switches)} - removed)
+    return frozenset({*named, *(feature.lstrip("+") for feature in switches)} - removed)
 
 
-_AVX2 = ("avx2", "fma")
+_AVX2 = ("sse2", "avx2", "fma")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512vl")
 # What LLVM's names of processors imply; of any other name, `features` must say it.
 _PROCESSORS = [
     (r"x86-64-v4|skylake-avx512|cascadelake|cooperlake|icelake.*|tigerlake|rocketlake|.*rapids.*|znver[456]", _AVX512),
     (r"x86-64-v3|haswell|broadwell|skylake|znver[123]|alderlake|raptorlake|meteorlake|arrowlake.*|lunarlake", _AVX2),
+    (r"x86-64(-v2)?|nehalem|westmere|sandybridge|ivybridge", ("sse2",)),
     (r"apple-.*|cortex-[ax]\d.*|neoverse-.*|oryon.*|ampere.*|thunderx.*|carmel|a64fx", ("neon",)),
+    # Instructions for products of bytes, and of bfloat16.
+    (r"cascadelake|cooperlake|icelake.*|tigerlake|rocketlake|.*rapids.*|znver[456]", ("avx512vnni",)),
+    (r"cooperlake|.*rapids.*|znver[456]", ("avx512bf16",)),
+    (r"alderlake|raptorlake|meteorlake|arrowlake.*|lunarlake", ("avxvnni",)),
+    (r"apple-(a1[3-9]|m\d).*|cortex-a(55|7[5-8]|510|7[12]0).*|cortex-x\d.*|neoverse-.*|oryon.*|ampere.*", ("dotprod",)),
 ]
 
 
 @cache
-def _host() -> Machine:
-    return _from_features({name for name, present in llvm.get_host_cpu_features().items() if present})
+def _host() -> frozenset[str]:
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
-def _from_features(features: set[str]) -> Machine:
+@cache
+def _from_features(features: frozenset[str]) -> Machine:
     if "avx512f" in features and "avx512bw" in features and "avx512vl" in features:
         return Machine(512, 32)
     if "avx2" in features and "fma" in features:
         return Machine(256, 16)
+    if "simd128" in features:
+        # Engines keep a register for themselves. And a row's number is read once for all vectors, which LLVM moves to
+        # the start of the loop, as it knows of no registers: with one vector there is nothing to be kept.
+        return Machine(128, 15, widest=1)
     return Machine(128, 32 if features & {"neon", "asimd", "sve"} else 16)

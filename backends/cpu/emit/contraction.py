@@ -13,6 +13,7 @@ from thalweg.backends.cpu.emit.blocking import Schedule, choose
 from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, loop_rows
 from thalweg.backends.cpu.emit.finishing import Element, Epilogue
 from thalweg.backends.cpu.emit.fused import Fused, Place
+from thalweg.backends.cpu.emit.grouped import grouped
 from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, item_bytes, strides
 from thalweg.backends.cpu.emit.scalar import Num, apply
@@ -108,7 +109,13 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
         return finish(name, w, fused, stores, finishing.names, tiles)
     spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), finishing.names[0])
     plain = stores == [root] and root.element != "i1" and _is_zero(initial)
-    code = generate(spec, target, None if plain else finishing.element, options.worker_count(), None, w)
+    epilogue = None if plain else finishing.element
+    narrow = grouped(w, spec, options, epilogue)
+    if narrow is not None:
+        text = w.text().replace("SCRATCH", str(narrow.scratch))
+        code = Generated(text, narrow.tiles, narrow.scratch, narrow.flips)
+    else:
+        code = generate(spec, target, epilogue, options.worker_count(), None, w)
     scratch = ("%scratch", code.scratch) if code.scratch else None
     operands = [(ssa, value) for value, ssa in fused.buffers.items()]
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)
