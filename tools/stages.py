@@ -63,8 +63,8 @@ def gpu_binaries(subject: Subject, kind: str, chip: str, folder: Path) -> list[P
     module = stablehlo_of(subject)
     written = []
     for compiled in gpu.compile_stablehlo(module, options):
-        written.append(folder / f"{compiled.name}.{kind}")
-        written[-1].write_bytes(compiled.binary)
+        written.append(folder / f"{compiled.image.name}.{kind}")
+        written[-1].write_bytes(compiled.image.binary)
     for kernel in gpu.lower(module, options).kernels:
         written.append(folder / f"{kernel.name}.py")
         written[-1].write_text(kernel.source)

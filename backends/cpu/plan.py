@@ -82,11 +82,12 @@ class Plan:
         program: the whole function.
         aliases: result number -> argument number: the result is the new value of the argument, written into its buffer.
         threads: how many threads need scratch of their own.
+        alignment: of every buffer in the arena.
 
     `location(value)` is where a value is; `arena_bytes` the size of the arena, final when the step has been written.
     """
 
-    def __init__(self, program: Program, aliases: Mapping[int, int], threads: int) -> None:
+    def __init__(self, program: Program, aliases: Mapping[int, int], threads: int, alignment: int = ALIGNMENT) -> None:
         self._scratch: dict[tuple[Value, ...], Location] = {}  # by the kernel's results
         self.constants: dict[Value, int] = {}  # constant data, numbered
         self.positions = 0
@@ -96,7 +97,7 @@ class Plan:
         self._defined: dict[Value, int] = {}
         self._may_overwrite: set[tuple[Value, Value]] = set()  # (result, root of the operand)
         self._scratch_slots: list[tuple[Kernel, Slot]] = []
-        self._aliases, self._threads = aliases, threads
+        self._aliases, self._threads, self._alignment = aliases, threads, alignment
         self._planned = self._bounce = 0
         for number, argument in enumerate(program.graph.args):
             self._place(argument, 0).location = Location("argument", number)
@@ -199,7 +200,7 @@ class Plan:
             if self.root(target) not in roots:
                 self._may_overwrite.add((kernel.results[number], self.root(target)))
         if kernel.scratch:
-            size = -(-kernel.scratch // ALIGNMENT) * ALIGNMENT * self._threads
+            size = self._aligned(kernel.scratch) * self._threads
             self._scratch_slots.append((kernel, Slot(size, [(2 * position, 2 * position + 1)])))
         self.positions += 1
 
@@ -317,13 +318,18 @@ class Plan:
 
     # Allocation.
 
+    def _aligned(self, bytes_: int) -> int:
+        return -(-bytes_ // self._alignment) * self._alignment
+
     def _allocate(self) -> None:
         slots = [s for s in self._slots.values() if s.location is None and s.merged is None]
         slots += [slot for _, slot in self._scratch_slots]
-        offsets = first_fit([(min(a for a, _ in s.spans), max(b for _, b in s.spans), s.bytes) for s in slots])
+        offsets = first_fit(
+            [(min(a for a, _ in s.spans), max(b for _, b in s.spans), self._aligned(s.bytes)) for s in slots]
+        )
         for slot, offset in zip(slots, offsets, strict=True):
             slot.location = Location("arena", 0, offset)
-            self._planned = max(self._planned, offset + -(-slot.bytes // ALIGNMENT) * ALIGNMENT)
+            self._planned = max(self._planned, offset + self._aligned(slot.bytes))
         for kernel, slot in self._scratch_slots:
             assert slot.location is not None
             self._scratch[kernel.results] = slot.location

@@ -19,19 +19,19 @@ ROWS = 8
 
 def stage_reductions(graph: Graph) -> None:
     """Split the large reductions of a graph and of those nested in it, in place."""
-    _make_room(graph)
+    make_room(graph)
     if _stage(graph):
         forget_users(graph)
         drop_dead(graph)
 
 
-def _make_room(graph: Graph) -> None:
+def make_room(graph: Graph) -> None:
     """Space the ids out, so that new values can stand between old ones."""
     for value in (*graph.args, *graph.values):
         value.id *= 4
         if value.peers[:1] in ((), (value,)):  # the results of one op share its regions
             for region in value.regions:
-                _make_room(region)
+                make_room(region)
 
 
 def _stage(graph: Graph) -> bool:

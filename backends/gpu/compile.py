@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from thalweg.backends.gpu.kernel import TritonKernel
-from thalweg.backends.gpu.options import GpuOptions
+from thalweg.backends.gpu.options import VIRTUAL, GpuOptions
 from thalweg.backends.gpu.scalar import MEMORY
-from thalweg.backends.gpu.store import load, triton
+from thalweg.backends.gpu.store import load, save, triton
+from thalweg.runtime.gpu.artefact import KernelImage
 
 _WARP = {"cuda": 32, "hip": 64}
 _BINARY = {"cuda": "cubin", "hip": "hsaco"}
@@ -18,23 +20,10 @@ _SHORT = {"tl.float64": "fp64", "tl.float32": "fp32", "tl.float16": "fp16", "tl.
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a launcher needs of a kernel, and nothing of Triton's.
+    """A kernel's machine code, and what people read of it."""
 
-    Args:
-        binary: cubin or hsaco.
-        threads: of a program.
-        shared: bytes of shared memory of a program.
-        scratch: bytes of global memory of a program.
-    """
-
-    name: str
-    chip: str
-    binary: bytes
+    image: KernelImage
     assembly: str
-    grid: int
-    threads: int
-    shared: int
-    scratch: int
 
 
 def compile_kernel(kernel: TritonKernel, path: Path, options: GpuOptions) -> Compiled:
@@ -48,10 +37,7 @@ def compile_kernel(kernel: TritonKernel, path: Path, options: GpuOptions) -> Com
     from triton.compiler import ASTSource, compile
 
     function = getattr(load(path), kernel.name)
-    pointers = {
-        name: f"*{_pointer(value.element)}"
-        for name, value in zip(kernel.parameters, (*kernel.operands, *kernel.results), strict=True)
-    }
+    pointers = {name: f"*{_pointer(element)}" for name, element in kernel.parameters}
     constants = dict(kernel.constants)
     source = ASTSource(
         fn=function,
@@ -67,11 +53,40 @@ def compile_kernel(kernel: TritonKernel, path: Path, options: GpuOptions) -> Com
         options={"num_warps": kernel.warps, "num_stages": kernel.stages, "enable_fp_fusion": True},
     )
     data = compiled.metadata
-    threads, scratch = data.num_warps * _WARP[vendor], getattr(data, "global_scratch_size", 0) or 0
-    return Compiled(
-        kernel.name, options.chip, compiled.asm[_BINARY[vendor]], str(compiled.asm[_ASSEMBLY[vendor]]), kernel.grid,
-        threads, data.shared, scratch,
-    )  # fmt: skip
+    image = KernelImage(
+        kernel.name,
+        options.chip,
+        compiled.asm[_BINARY[vendor]],
+        data.num_warps,
+        _WARP[vendor],
+        data.shared,
+        getattr(data, "global_scratch_size", 0) or 0,
+        getattr(data, "global_scratch_align", 1) or 1,
+        getattr(data, "num_ctas", 1) or 1,
+    )
+    return Compiled(image, str(compiled.asm[_ASSEMBLY[vendor]]))
+
+
+def compile_all(kernels: Sequence[TritonKernel], options: GpuOptions) -> dict[str, KernelImage]:
+    """The images of kernels by their names; kernels of equal text but for the name share one.
+
+    Raises:
+        MissingExtraError: Triton is not installed; the chip `virtual` needs none.
+    """
+    known: dict[str, KernelImage] = {}
+    images: dict[str, KernelImage] = {}
+    for kernel in kernels:
+        text = kernel.source.replace(kernel.name, "kernel")
+        if text not in known:
+            known[text] = _image(kernel, options)
+        images[kernel.name] = known[text]
+    return images
+
+
+def _image(kernel: TritonKernel, options: GpuOptions) -> KernelImage:
+    if options.chip == VIRTUAL:
+        return KernelImage(kernel.name, VIRTUAL, kernel.source.encode(), kernel.warps)
+    return compile_kernel(kernel, save(kernel, options.folder), options).image
 
 
 def _pointer(element: str) -> str:

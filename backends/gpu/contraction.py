@@ -1,32 +1,120 @@
-"""Matrix products: any contraction, with what is computed elementwise from its result.
+"""Matrix products: any contraction or convolution, with what is computed elementwise from its result.
 
 Loops of the contraction fall into four classes by who reads them: batch (both operands and the result), m and n (one
 operand and the result), k (both operands). Each class is one axis, whatever its number of dimensions. A program
 computes a tile of BM x BN sums, BK products at a time, in f32.
+
+A convolution is the same: m are the places of the result, n its channels, k the window's places and the channels that
+are summed. Nothing is copied: the operand's tile is read through the window, and is 0 where the window reaches over
+the border. The gradient with respect to the weights sums over the result's places instead.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Value
-from thalweg.backends.gpu.fused import Fused, not_yet
+from thalweg.backends.gpu.configurations import MatmulTile, matmul_tile
+from thalweg.backends.gpu.fused import Fused, Place
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
+from thalweg.backends.gpu.loops import loops, may_leave
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.scalar import Num
-from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two
+from thalweg.backends.gpu.tiles import axis, counter, counter_in, is_wide
 from thalweg.backends.gpu.writer import Writer
 
-SMALLEST = 16  # side of what tensor cores multiply
 GROUP = 8  # rows of tiles that are computed one after the other, so that they find their operands in the cache
+_ACCUMULATOR = {"f64": "tl.float64", "i32": "tl.int32"}
 
 
 def contraction(group: Group, name: str, options: GpuOptions) -> TritonKernel:
-    """The kernel of a group whose root is a contraction."""
-    return _Contraction(group, name, options).kernel()
+    """The kernel of a group whose root is a contraction or a convolution."""
+    if multiplies_tiles(group.root):
+        return _Contraction(group, name, options).kernel()
+    return loops(group, name, options)
+
+
+def multiplies_tiles(root: Value) -> bool:
+    """Does `tl.dot` compute a contraction? It does for floats of one type, and for i8 that is summed in i32."""
+    assert root.generic is not None
+    elements = {operand.element for operand in root.operands[:2]}
+    initial = root.operands[root.generic.inputs]
+    if len(elements) > 1 or initial.splat is None or float(initial.splat) != 0:
+        return False
+    (element,) = elements
+    if element == "i8":
+        return root.element == "i32" and any(op.name == "arith.extsi" for op in root.generic.body.ops)
+    return (element in ("f32", "f16", "bf16") and root.element != "f64") or (element, root.element) == ("f64", "f64")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The loops of a contraction, by who reads them; `left` is the operand that m comes from."""
+
+    batch: list[int]
+    m: list[int]
+    n: list[int]
+    k: list[int]
+    left: int
+
+
+def classes_of(root: Value) -> Classes:
+    """Sort a contraction's loops."""
+    generic = root.generic
+    assert generic is not None
+    first, second, result = ([d for e in map_ for d, _ in e.terms] for map_ in generic.maps)
+    m = [d for d in result if d in first and d not in second]
+    n = [d for d in result if d not in m and (d not in first or d not in second)]
+    batch, k = [d for d in result if d in first and d in second], sorted(generic.reductions)
+    last = next((d for d in reversed(result) if generic.extents[d] > 1), None)
+    if last in m:  # the result's neighbours are to lie along n
+        return Classes(batch, n, m, k, 1)
+    return Classes(batch, m, n, k, 0)
+
+
+def sizes_of(root: Value) -> tuple[int, int, int, int]:
+    """Extents of batch, m, n and k."""
+    assert root.generic is not None
+    extents, c = root.generic.extents, classes_of(root)
+    batch, m, n, k = (math.prod(extents[d] for d in dims) for dims in (c.batch, c.m, c.n, c.k))
+    return batch, m, n, k
+
+
+class Axis:
+    """Loops of one class as an axis of tiles.
+
+    Where a whole number of tiles lies in the last loop, all others are the same in a tile.
+
+    Args:
+        dims: the loops, outermost first.
+    """
+
+    def __init__(self, name: str, dims: list[int], extents: tuple[int, ...], block: int, constant: str) -> None:
+        self.name, self.dims, self.block, self.constant = name, dims, block, constant
+        self.extents = [extents[d] for d in dims]
+        self.size = math.prod(self.extents)
+        self.stepped = len(dims) > 1 and self.extents[-1] % block == 0 and math.prod(self.extents[:-1]) > 1
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.size // self.block)
+
+    @property
+    def inner(self) -> int:
+        """Tiles of the last loop, where they divide it."""
+        return self.extents[-1] // self.block
+
+    def places(self, position: Index, outer: Index) -> dict[int, Index]:
+        """The loops' indices: at a position of the whole axis, or (`stepped`) of the last loop."""
+        if self.stepped:
+            found = [*coordinates(outer, self.extents[:-1]), position]
+        else:
+            found = list(coordinates(position, self.extents))
+        return dict(zip(self.dims, found, strict=True))
 
 
 class _Contraction:
@@ -34,60 +122,46 @@ class _Contraction:
         self.group, self.name, self.options, self.root = group, name, options, group.root
         assert self.root.generic is not None
         self.generic = self.root.generic
-        self._check()
-        first, second, result = (self._loops_of(k) for k in range(3))
-        self.left, self.right = 0, 1
-        self.m = [d for d in result if d in first and d not in second]
-        self.n = [d for d in result if d in second and d not in first]
-        if self.m and result[-1] == self.m[-1]:  # the result's neighbours are to lie along n
-            self.left, self.right, self.m, self.n = 1, 0, self.n, self.m
-        self.batch = [d for d in result if d in first and d in second]
-        self.k = sorted(self.generic.reductions)
-        self.sizes = {c: math.prod(self.generic.extents[d] for d in getattr(self, c)) for c in ("batch", "m", "n", "k")}
+        c = classes_of(self.root)
+        self.left, self.right = c.left, 1 - c.left
+        self.tile: MatmulTile = matmul_tile(self.root.operands[0].element, *sizes_of(self.root), options)
+        extents = self.generic.extents
+        self.m = Axis("m", c.m, extents, self.tile.m, "BM")
+        self.n = Axis("n", c.n, extents, self.tile.n, "BN")
+        self.k = Axis("k", c.k, extents, self.tile.k, "BK")
+        self.batch = Axis("batch", c.batch, extents, 1, "")
+        self.windowed = [may_leave(self.root, number) for number in (0, 1)]
+        if not any(self.windowed):
+            self.m.stepped = self.n.stepped = self.k.stepped = False
         self.w, self.masks = Writer(), dict[str, str]()
         self.fused = Fused(self.w, group, self.masks)
 
-    def _check(self) -> None:
-        elements = {operand.element for operand in self.root.operands[:2]}
-        if len(elements) > 1 or not elements <= {"f32", "f16", "bf16", "f64"}:
-            raise not_yet(self.root, f"a product of {' and '.join(sorted(elements))}")
-        if self.root.element == "f64" and elements != {"f64"}:
-            raise not_yet(self.root, "a product that is summed in f64")
-        initial = self.root.operands[self.generic.inputs]
-        if initial.splat is None or float(initial.splat) != 0:
-            raise not_yet(self.root, "a product that is added to")
-
-    def _loops_of(self, number: int) -> list[int]:
-        return [e.dim for e in self.generic.maps[number] if e.dim is not None]
-
-    def _block(self, size: int, largest: int) -> int:
-        return min(largest, max(SMALLEST, power_of_two(size)))
-
     def kernel(self) -> TritonKernel:
-        w, (m, n) = self.w, (self.sizes["m"], self.sizes["n"])
-        narrow = self.root.operands[0].element in ("f16", "bf16")
-        largest = 128 if narrow else 64
-        bm, bn = self._block(m, largest), self._block(n, largest)
-        bk = self._block(self.sizes["k"], 64 if narrow else 32)
-        rows, cols = -(-m // bm), -(-n // bn)
+        w, tile = self.w, self.tile
+        rows, cols = self.m.tiles, self.n.tiles
         batch = self._tile(rows, cols)
         wide = is_wide(self.group)
-        m_at = axis(w, self.masks, "m", "tile_m * BM", m, bm, "BM", wide, "[:, None]")
-        n_at = axis(w, self.masks, "n", "tile_n * BN", n, bn, "BN", wide, "[None, :]")
-        acc = "tl.float64" if self.root.element == "f64" else "tl.float32"
-        w.emit(f"acc = tl.full([BM, BN], 0, {acc})")
-        with w.scope(f"for start in range(0, {self.sizes['k']}, BK):"):
-            self._step(batch, m_at, n_at, bk)
-        self._store(batch, m_at, n_at)
-        grid = self.sizes["batch"] * rows * cols
-        warps = 8 if bm * bn >= 128 * 128 else 4
-        return finish(self.fused, self.group, self.name, grid, [("BM", bm), ("BN", bn), ("BK", bk)], warps, 3)
+        places = dict(zip(self.batch.dims, coordinates(batch, self.batch.extents), strict=True))
+        m_axes, m_places = self._across(self.m, "tile_m", wide, "[:, None]")
+        n_axes, n_places = self._across(self.n, "tile_n", wide, "[None, :]")
+        places.update(m_places | n_places)
+        w.emit(f"acc = tl.full([BM, BN], 0, {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
+        if self.k.stepped:
+            with w.scope(f"for step in range(0, {self.k.tiles}):"):
+                self._step(places, m_axes, n_axes)
+        else:
+            with w.scope(f"for start in range(0, {self.k.size}, BK):"):
+                self._step(places, m_axes, n_axes)
+        self._store(places, m_axes | n_axes)
+        constants = [("BM", tile.m), ("BN", tile.n), ("BK", tile.k)]
+        grid = self.batch.size * rows * cols
+        return finish(self.fused, self.group, self.name, grid, constants, tile.warps, tile.stages)
 
     def _tile(self, rows: int, cols: int) -> Index:
         """Which tile a program computes."""
         w = self.w
         tiles = rows * cols
-        batch = counter(w, "batch", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), self.sizes["batch"])
+        batch = counter(w, "batch", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), self.batch.size)
         if tiles == 1:
             w.emit("tile_m, tile_n = 0, 0")
             return batch
@@ -101,40 +175,56 @@ class _Contraction:
             w.emit(f"tile_m, tile_n = {'0, tile' if rows == 1 else 'tile, 0'}")
         return batch
 
-    def _places(self, batch: Index, m: Index, n: Index, k: Index) -> list[Index]:
-        """The loop indices at positions along the four axes."""
-        loops = [ZERO] * len(self.generic.extents)
-        for dims, position in ((self.batch, batch), (self.m, m), (self.n, n), (self.k, k)):
-            for dim, index in zip(dims, coordinates(position, [self.generic.extents[d] for d in dims]), strict=True):
-                loops[dim] = index
-        return loops
+    def _across(self, along: Axis, tile: str, wide: bool, spread: str) -> tuple[frozenset[str], dict[int, Index]]:
+        """The positions of a tile along m or n: their axes, and the loops' indices."""
+        w = self.w
+        if not along.stepped:
+            start = f"{tile} * {along.constant}"
+            position = axis(
+                w, self.masks, along.name, start, along.size, along.block, along.constant, wide, spread
+            )
+            return position.axes, along.places(position, ZERO)
+        outer = counter(w, f"{along.name}_outer", f"{tile} // {along.inner}".replace(" // 1", ""), along.tiles)
+        start = f"{tile} % {along.inner} * {along.constant}" if along.inner > 1 else ""
+        last = along.extents[-1]
+        position = axis(w, self.masks, along.name, start, last, along.block, along.constant, wide, spread)
+        return position.axes, along.places(position, outer)
 
-    def _step(self, batch: Index, m: Index, n: Index, bk: int) -> None:
+    def _step(self, places: dict[int, Index], m_axes: frozenset[str], n_axes: frozenset[str]) -> None:
         """BK products of every sum."""
-        w, size = self.w, self.sizes["k"]
-        w.emit("k = start + tl.arange(0, BK)")
+        w, k = self.w, self.k
+        outer = ZERO
+        if k.stepped:
+            inner = f" // {k.inner}" if k.inner > 1 else ""
+            outer = counter_in("step", k.tiles) if not inner else counter(w, "tap", f"step{inner}", k.tiles // k.inner)
+            w.emit(f"k = step % {k.inner} * BK + tl.arange(0, BK)" if inner else "k = tl.arange(0, BK)")
+        else:
+            w.emit("k = start + tl.arange(0, BK)")
+        size = k.extents[-1] if k.stepped else k.size
         across, down = (of(Symbol(f"k[{s}]", size, frozenset((f"k[{s}]",)))) for s in ("None, :", ":, None"))
-        if size % bk:
+        if not k.stepped and size % self.tile.k:
             w.emit(f"k_ok = k < {size}")
             self.masks.update({"k[None, :]": "k_ok[None, :]", "k[:, None]": "k_ok[:, None]"})
-        a = w.assign(self._operand(self.left, self._places(batch, m, n, across), m.axes | across.axes), "a")
-        b = w.assign(self._operand(self.right, self._places(batch, m, n, down), down.axes | n.axes), "b")
+        a = w.assign(self._operand(self.left, places | k.places(across, outer), m_axes | across.axes), "a")
+        b = w.assign(self._operand(self.right, places | k.places(down, outer), down.axes | n_axes), "b")
         precision = f', input_precision="{self.options.precision}"' if self.root.operands[0].element == "f32" else ""
-        kind = ", out_dtype=tl.float64" if self.root.element == "f64" else ""
+        kind = {"f64": ", out_dtype=tl.float64", "i32": ", out_dtype=tl.int32"}.get(self.root.element, "")
         self.fused.comment(self.root)
         w.emit(f"acc = tl.dot({a}, {b}, acc{precision}{kind})")
 
-    def _operand(self, number: int, loops: list[Index], axes: frozenset[str]) -> str:
+    def _operand(self, number: int, places: dict[int, Index], axes: frozenset[str]) -> str:
         """An operand's tile, as it lies in memory."""
         value = self.root.operands[number]
-        place = tuple(affine(expression, loops) for expression in self.generic.maps[number])
-        return self.fused.read(value, linear(_at(value, place), value.shape), axes)
+        every = [places.get(d, ZERO) for d in range(len(self.generic.extents))]
+        place = tuple(affine(expression, every) for expression in self.generic.maps[number])
+        inside = self.fused.inside(place, [0] * len(place), value.shape) if self.windowed[number] else None
+        with self.fused.guarded(inside):
+            return self.fused.read(value, linear(_at(value, place), value.shape), axes)
 
-    def _store(self, batch: Index, m: Index, n: Index) -> None:
+    def _store(self, places: dict[int, Index], axes: frozenset[str]) -> None:
         """What is computed from the sums."""
-        loops = self._places(batch, m, n, ZERO)
-        place = tuple(affine(expression, loops) for expression in self.generic.result_maps[0])
-        axes = m.axes | n.axes
+        every = [places.get(d, ZERO) for d in range(len(self.generic.extents))]
+        place = tuple(affine(expression, every) for expression in self.generic.maps[2])
         self.fused.define(self.root, place, Num("acc", self.root.element, axes))
         stores = [value for value in self.group.stores if value.size]
         numbers = [self.fused.get(value, place) for value in stores]
@@ -143,6 +233,6 @@ class _Contraction:
             self.fused.store(f"out{position}", value, address, number)
 
 
-def _at(value: Value, place: tuple[Index, ...]) -> tuple[Index, ...]:
+def _at(value: Value, place: Place) -> Place:
     """Dimensions of extent 1 are at 0."""
     return tuple(ZERO if extent == 1 else index for index, extent in zip(place, value.shape, strict=True))

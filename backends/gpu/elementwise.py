@@ -14,14 +14,14 @@ from thalweg.backends.gpu.fused import Fused, Place
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
-from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.backends.gpu.tiles import axis, counter, flat_block, is_wide
 from thalweg.backends.gpu.writer import Writer
 
-BLOCK = 1024  # elements of a flat tile
 SIDE = 32  # of a square tile
 
 
-def elementwise(group: Group, name: str) -> TritonKernel:
+def elementwise(group: Group, name: str, options: GpuOptions) -> TritonKernel:
     """The kernel of a group without heavy values."""
     shape = group.stores[0].shape
     crossed = _crossed_dimension(group, shape)
@@ -37,7 +37,7 @@ def _write(fused: Fused, group: Group, place: Place, address: Index) -> None:
 
 def _flat(group: Group, name: str, shape: Sequence[int]) -> TritonKernel:
     size = group.stores[0].size
-    block = min(BLOCK, power_of_two(size))
+    block = flat_block(size)
     w, masks = Writer(), dict[str, str]()
     i = axis(w, masks, "i", "tl.program_id(0) * BLOCK", size, block, "BLOCK", is_wide(group))
     fused = Fused(w, group, masks)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import linecache
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,9 @@ class Fused:
         self.masks = masks
         self.operands: dict[Value, str] = {}  # in the order of their first use
         self.loads: list[tuple[Value, Index]] = []
+        self.written: dict[Value, Index] = {}  # where each result is stored
         self.lines: dict[str, None] = {}  # of the user's program
+        self.guards: list[Num] = []  # conditions under which anything is read
 
     def define(self, value: Value, place: Place, number: Num) -> None:
         """From here to the end of the scope, `value` at `place` is `number`."""
@@ -71,15 +74,47 @@ class Fused:
             (source,) = value.operands
             return self.get(source, coordinates(linear(place, value.shape), source.shape))
         if value.kind == "slice":
-            return self.get(value.operands[0], self._box(value, place))
+            return self.get(value.operands[0], self.box(value, place))
         raise not_yet(value, f"{value.op_name} where it is read")
 
-    def _box(self, value: Value, place: Place) -> Place:
+    def box(self, value: Value, place: Place) -> Place:
+        """The place in the whole of a place in a box (of a slice, or of an insert)."""
         places = []
         for index, stride, entry in zip(place, value.strides, value.offsets, strict=True):
             offset = Index((), entry) if isinstance(entry, int) else self._as_index(self.get(entry, ()), 2**31)
             places.append(index * stride + offset)
         return tuple(places)
+
+    # Places that may lie outside of a tensor.
+
+    def inside(self, place: Place, low: Sequence[int], high: Sequence[int]) -> Num | None:
+        """Is low <= place < high along every dimension? None where it cannot be otherwise."""
+        checks, axes = [], frozenset[str]()
+        for index, first, end in zip(place, low, high, strict=True):
+            text = ""
+            if index.minimum < first or index.maximum >= end:
+                text = self.w.index(index)
+                text = text if text.isidentifier() else self.w.assign(text, "at")
+                axes |= index.axes
+            if index.minimum < first:
+                checks.append(f"({text} >= {first})")
+            if index.maximum >= end:
+                checks.append(f"({text} < {end})")
+        if not checks:
+            return None
+        name = self.w.assign(" & ".join(checks) if len(checks) > 1 else checks[0][1:-1], "inside")
+        return Num(name, "i1", axes)
+
+    @contextmanager
+    def guarded(self, condition: Num | None) -> Iterator[None]:
+        """Nothing is read where a condition does not hold; what is computed meanwhile is forgotten after it."""
+        if condition is None:
+            yield
+            return
+        self.guards.append(condition)
+        with self.w.aside():
+            yield
+        self.guards.pop()
 
     # Maps.
 
@@ -96,11 +131,17 @@ class Fused:
             return number
         return replace(number, text=self.w.assign(number.text), atom=True)
 
-    def body(self, value: Value, loops: Sequence[Index], body: Body) -> list[Num]:
-        """The expressions that a generic's body yields at loop indices; what a body uses once is not named."""
+    def body(
+        self, value: Value, loops: Sequence[Index], body: Body, bound: Mapping[int, Num] | None = None
+    ) -> list[Num]:
+        """The expressions that a generic's body yields at loop indices; what a body uses once is not named.
+
+        Args:
+            bound: scalars of the body that are known: the running numbers of a reduction.
+        """
         generic = value.generic
         assert generic is not None
-        env: dict[int, Num] = {}
+        env: dict[int, Num] = dict(bound or {})
         first = len(value.operands) - len(generic.scalars)
         for position, index in enumerate(generic.scalars):
             env[index] = self.get(value.operands[first + position], ())
@@ -126,6 +167,9 @@ class Fused:
                 assert op.dim is not None and result is not None
                 env[result] = self._as_number(loops[op.dim])
                 continue
+            if op.regions:
+                env.update(zip(op.results, self._if(value, op, number, env), strict=True))
+                continue
             numbers = [number(i) for i in op.operands]
             if op.tensor is not None:
                 found = self._extract(value, op, numbers)
@@ -136,6 +180,38 @@ class Fused:
                 found = replace(found, text=self.w.assign(found.text), atom=True)
             env[result] = found
         return [number(i) for i in body.yields]
+
+    def _if(self, value: Value, op: ScalarOp, number: Callable[[int], Num], env: dict[int, Num]) -> list[Num]:
+        """Both branches of an scf.if; each reads only where it is taken."""
+        condition = number(op.operands[0])
+        if not condition.atom or condition.constant:
+            condition = replace(condition, text=self.w.assign(condition.method), atom=True, constant=False)
+        made_inside = {index for region in op.regions for nested in region.ops for index in nested.results}
+        for region in op.regions:  # what the branches read from around them is read for both
+            for index in (*(i for nested in region.ops for i in nested.operands), *region.yields):
+                if index not in made_inside:
+                    number(index)
+        refused = Num(f"({condition.text} == 0)", "i1", condition.axes)
+        found = []
+        for region, holds in zip(op.regions, (condition, refused), strict=True):
+            with self.guarded(holds):
+                inner = dict(env)
+                for nested in region.ops:
+                    if nested.regions or nested.name == "linalg.index":
+                        raise not_yet(value, f"{nested.name} in a branch")
+                    numbers = [inner[i] for i in nested.operands]
+                    made = (
+                        self._extract(value, nested, numbers)
+                        if nested.tensor is not None
+                        else self._apply(nested, numbers, value)
+                    )
+                    inner[nested.results[0]] = replace(made, text=self.w.assign(made.text), atom=True, constant=False)
+                found.append([inner[i] for i in region.yields])
+        pick = ScalarOp("arith.select", (0, 1, 2), (3,), op.types)
+        return [
+            self._apply(replace(pick, types=(kind,)), [condition, yes, no], value)
+            for kind, yes, no in zip(op.types, *found, strict=True)
+        ]
 
     def _apply(self, op: ScalarOp, numbers: Sequence[Num], value: Value) -> Num:
         found = apply(self.w, op, numbers)
@@ -174,7 +250,6 @@ class Fused:
     def load(self, value: Value, place: Place) -> Num:
         """Read a value that is in a buffer."""
         address = linear(place, value.shape)
-        self.loads.append((value, address))
         text = self.read(value, address)
         if MEMORY[value.element] != REGISTER[value.element]:
             text = f"{text} != 0" if value.element == "i1" else f"{text}.to({REGISTER[value.element]})"
@@ -182,7 +257,9 @@ class Fused:
 
     def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
+        self.loads.append((value, address))
         buffer = self.operands.setdefault(storage(value), f"x{len(self.operands)}")
+        axes = axes.union(*(guard.axes for guard in self.guards))
         mask = self._mask(address.axes | axes)
         limits = f", mask={mask}, other=0" if mask else ""
         return f"tl.load({buffer} + {self._spread(address, axes)}{limits})"
@@ -194,6 +271,7 @@ class Fused:
 
     def store(self, buffer: str, value: Value, address: Index, number: Num) -> None:
         """Write a result."""
+        self.written[value] = address
         where = self._spread(address, number.axes)
         mask = self._mask(address.axes | number.axes)
         target, source = MEMORY[value.element], REGISTER[value.element]
@@ -205,6 +283,7 @@ class Fused:
     def _mask(self, axes: frozenset[str]) -> str:
         """The mask of an address that varies along some axes."""
         names = [self.masks[axis] for axis in sorted(axes) if axis in self.masks]
+        names += [guard.text for guard in self.guards]
         if len(names) < 2:
             return "".join(names)
         key = ("mask", *names)

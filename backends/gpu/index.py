@@ -44,6 +44,11 @@ class Index:
         """The largest number that it can be."""
         return self.constant + sum(factor * (symbol.extent - 1) for symbol, factor in self.terms if factor > 0)
 
+    @property
+    def minimum(self) -> int:
+        """The smallest number that it can be."""
+        return self.constant + sum(factor * (symbol.extent - 1) for symbol, factor in self.terms if factor < 0)
+
     def factor(self, symbol: Symbol) -> int:
         return dict(self.terms).get(symbol, 0)
 

@@ -11,14 +11,20 @@ _WORDS = {
     "negf": "negate", "cmpf": "compare", "cmpi": "compare", "select": "select", "absf": "abs", "absi": "abs",
 }  # fmt: skip
 _REDUCTIONS = {"addf": "sum", "addi": "sum", "mulf": "product", "muli": "product", "andi": "all", "ori": "any"}
+_HEAVY = {"contract": "matmul", "convolution": "convolution", "insert": "insert"}
 _MATH = ("exp", "tanh", "log", "sqrt", "rsqrt", "sin", "cos", "log1p", "expm1", "floor", "ceil")
 
 
 def purpose(group: Group) -> str:
     """Example: 'softmax', 'matmul_add_tanh', 'transpose', 'gather'."""
     members = sorted({*group.members, group.root}, key=lambda value: value.id)
-    if group.root.kind == "contract":
-        words = ["matmul", *_words([v for v in members if v.kind == "map" and v.id > group.root.id])]
+    root = group.root
+    if root.kind in _HEAVY:
+        words = [_HEAVY[root.kind], *_words([v for v in members if v.kind == "map" and v.id > root.id])]
+    elif root.kind == "window":
+        words = ["pool", *_reductions([root]), *_words([v for v in members if v.kind == "map" and v.id > root.id])]
+    elif root.kind == "opaque":
+        words = [root.op_name.rpartition(".")[2]]
     elif any(v.kind == "reduce" for v in members):
         words = _row_words(members)
     else:
@@ -38,17 +44,23 @@ def _words(members: list[Value]) -> list[str]:
 
 
 def _row_words(members: list[Value]) -> list[str]:
-    reductions: dict[str, None] = {}
-    for value in members:
-        if value.kind == "reduce" and value.generic is not None:
-            name = value.generic.body.ops[-1].name.partition(".")[2]
-            reductions[_REDUCTIONS.get(name, name[:3])] = None
+    reductions = _reductions(members)
     words = _words([v for v in members if v.kind == "map"])
     if {"max", "sum"} <= set(reductions) and "exp" in words:
         return ["log_softmax" if "log" in words else "softmax"]
     if "sum" in reductions and ("rsqrt" in words or "sqrt" in words):
         return ["normalize"]
-    return list(reductions)
+    return reductions
+
+
+def _reductions(members: list[Value]) -> list[str]:
+    """What the reductions among some values combine by, each once."""
+    found: dict[str, None] = {}
+    for value in members:
+        if value.kind in ("reduce", "window") and value.generic is not None and value.generic.body.ops:
+            name = value.generic.body.ops[-1].name.partition(".")[2]
+            found[_REDUCTIONS.get(name, name[:3])] = None
+    return list(found)
 
 
 def _movement(members: list[Value]) -> str:

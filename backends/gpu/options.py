@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+VIRTUAL = "virtual"  # a chip whose machine code is the kernels' text: programs for it run in Triton's interpreter
+
 
 @dataclass(frozen=True)
 class GpuOptions:
     """Options of the GPU backend.
 
     Args:
-        chip: `sm_80` to `sm_100` for NVIDIA, `gfx942` for AMD.
+        chip: `sm_80` to `sm_100` for NVIDIA, `gfx942` for AMD; `virtual` for Triton's interpreter.
         tf32: products of f32 may be rounded to 10 bits of fraction, which tensor cores multiply many times faster.
+        deterministic: no sum depends on the order in which programs run; otherwise scatters may use atomic additions.
         folder: where the kernels' modules are saved, each in a folder named by its contents.
 
     Example:
@@ -22,15 +25,17 @@ class GpuOptions:
 
     chip: str = "sm_90"
     tf32: bool = False
+    deterministic: bool = True
     folder: Path = Path("kernels")
 
     def __post_init__(self) -> None:
-        if not (self.chip.startswith("sm_") and self.chip[3:].isdigit()) and not self.chip.startswith("gfx"):
+        known = self.chip == VIRTUAL or self.chip.startswith("gfx")
+        if not known and not (self.chip.startswith("sm_") and self.chip[3:].isdigit()):
             raise ValueError(f"GpuOptions: chip is '{self.chip}', but must be like sm_90 (NVIDIA) or gfx942 (AMD).")
 
     @property
     def vendor(self) -> str:
-        return "cuda" if self.chip.startswith("sm_") else "hip"
+        return "hip" if self.chip.startswith("gfx") else "cuda"
 
     @property
     def precision(self) -> str:

@@ -19,7 +19,9 @@ from thalweg.backends.cpu.graph import Value
 from thalweg.backends.gpu.fused import Fused, not_yet
 from thalweg.backends.gpu.index import ZERO, Index, coordinates
 from thalweg.backends.gpu.kernel import TritonKernel
+from thalweg.backends.gpu.loops import loops
 from thalweg.backends.gpu.module import finish
+from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.scalar import REGISTER, Num, apply, literal
 from thalweg.backends.gpu.tiles import axis, is_wide, power_of_two
 from thalweg.backends.gpu.writer import Writer
@@ -30,11 +32,11 @@ TILE = 2048  # elements of a tile of several rows
 LANES = 64  # rows of a tile whose neighbours in memory are rows
 
 
-def rows(group: Group, name: str) -> TritonKernel:
+def rows(group: Group, name: str, options: GpuOptions) -> TritonKernel:
     """The kernel of a group whose root is a reduction."""
     space = row_space(group.root)
     if space is None:
-        raise not_yet(group.root, "a reduction by more than one op (argmax, say), or to a permuted shape")
+        return loops(group, name, options)
     return _Rows(group, name, space).kernel()
 
 

@@ -128,6 +128,13 @@ def _text(w: Writer, op: ScalarOp, operands: Sequence[Num], element: str) -> str
     return other(op, operands) if other else None
 
 
+def where(condition: Num, yes: Num, no: Num) -> Num:
+    """One number or the other; both of one element type."""
+    first = f"tl.full([], {yes.text}, {REGISTER[yes.element]})" if yes.constant else yes.text
+    text = f"tl.where({condition.text}, {first}, {no.text})"
+    return Num(text, yes.element, condition.axes | yes.axes | no.axes)
+
+
 def _infix(operator: str, operands: Sequence[Num], element: str) -> Num:
     left, right = operands
     if left.constant and right.constant:

@@ -6,21 +6,23 @@ of shared memory and the rounding of tensor cores it does not show.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from thalweg.backends.cpu.constants import constant_array
-from thalweg.backends.cpu.graph import Value
-from thalweg.backends.cpu.program import storage
-from thalweg.backends.gpu.backend import Lowered
+from thalweg.backends.gpu.lowered import Lowered
+from thalweg.backends.gpu.options import VIRTUAL
+from thalweg.backends.gpu.program import build
 from thalweg.backends.gpu.store import load, triton
+from thalweg.runtime.gpu.artefact import ALIGNMENT, Buffer, Copy, DeviceProgram, KernelImage, Launch, Step, While
 
 Array = np.ndarray[Any, Any]
 _LOCK = threading.Lock()  # Triton's mode is the process's
@@ -28,7 +30,7 @@ _NAMES = {"bool": "int8", "bfloat16": "bfloat16"}
 
 
 def simulate(lowered: Lowered, arguments: Sequence[Array]) -> list[Array]:
-    """Run a program's kernels in the interpreter. The arguments are not changed.
+    """Run a program in the interpreter, its buffers where they would be on a device. The arguments are not changed.
 
     Returns:
         The results, those that are new values of arguments included.
@@ -36,44 +38,108 @@ def simulate(lowered: Lowered, arguments: Sequence[Array]) -> list[Array]:
     Raises:
         MissingExtraError: Triton is not installed.
     """
-    graph = lowered.program.graph
-    buffers: dict[Value, Array] = {}
-    for value, array in zip(graph.args, arguments, strict=True):
-        buffers[value] = np.ascontiguousarray(array).copy()
-    for kernel, path in zip(lowered.kernels, lowered.save(), strict=True):
-        operands = [_buffer(value, buffers) for value in kernel.operands]
-        results = [buffers.setdefault(value, _empty(value)) for value in kernel.results]
-        launch(path, kernel.name, kernel.grid, [*operands, *results], dict(kernel.constants))
-    found = []
-    for output, kind in zip(graph.outputs, lowered.outputs, strict=True):
-        array = _empty(output) if not output.size else _buffer(storage(output), buffers)
-        found.append(array.reshape(kind.shape).view(kind.dtype.numpy).copy())
+    options = replace(lowered.options, chip=VIRTUAL)
+    return run(build(replace(lowered, options=options)), arguments, options.folder)
+
+
+def run(program: DeviceProgram, arguments: Sequence[Array], folder: Path) -> list[Array]:
+    """Run a program that was built for the chip `virtual`.
+
+    Args:
+        folder: where the kernels' modules are written.
+    """
+    return _Run(program, arguments, folder).results()
+
+
+class _Run:
+    """One run: NumPy's memory in place of a device's."""
+
+    def __init__(self, program: DeviceProgram, arguments: Sequence[Array], folder: Path) -> None:
+        self.program, self.folder = program, folder
+        self.memory: dict[tuple[str, int], Array] = {("arena", 0): _bytes(program.arena)}
+        for k, argument in enumerate(arguments):
+            self.memory["argument", k] = _copied(argument)
+        for k, constant in enumerate(program.constants):
+            self.memory["constant", k] = _copied(constant)
+        for k, result in enumerate(program.results):
+            self.memory["result", k] = _bytes(math.prod(result.shape) * _dtype(result.dtype).itemsize)
+        for k, argument in program.aliases:
+            self.memory["result", k] = self.memory["argument", argument]
+
+    def results(self) -> list[Array]:
+        self._steps(self.program.steps)
+        found = []
+        for k, result in enumerate(self.program.results):
+            found.append(self.memory["result", k].view(_dtype(result.dtype)).reshape(result.shape).copy())
+        return found
+
+    def _at(self, buffer: Buffer) -> Array:
+        return self.memory[buffer.kind, buffer.number][buffer.offset : buffer.offset + buffer.bytes]
+
+    def _steps(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                self._launch(step)
+            elif isinstance(step, Copy):
+                self._at(step.target)[:] = self._at(step.source)
+            elif isinstance(step, While):
+                self._steps(step.condition)
+                while self._at(step.predicate)[0]:
+                    self._steps(step.body)
+                    self._steps(step.condition)
+            else:
+                selector = self._at(step.selector)
+                number = selector.view(np.int32)[0] if step.is_index else selector[0]
+                self._steps(step.chosen(int(number)))
+
+    def _launch(self, step: Launch) -> None:
+        image = self.program.images[step.image]
+        launch(_module(image, self.folder), image.name, step.grid[0], [self._at(b) for b in step.buffers])
+
+
+def _module(image: KernelImage, folder: Path) -> Path:
+    """The file with the text of a kernel's module."""
+    path = folder / image.digest[:12] / f"{image.name}.py"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.binary)
+    return path
+
+
+def _bytes(count: int) -> Array:
+    """Memory that starts at a multiple of 256, and holds what no program should read: NaN in most types."""
+    memory = np.full(count + ALIGNMENT, 0xFF, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + count]
+
+
+def _copied(array: Array) -> Array:
+    """The bytes of an array."""
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    found = _bytes(data.size)
+    found[:] = data
     return found
 
 
-def _buffer(value: Value, buffers: dict[Value, Array]) -> Array:
-    if value.kind == "constant" and value not in buffers:
-        buffers[value] = np.ascontiguousarray(constant_array(value))
-    return buffers[value]
+def _dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
-def _empty(value: Value) -> Array:
-    dtype = ml_dtypes.bfloat16 if value.element == "bf16" else _numpy_name(value.element)
-    return np.empty(value.shape, dtype)
-
-
-def _numpy_name(element: str) -> str:
-    if element == "index":
-        return "int64"
-    return "bool" if element == "i1" else f"{'float' if element[0] == 'f' else 'int'}{element[1:]}"
-
-
-def launch(path: Path, name: str, grid: int, arrays: Sequence[Array], constants: dict[str, int]) -> None:
-    """Run one kernel, which writes into the last arrays."""
+def launch(path: Path, name: str, grid: int, buffers: Sequence[Array]) -> None:
+    """Run one kernel on bytes, or on arrays; it writes into the last ones."""
     with _interpreting():
-        kernel = getattr(load(path), name)
+        module = load(path)
+        kinds = [kind.partition("[")[0] for kind in module.BUFFERS.values()]
+        tensors = [_Tensor(b.reshape(-1).view(_element(kind))) for b, kind in zip(buffers, kinds, strict=True)]
         with np.errstate(all="ignore"):
-            kernel[(grid,)](*(_Tensor(array) for array in arrays), **constants)
+            getattr(module, name)[(grid,)](*tensors, **module.TILE)
+
+
+def _element(short: str) -> np.dtype[Any]:
+    """The dtype of an element type as it is written in a module."""
+    if short in ("i1", "index"):
+        return np.dtype(np.int8 if short == "i1" else np.int64)
+    return _dtype("bfloat16" if short == "bf16" else f"{'float' if short[0] == 'f' else 'int'}{short[1:]}")
 
 
 @contextmanager
@@ -191,7 +257,7 @@ def try_module(file: str) -> None:
         module = load(path)
     rng = np.random.default_rng(0)
     arrays = {name: _random(kind, rng) for name, kind in module.BUFFERS.items()}
-    launch(path, path.stem, module.GRID, list(arrays.values()), module.TILE)
+    launch(path, path.stem, module.GRID, list(arrays.values()))
     for name, array in arrays.items():
         if name.startswith("out"):
             print(f"{name}: {module.BUFFERS[name]}\n{array}")
@@ -202,6 +268,7 @@ def _random(kind: str, rng: np.random.Generator) -> Array:
     found = re.fullmatch(r"(\w+)\[([\d,]*)\]", kind)
     assert found is not None, f"{kind} is no type"
     shape = tuple(int(n) for n in found[2].split(",") if n)
-    if found[1][0] in "fb":
-        return rng.standard_normal(shape).astype(ml_dtypes.bfloat16 if found[1] == "bf16" else _numpy_name(found[1]))
-    return rng.integers(0, 2, shape).astype(_numpy_name(found[1]))
+    dtype = _element(found[1])
+    if dtype.kind == "i":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)

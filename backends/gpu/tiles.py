@@ -12,6 +12,14 @@ def power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
+BLOCK = 1024  # elements of a flat tile
+
+
+def flat_block(size: int) -> int:
+    """Elements of a program's tile, where a kernel walks so many in memory order."""
+    return min(BLOCK, power_of_two(size))
+
+
 def axis(
     w: Writer, masks: dict[str, str], name: str, start: str, extent: int, block: int, constant: str, wide: bool = False,
     spread: str = "",
@@ -40,6 +48,11 @@ def counter(w: Writer, name: str, text: str, extent: int) -> Index:
         return Index()
     w.emit(f"{name} = {text}")
     return of(Symbol(name, extent))
+
+
+def counter_in(name: str, extent: int) -> Index:
+    """A loop's counter."""
+    return Index() if extent == 1 else of(Symbol(name, extent))
 
 
 def is_wide(group: Group) -> bool:

@@ -18,9 +18,10 @@ class Writer:
         self._scopes: list[dict[Hashable, Any]] = [{}]
         self._names: dict[str, int] = {}
         self._comment = ""
+        self._depth = 0  # of indentation, less that of the scopes
 
     def emit(self, line: str) -> None:
-        self.lines.append("    " * len(self._scopes) + line)
+        self.lines.append("    " * (len(self._scopes) + self._depth) + line)
 
     def comment(self, text: str) -> None:
         """A comment, unless it is the last one."""
@@ -48,6 +49,15 @@ class Writer:
         self._scopes.pop()
         self._comment = ""
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is computed inside is forgotten after it."""
+        self._scopes.append({})
+        self._depth -= 1
+        yield
+        self._depth += 1
+        self._scopes.pop()
+
     def remember(self, key: Hashable, value: Any) -> None:
         self._scopes[-1][key] = value
 
@@ -55,11 +65,15 @@ class Writer:
         return next((scope[key] for scope in reversed(self._scopes) if key in scope), None)
 
     def index(self, index: Index) -> str:
-        """The text of a place; the quotients and remainders in it are defined first."""
-        parts = []
+        """The text of a place; the quotients and remainders in it are defined first.
+
+        What varies along the same axes of the tile is added first: it is small, and often the same in all of a loop.
+        """
+        groups: dict[frozenset[str], list[str]] = {}
         for symbol, factor in index.terms:
             name = self._symbol(symbol)
-            parts.append(name if factor == 1 else f"{name} * {factor}")
+            groups.setdefault(symbol.axes, []).append(name if factor == 1 else f"{name} * {factor}")
+        parts = [" + ".join(g) if len(g) == 1 or len(groups) == 1 else f"({' + '.join(g)})" for g in groups.values()]
         if index.constant or not parts:
             parts.append(str(index.constant))
         return " + ".join(parts).replace("+ -", "- ")

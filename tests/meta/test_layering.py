@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "dialects": {"dialects"},
     "runtime": {"runtime", "dialects.types", "dialects.diagnostics", "dialects.devices", "dialects.extents"},
     "passes": {"passes", "dialects"},
-    "backends": {"backends", "passes", "dialects", "runtime.config"},
+    "backends": {"backends", "passes", "dialects", "runtime.config", "runtime.gpu.artefact"},
     "frontend": {"frontend", "dialects", "runtime"},
     "tools": {*FOLDERS, "compiler", "sized", "steps", "cluster", "shipping", "__init__"},
 }

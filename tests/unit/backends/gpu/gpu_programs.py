@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 import thalweg as tw
@@ -41,3 +42,19 @@ def simulated(function: Callable[..., Any], *arguments: Array, folder: Path, **o
 
     with context.entered():
         return simulate(lowered(function, *arguments, folder=folder, **options), arguments)
+
+
+def check(function: Callable[..., Any], *arguments: Array, folder: Path, error: float = 2e-5, **options: Any) -> None:
+    """Compare a function's results in Triton's interpreter with the CPU's.
+
+    Args:
+        error: relative to an element and to 1; of bf16 a thousand times as much.
+    """
+    wanted = tw.function(function)(*arguments)
+    wanted = wanted if isinstance(wanted, (tuple, list)) else [wanted]
+    found = simulated(function, *arguments, folder=folder, **options)
+    for got, want in zip(found, wanted, strict=True):
+        want = np.asarray(want)
+        assert got.dtype == want.dtype and got.shape == want.shape
+        allowed = 2e-2 if want.dtype == ml_dtypes.bfloat16 else error
+        np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), allowed, allowed)

@@ -1,0 +1,104 @@
+"""The sizes of tiles: for each kind of kernel a list to choose from, and a rule that chooses one.
+
+The rules are estimates; none has been timed. `tuning.py` compiles and times the others, where there is a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thalweg.backends.gpu.options import GpuOptions
+
+SMALLEST = 16  # side of what tensor cores multiply
+_PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "gfx942": 304}
+
+
+@dataclass(frozen=True)
+class MatmulTile:
+    """BM x BN sums of a program, BK products at a time.
+
+    Args:
+        share: of the peak that such tiles are expected to reach where they fill the chip.
+    """
+
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+    share: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.m}x{self.n}x{self.k}w{self.warps}s{self.stages}"
+
+
+# For elements of 16 bits or less, multiplied by tensor cores.
+_NARROW = (
+    MatmulTile(128, 256, 64, 8, 3, 1.0),
+    MatmulTile(256, 128, 64, 8, 3, 1.0),
+    MatmulTile(128, 128, 64, 8, 3, 0.9),
+    MatmulTile(128, 64, 64, 4, 4, 0.75),
+    MatmulTile(64, 128, 64, 4, 4, 0.75),
+    MatmulTile(64, 64, 64, 4, 4, 0.6),
+    MatmulTile(64, 32, 64, 4, 4, 0.4),
+    MatmulTile(32, 64, 64, 4, 4, 0.4),
+    MatmulTile(32, 32, 64, 4, 4, 0.3),
+    MatmulTile(16, 64, 128, 4, 4, 0.25),
+    MatmulTile(64, 16, 128, 4, 4, 0.25),
+    MatmulTile(16, 16, 128, 2, 4, 0.1),
+)
+# For f32: tf32 on tensor cores, or multiplied exactly, number by number.
+_TF32 = (
+    MatmulTile(128, 128, 32, 8, 3, 1.0),
+    MatmulTile(128, 64, 32, 4, 3, 0.85),
+    MatmulTile(64, 128, 32, 4, 3, 0.85),
+    MatmulTile(64, 64, 32, 4, 3, 0.7),
+    MatmulTile(32, 64, 32, 4, 3, 0.45),
+    MatmulTile(64, 32, 32, 4, 3, 0.45),
+    MatmulTile(32, 32, 32, 4, 3, 0.3),
+    MatmulTile(16, 32, 64, 4, 3, 0.2),
+    MatmulTile(32, 16, 64, 4, 3, 0.2),
+    MatmulTile(16, 16, 64, 2, 3, 0.1),
+)
+_EXACT = (
+    MatmulTile(128, 64, 16, 8, 3, 1.0),
+    MatmulTile(64, 128, 16, 8, 3, 1.0),
+    MatmulTile(64, 64, 16, 4, 3, 0.9),
+    MatmulTile(64, 64, 32, 4, 2, 0.85),
+    MatmulTile(32, 64, 32, 4, 2, 0.6),
+    MatmulTile(64, 32, 32, 4, 2, 0.6),
+    MatmulTile(32, 32, 32, 4, 2, 0.4),
+    MatmulTile(16, 32, 32, 4, 2, 0.25),
+    MatmulTile(32, 16, 32, 4, 2, 0.25),
+    MatmulTile(16, 16, 32, 2, 2, 0.15),
+)
+_WIDE = (MatmulTile(32, 32, 16, 4, 2, 1.0), MatmulTile(16, 16, 16, 4, 2, 0.5))  # f64
+
+
+def processors(options: GpuOptions) -> int:
+    """How many programs of large tiles run at once."""
+    return _PROCESSORS.get(options.chip, 132)
+
+
+def matmul_tiles(element: str, m: int, n: int, k: int, options: GpuOptions) -> Iterator[MatmulTile]:
+    """The tiles that fit a product of these sizes: none is twice as large as it along any side."""
+    lists = {"f64": _WIDE, "f32": _TF32 if options.tf32 else _EXACT}
+    limits = [max(SMALLEST, 1 << max(size - 1, 0).bit_length()) for size in (m, n, k)]
+    for tile in lists.get(element, _NARROW):
+        if tile.m <= limits[0] and tile.n <= limits[1]:
+            stages = min(tile.stages, 2) if options.vendor == "hip" else tile.stages
+            if options.vendor == "hip" and (tile.m + tile.n) * tile.k * (4 if element == "f32" else 2) > 49152:
+                continue
+            yield MatmulTile(tile.m, tile.n, min(tile.k, limits[2]), tile.warps, stages, tile.share)
+
+
+def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOptions) -> MatmulTile:
+    """The tile that is expected to be fastest: it fills the chip, then is as large as possible."""
+    together = processors(options)
+
+    def cost(tile: MatmulTile) -> float:
+        programs = batch * -(-m // tile.m) * -(-n // tile.n)
+        return -(-programs // together) * tile.m * tile.n / tile.share
+
+    return min(matmul_tiles(element, m, n, k, options), key=cost)
