@@ -36,7 +36,7 @@ class Attention:
 
     Args:
         extents: of the outer axes, then rows, then columns.
-        axes: which axis each dimension of a member is.
+        axes: which axis each dimension of a member is, or of an operand that an earlier kernel has reduced.
         scores: the contractions that make scores.
         reductions: along columns, in an order in which they can be computed.
         products: the contractions that use scores up.
@@ -150,7 +150,7 @@ def _stages(graph: Graph, cluster: Sequence[Sink]) -> list[_Stage] | None:
     outside.update(value for read in operands for value in read if value in reduced)
     if not all(map(_is_worthwhile, stages)):
         return None
-    return [_finished(stage, read, outside) for stage, read in zip(stages, operands, strict=True)]
+    return [_finished(stage, read, outside, inside) for stage, read in zip(stages, operands, strict=True)]
 
 
 def _is_worthwhile(stage: Attention) -> bool:
@@ -217,7 +217,7 @@ def _operands(graph: Graph, stage: Attention, reduced: dict[Value, Attention]) -
     return list(operands)
 
 
-def _finished(stage: Attention, operands: list[Value], outside: set[Value]) -> _Stage:
+def _finished(stage: Attention, operands: list[Value], outside: set[Value], inside: dict[Value, Axes]) -> _Stage:
     """A stage with its operands, and members of its own."""
     old = [*(product.value for product in stage.products), *(v for v in stage.reductions if v in outside)]
     copies: dict[Value, Value] = {}
@@ -227,6 +227,7 @@ def _finished(stage: Attention, operands: list[Value], outside: set[Value]) -> _
         copy.peers = (copy,)
         copies[member] = copy
     stage.axes = {copies[value]: axes for value, axes in stage.axes.items()}
+    stage.axes.update((value, inside[value]) for value in operands if value in inside)
     stage.scores = sorted((_copied(p, copies) for p in stage.scores), key=lambda p: p.value.id)
     stage.reductions = [copies[v] for v in stage.reductions]
     stage.products = [_copied(p, copies) for p in stage.products]
