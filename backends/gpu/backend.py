@@ -23,6 +23,7 @@ from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.contraction import contraction
+from thalweg.backends.gpu.depthwise import depthwise_as_windows
 from thalweg.backends.gpu.elementwise import elementwise
 from thalweg.backends.gpu.fused import not_yet
 from thalweg.backends.gpu.insert import insert
@@ -33,6 +34,7 @@ from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.pads import absorb_pads
 from thalweg.backends.gpu.program import build
 from thalweg.backends.gpu.rows import rows
+from thalweg.backends.gpu.select_scatter import select_and_scatter
 from thalweg.backends.gpu.splits import split_sums
 from thalweg.dialects.mlir import ir
 from thalweg.runtime.gpu.artefact import DeviceProgram
@@ -46,6 +48,7 @@ EMITTERS: dict[str, Emit] = {
     **dict.fromkeys(("contract", "convolution"), contraction),
     "window": loops,
     "insert": insert,
+    "stablehlo.select_and_scatter": select_and_scatter,
 }
 
 
@@ -68,7 +71,7 @@ def _has_epilogue(root: Value) -> bool:
 
 def prepare(graph: Graph, options: GpuOptions) -> Graph:
     """Rewrite a graph in place into values that make better kernels on a GPU."""
-    if absorb_pads(graph) | split_sums(graph, options):
+    if depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
         forget_users(graph)
         drop_dead(graph)
     return graph

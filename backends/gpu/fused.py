@@ -181,6 +181,16 @@ class Fused:
             env[result] = found
         return [number(i) for i in body.yields]
 
+    def evaluate(self, body: Body, numbers: Sequence[Num]) -> list[Num] | None:
+        """What a body yields for its arguments (the regions of sort and scatter); None if an op has no Triton code."""
+        env = dict(enumerate(numbers))
+        for op in body.ops:
+            found = apply(self.w, op, [env[i] for i in op.operands])
+            if found is None:
+                return None
+            env[op.results[0]] = found
+        return [env[i] for i in body.yields]
+
     def _if(self, value: Value, op: ScalarOp, number: Callable[[int], Num], env: dict[int, Num]) -> list[Num]:
         """Both branches of an scf.if; each reads only where it is taken."""
         condition = number(op.operands[0])

@@ -27,7 +27,9 @@ def finish(
 ) -> TritonKernel:
     """The kernel whose body `fused` has written; the last word of `name` becomes what the kernel does."""
     what = purpose(group)
-    name = f"{name.rpartition('_')[0]}_{what}"
+    root = group.root
+    kind = root.op_name.rpartition(".")[2] if root.kind == "opaque" else root.kind
+    name = f"{name.removesuffix(kind)}{what}"
     operands, results = tuple(fused.operands), tuple(v for v in group.stores if v.size)
     pointers = [*fused.operands.values(), *(f"out{k}" for k in range(len(results)))]
     buffers = {**_types(pointers, (*operands, *results))}

@@ -72,7 +72,8 @@ class Writer:
         groups: dict[frozenset[str], list[str]] = {}
         for symbol, factor in index.terms:
             name = self._symbol(symbol)
-            groups.setdefault(symbol.axes, []).append(name if factor == 1 else f"{name} * {factor}")
+            times = "" if abs(factor) == 1 else f" * {abs(factor)}"
+            groups.setdefault(symbol.axes, []).append(f"{'-' if factor < 0 else ''}{name}{times}")
         parts = [" + ".join(g) if len(g) == 1 or len(groups) == 1 else f"({' + '.join(g)})" for g in groups.values()]
         if index.constant or not parts:
             parts.append(str(index.constant))

@@ -102,8 +102,9 @@ def innermost_dim(value: Value) -> int | None:
     assert generic is not None
     for map_ in generic.input_maps:
         for expression in reversed(map_):
-            if expression.dim is not None and generic.extents[expression.dim] > 1:
-                return expression.dim
+            steps = [d for d, factor in expression.terms if factor == 1 and generic.extents[d] > 1]
+            if steps:
+                return steps[0]
     return None
 
 
