@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from thalweg.dialects.devices import CPU, Device, parse
 from thalweg.dialects.location import user_frame
 from thalweg.runtime.config import config
+from thalweg.runtime.gpu.driver import why_none
 
 __all__ = [
     "CPU",
@@ -64,9 +65,10 @@ def check_device(name: str | Device | None) -> Device:
     found = _here(wanted)
     if found is None:
         names = ", ".join(f"'{d}'" for d in devices())
+        hint = why_none() if wanted.kind == "GPU" else ""
         raise ValueError(
             f"{user_frame()} there is no device '{wanted}' here; this process has {names}. "
-            "tw.config.set_virtual_devices(cpu=…) makes more."
+            + (hint or "tw.config.set_virtual_devices(cpu=…) makes more.")
         )
     return found
 
@@ -83,8 +85,8 @@ def asked_for(scope: str) -> Device:
 
 @contextmanager
 def regardless() -> Iterator[None]:
-    """Forget the blocks around this one: what is computed at once is computed here."""
-    with device(None):
+    """Forget the blocks around this one: what is computed at once is computed here, on the host."""
+    with device(None), nullcontext() if devices()[0].kind == "CPU" else device(CPU):
         yield
 
 

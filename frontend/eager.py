@@ -21,9 +21,11 @@ from thalweg.dialects.types import DType
 from thalweg.frontend.device import regardless
 from thalweg.frontend.operators import Operators
 from thalweg.frontend.program import Executable, compiler, eager_programs
+from thalweg.frontend.resident import tensor_over
 from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace, _thread, current
 from thalweg.frontend.tree import Structure, flatten
+from thalweg.runtime.gpu.array import on_host
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +71,7 @@ class Plan:
 
     def rebuild(self, arrays: Sequence[Array]) -> Any:
         """The function's value from the program's results."""
-        return EagerTensor(arrays[0]) if self._single else self.fill([EagerTensor(a) for a in arrays])
+        return tensor_over(arrays[0]) if self._single else self.fill([tensor_over(a) for a in arrays])
 
     def fill(self, tensors: Sequence[Tensor]) -> Any:
         """The function's value from one tensor per output."""
@@ -84,11 +86,12 @@ class Plan:
 class Compiled:
     """An executable with the plan for its results."""
 
-    __slots__ = ("_direct", "_executable", "_one", "_tensor", "plan")
+    __slots__ = ("_anywhere", "_direct", "_executable", "_one", "_tensor", "plan")
 
     def __init__(self, executable: Executable, plan: Plan, results: int) -> None:
         self._executable = executable
         self._direct = executable.direct
+        self._anywhere = getattr(executable, "takes_device_arrays", False)
         self._one = results == 1
         self._tensor = self._one and plan.is_single
         self.plan = plan
@@ -96,7 +99,9 @@ class Compiled:
     def run(self, arrays: Sequence[Array]) -> Any:
         """The function's value for the inputs' arrays."""
         result = self.try_directly(arrays)
-        return self.plan.rebuild(self._executable(arrays)) if result is NotImplemented else result
+        if result is not NotImplemented:
+            return result
+        return self.plan.rebuild(self._executable(arrays if self._anywhere else [on_host(a) for a in arrays]))
 
     def try_directly(self, arrays: Sequence[Array]) -> Any:
         """The same if the arrays are exactly those of the program, NotImplemented otherwise."""

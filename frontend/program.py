@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from thalweg.dialects.devices import Device
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType
 
@@ -77,6 +78,11 @@ class Compiler(Protocol):
 
     def measure(self, program: Program, inputs: Sequence[Array], runs: int, target: Any = None) -> dict[str, float]:
         """Run a program some times; seconds of its ops, as placement takes them."""
+        ...
+
+    def put(self, value: Any, device: Device) -> Any:
+        """An array on an accelerator of this process: a copy of one that is elsewhere; another library's array that is
+        there is shared."""
         ...
 
     def stage(self, program: Program, stage: str) -> str:

@@ -30,6 +30,7 @@ from thalweg.frontend.trace import current, suspended
 from thalweg.frontend.tree import Structure, flatten
 from thalweg.frontend.variable import Variable, variables_in
 from thalweg.runtime.config import config
+from thalweg.runtime.gpu.array import on_host
 from thalweg.runtime.resources import of_process
 
 
@@ -52,7 +53,8 @@ class _Step:
             if result is not NotImplemented:
                 return (result,) if self._one else result
         arrays = [_fitting(v, t) for v, t in zip(values, self.feeds, strict=True)]
-        return self.executable(arrays) if timeout is None else self.executable(arrays, timeout)
+        found = self.executable(arrays) if timeout is None else self.executable(arrays, timeout)
+        return [on_host(array) for array in found]
 
 
 class _Request:

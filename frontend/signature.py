@@ -21,6 +21,7 @@ from thalweg.dialects.types import DType, TensorType
 from thalweg.frontend.custom import function_name
 from thalweg.frontend.eager import scalar_array
 from thalweg.frontend.operators import Operators
+from thalweg.frontend.resident import ResidentTensor
 from thalweg.frontend.spec import TensorSpec
 from thalweg.frontend.tensor import Array, EagerTensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace
@@ -115,6 +116,8 @@ class Signature:
             kind = type(value)
             if kind is EagerTensor:
                 array = value.data
+            elif kind is ResidentTensor:
+                array = value.held
             elif kind is np.ndarray and value.flags.c_contiguous:
                 array = value
             elif name in self.options and kind in _SCALARS:
@@ -194,7 +197,7 @@ class Signature:
 
     def _leaf(self, name: str, leaf: Any, structure: Structure, index: int, data: list[Any]) -> Leaf:
         if isinstance(leaf, EagerTensor):
-            data.append(leaf.data)
+            data.append(leaf.held)
             return Data(leaf.type)
         if isinstance(leaf, bool | int | float):
             if name in self.options:
@@ -223,7 +226,7 @@ class Signature:
                 f"{tensor.scope.label}. Return it from there first."
             )
         assert isinstance(tensor, EagerTensor)
-        data.append(tensor.data)
+        data.append(tensor.held)
         return Data(tensor.type)
 
 

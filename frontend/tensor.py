@@ -79,7 +79,7 @@ class Tensor(Operators):
         return thalweg
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """This tensor, which is on the only device there is."""
+        """This tensor: what is traced is where the scope around it asks for."""
         check_device(device)
         return self
 
@@ -104,6 +104,17 @@ class EagerTensor(Tensor):
     @property
     def dtype(self) -> DType:
         return as_dtype(self.data.dtype)
+
+    @property
+    def held(self) -> Any:
+        """The array that holds the numbers, wherever they are."""
+        return self.data
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """A tensor with these numbers on a device of this process; this one, if it is there."""
+        from thalweg.frontend.resident import moved  # which needs tensors
+
+        return moved(self, check_device(device))
 
     def numpy(self) -> Array:
         """The numbers as a read-only NumPy array, not copied."""
@@ -315,6 +326,11 @@ def as_tensor(value: ArrayLike) -> Tensor:
     if isinstance(value, list | tuple):
         return _from_nested(value)
     if hasattr(value, "__array__") or hasattr(value, "__dlpack__"):
+        from thalweg.frontend.resident import adopted  # which needs tensors
+
+        on_gpu = adopted(value)
+        if on_gpu is not None:
+            return on_gpu
         return from_numpy(np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value))
     raise TypeError(f"{user_frame()} expected something array-like, got {type(value).__name__}: {value!r:.80}")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.runtime.gpu.driver import usable_gpus
 from thalweg.runtime.locks import quick_way
 from thalweg.runtime.pjrt.chips import tpus
 
@@ -72,6 +73,10 @@ class Config:
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
     virtual_tpus: int = _option(0, "PJRT's CPU devices as /device:TPU:0, 1…, to try programs for TPUs without one")
+    virtual_gpus: int = _option(0, "/device:GPU:0, 1… whose kernels run in Triton's interpreter, to try programs")
+    default_device: str = _option("", "cpu or gpu, where programs run that ask for none; empty: a GPU if there is one")
+    gpu_graphs: bool = _option(True, "replay what a program launches on a GPU as one graph, from its second run on")
+    check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
     placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")
     compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")
     stack_limit: int = _option(0, "bytes in memory that rows kept by loops across devices may take; 0: no limit")
@@ -108,8 +113,10 @@ class Config:
             raise ValueError(f"threads must be a count, or 0 for all, got {value!r}")
         if name == "virtual_cpus" and (not isinstance(value, int) or value < 1):
             raise ValueError(f"virtual_cpus must be a count of at least 1, got {value!r}")
-        if name == "virtual_tpus" and (not isinstance(value, int) or value < 0):
-            raise ValueError(f"virtual_tpus must be a count, or 0 for the real ones, got {value!r}")
+        if name in ("virtual_tpus", "virtual_gpus") and (not isinstance(value, int) or value < 0):
+            raise ValueError(f"{name} must be a count, or 0 for the real ones, got {value!r}")
+        if name == "default_device" and value not in ("", "cpu", "gpu"):
+            raise ValueError(f"default_device must be 'cpu', 'gpu', or empty for a GPU if there is one, got {value!r}")
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):
             raise ValueError(f"stack_limit must be a number of bytes, or 0 for no limit, got {value!r}")
         super().__setattr__(name, Path(value) if name == "cache_dir" else value)
@@ -127,24 +134,27 @@ class Config:
         """`threads` with 0 resolved."""
         return self.threads or _available_threads()
 
-    def set_virtual_devices(self, cpu: int = 1, tpu: int = 0) -> None:
-        """Let this process have `cpu` devices, so that programs for several devices can be tried on one machine; and
-        `tpu` devices that pose as TPUs, in the place of the real ones: CPU devices of PJRT, the way in to TPUs.
+    def set_virtual_devices(self, cpu: int = 1, tpu: int = 0, gpu: int = 0) -> None:
+        """Let this process have `cpu` devices, so that programs for several devices can be tried on one machine; `tpu`
+        devices that pose as TPUs, in the place of the real ones: CPU devices of PJRT, the way in to TPUs; and `gpu`
+        devices that pose as GPUs: their kernels run in Triton's interpreter, slowly.
 
         Example:
             >>> tw.config.set_virtual_devices(cpu=4, tpu=2)
             >>> with tw.device("/device:CPU:3"): ...
         """
-        self.virtual_cpus, self.virtual_tpus = cpu, tpu
+        self.virtual_cpus, self.virtual_tpus, self.virtual_gpus = cpu, tpu, gpu
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The names of this process's devices; ops that ask for none run on the first."""
-        accelerators = self.virtual_tpus or tpus()
-        return (
-            *(f"/device:CPU:{index}" for index in range(self.virtual_cpus)),
-            *(f"/device:TPU:{index}" for index in range(accelerators)),
-        )
+        """The names of this process's devices; ops that ask for none run on the first: a GPU, if there is a real one
+        and `default_device` does not say otherwise."""
+        found_gpus = self.virtual_gpus or usable_gpus()
+        cpus = tuple(f"/device:CPU:{index}" for index in range(self.virtual_cpus))
+        tpu_names = tuple(f"/device:TPU:{index}" for index in range(self.virtual_tpus or tpus()))
+        gpus = tuple(f"/device:GPU:{index}" for index in range(found_gpus))
+        gpus_first = self.default_device == "gpu" or (not self.default_device and not self.virtual_gpus)
+        return (*gpus, *cpus, *tpu_names) if gpus_first else (*cpus, *gpus, *tpu_names)
 
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""

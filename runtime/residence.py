@@ -24,12 +24,13 @@ class Residence:
         >>> residence.to_host(memory)                                   # now the memory has it, too
     """
 
-    __slots__ = ("_device", "_host_is_old", "_lock", "_value")
+    __slots__ = ("_device", "_device_is_old", "_host_is_old", "_lock", "_value")
 
     def __init__(self) -> None:
         self._value: Any = None  # on the device; None where the host alone has the value
         self._device = ""
         self._host_is_old = False
+        self._device_is_old = False
         self._lock = threading.Lock()  # several readers may look at once
 
     @property
@@ -47,17 +48,31 @@ class Residence:
 
     def changed_on_host(self) -> None:
         """The memory has been written to, with the lock held for writing: what a device has is of no use now."""
-        self._value, self._host_is_old = None, False
+        self._device_is_old, self._host_is_old = True, False
 
-    def on_device(self, device: str, memory: Array, put: Callable[[Array], Any]) -> Any:
-        """The value on a device, put there if it is elsewhere."""
+    def on_device(
+        self,
+        device: str,
+        memory: Array,
+        put: Callable[[Array], Any],
+        refill: Callable[[Any, Array], None] | None = None,
+    ) -> Any:
+        """The value on a device, put there if it is elsewhere.
+
+        Args:
+            refill: writes an array of the host into one that is there; where it can be done, the value stays at its
+                address, which programs may be bound to.
+        """
         if self._device != device:
             self.to_host(memory)
         with self._lock:
-            if self._value is None or self._device != device:
+            if self._value is None or self._device != device or (self._device_is_old and refill is None):
                 self._value, self._device = put(memory), device
+            elif self._device_is_old and refill is not None:
+                refill(self._value, memory)
+            self._device_is_old = False
             return self._value
 
     def changed_on_device(self, device: str, value: Any) -> None:
         """A step has made a new value there, with the lock held for writing."""
-        self._value, self._device, self._host_is_old = value, device, True
+        self._value, self._device, self._host_is_old, self._device_is_old = value, device, True, False

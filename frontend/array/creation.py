@@ -75,7 +75,12 @@ def _converted(array: Array, dtype: DType, checked: bool) -> Array:
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor over the memory of any object with `__dlpack__`, shared unless `copy`."""
+    """A tensor over the memory of any object with `__dlpack__`, shared unless `copy`. What is on a GPU stays there."""
+    from thalweg.frontend.resident import adopted  # which needs the functions of arrays
+
+    on_gpu = adopted(x)
+    if on_gpu is not None:
+        return on_gpu if device is None else on_gpu.to_device(device)
     check_device(device)
     return from_numpy(x if isinstance(x, np.ndarray) else np.from_dlpack(x), copy=bool(copy))
 

@@ -19,7 +19,10 @@ from thalweg.dialects.types import TensorType
 from thalweg.passes.rewriting import inside
 
 COLOCATE = "colocate:"
-_NO_GPU = " Programs do not run on GPUs yet; thalweg translate --to triton (or ptx, cubin) makes the kernels."
+_NO_GPU = (
+    " No GPU was found: `thalweg gpu-check` tells why. tw.config.set_virtual_devices(gpu=1) tries programs for GPUs "
+    "without one; thalweg translate --to triton (or ptx, cubin) makes the kernels."
+)
 
 
 def request_of(operation: ir.Operation) -> str:

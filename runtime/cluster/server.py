@@ -13,6 +13,7 @@ from thalweg.dialects.diagnostics import StepError, UnavailableError
 from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.runtime.cluster.protocol import ABORT, CALL, DONE, FAILED, LOST, PING, TENSOR, packed
 from thalweg.runtime.cluster.rendezvous import ClusterRendezvous
+from thalweg.runtime.gpu.array import on_host
 from thalweg.runtime.plan import Value
 from thalweg.runtime.pool import Pool
 from thalweg.runtime.task import Load, Task, already_loaded
@@ -156,6 +157,7 @@ class TaskServer:
         self.rendezvous.begin(step)
         try:
             found = self.task.run(handle, step, dict(zip(numbers, message.values, strict=True)), timeout, trace)
+            found = {number: on_host(value) for number, value in found.items()}
         finally:
             self.rendezvous.finish(step)
             del self._sources[step]

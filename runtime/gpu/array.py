@@ -82,3 +82,8 @@ class DeviceArray:
 
     def __repr__(self) -> str:
         return f"DeviceArray({self.dtype.name}[{','.join(map(str, self.shape))}] on {self.device})"
+
+
+def on_host(value: Any) -> Any:
+    """A value as NumPy's array if it is a GPU's; else as it is."""
+    return value.numpy() if isinstance(value, DeviceArray) else value

