@@ -23,6 +23,7 @@ from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.contraction import contraction
+from thalweg.backends.gpu.cumulative import cumulative
 from thalweg.backends.gpu.depthwise import depthwise_as_windows
 from thalweg.backends.gpu.elementwise import elementwise
 from thalweg.backends.gpu.fused import not_yet
@@ -34,7 +35,9 @@ from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.pads import absorb_pads
 from thalweg.backends.gpu.program import build
 from thalweg.backends.gpu.rows import rows
+from thalweg.backends.gpu.scatter import scatter
 from thalweg.backends.gpu.select_scatter import select_and_scatter
+from thalweg.backends.gpu.sort import sort
 from thalweg.backends.gpu.splits import split_sums
 from thalweg.dialects.mlir import ir
 from thalweg.runtime.gpu.artefact import DeviceProgram
@@ -48,6 +51,9 @@ EMITTERS: dict[str, Emit] = {
     **dict.fromkeys(("contract", "convolution"), contraction),
     "window": loops,
     "insert": insert,
+    "stablehlo.scatter": scatter,
+    "stablehlo.sort": sort,
+    "tw.cumulative": cumulative,
     "stablehlo.select_and_scatter": select_and_scatter,
 }
 

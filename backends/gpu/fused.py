@@ -259,16 +259,25 @@ class Fused:
 
     def load(self, value: Value, place: Place) -> Num:
         """Read a value that is in a buffer."""
-        address = linear(place, value.shape)
-        text = self.read(value, address)
+        return self.load_at(value, linear(place, value.shape))
+
+    def load_at(self, value: Value, address: Index) -> Num:
+        """Read a value that is in a buffer at a row-major position."""
+        return self.loaded(value, self.read(value, address), address.axes)
+
+    def loaded(self, value: Value, text: str, axes: frozenset[str]) -> Num:
+        """What was loaded, in the type that is computed with."""
         if MEMORY[value.element] != REGISTER[value.element]:
             text = f"{text} != 0" if value.element == "i1" else f"{text}.to({REGISTER[value.element]})"
-        return Num(self.w.assign(text, "v"), value.element, address.axes)
+        return Num(self.w.assign(text, "v"), value.element, axes)
 
     def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
         self.loads.append((value, address))
-        buffer = self.operands.setdefault(storage(value), f"x{len(self.operands)}")
+        return self.load_from(self.operands.setdefault(storage(value), f"x{len(self.operands)}"), address, axes)
+
+    def load_from(self, buffer: str, address: Index, axes: frozenset[str] = frozenset()) -> str:
+        """The load of a pointer at an address."""
         axes = axes.union(*(guard.axes for guard in self.guards))
         mask = self._mask(address.axes | axes)
         limits = f", mask={mask}, other=0" if mask else ""
@@ -282,13 +291,22 @@ class Fused:
     def store(self, buffer: str, value: Value, address: Index, number: Num) -> None:
         """Write a result."""
         self.written[value] = address
-        where = self._spread(address, number.axes)
-        mask = self._mask(address.axes | number.axes)
+        self.w.emit(f"tl.store({self._written(buffer, value, address, number)})")
+
+    def add_atomically(self, buffer: str, value: Value, address: Index, number: Num) -> None:
+        """Add to what a result holds, whoever else adds to it at the same time."""
+        self.w.emit(f'tl.atomic_add({self._written(buffer, value, address, number)}, sem="relaxed")')
+
+    def _written(self, buffer: str, value: Value, address: Index, number: Num) -> str:
+        """The arguments of a store: where, what, and under which mask."""
+        axes = number.axes.union(*(guard.axes for guard in self.guards))
+        where = self._spread(address, axes)
+        mask = self._mask(address.axes | axes)
         target, source = MEMORY[value.element], REGISTER[value.element]
         text = number.text if target == source or number.constant else f"{number.method}.to({target})"
         if number.constant:
             text = f"tl.full([], {number.text}, {target})"
-        self.w.emit(f"tl.store({buffer} + {where}, {text}{f', mask={mask}' if mask else ''})")
+        return f"{buffer} + {where}, {text}{f', mask={mask}' if mask else ''}"
 
     def _mask(self, axes: frozenset[str]) -> str:
         """The mask of an address that varies along some axes."""

@@ -21,6 +21,22 @@ def larger(a, b):
 def smaller(a, b):
     return tl.minimum(a, b)
 ''',
+    "larger_unsigned": '''@triton.jit
+def larger_unsigned(a, b):
+    """The larger of two numbers without signs, which lie in registers as if they had some."""
+    flip: tl.constexpr = -1 << (a.dtype.primitive_bitwidth - 1)
+    return tl.where((a ^ flip) > (b ^ flip), a, b)
+''',
+    "smaller_unsigned": '''@triton.jit
+def smaller_unsigned(a, b):
+    """The smaller of two numbers without signs, which lie in registers as if they had some."""
+    flip: tl.constexpr = -1 << (a.dtype.primitive_bitwidth - 1)
+    return tl.where((a ^ flip) < (b ^ flip), a, b)
+''',
+    "add": '''@triton.jit
+def add(a, b):
+    return a + b
+''',
     "multiply": '''@triton.jit
 def multiply(a, b):
     return a * b

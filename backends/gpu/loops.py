@@ -17,7 +17,7 @@ from thalweg.backends.gpu.index import ZERO, Index, affine, coordinates
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.gpu.scalar import REGISTER, Num, where
+from thalweg.backends.gpu.scalar import Num, filled, where
 from thalweg.backends.gpu.tiles import axis, counter_in, flat_block, is_wide
 from thalweg.backends.gpu.writer import Writer
 
@@ -66,12 +66,7 @@ class _Loops:
         running = []
         for number, peer in enumerate(self.peers):
             initial = self.fused.get(self.root.operands[inputs + number], self.place)
-            start = f"tl.full([BLOCK], {initial.text}, {REGISTER[peer.element]})"
-            if not initial.constant:
-                start = f"tl.zeros([BLOCK], {REGISTER[peer.element]}) + {initial.inner}"
-                if peer.element == "i1":
-                    start = f"tl.full([BLOCK], True, tl.int1) & {initial.inner}"
-            running.append(Num(w.assign(start, "running"), peer.element, i.axes))
+            running.append(Num(w.assign(filled("[BLOCK]", initial), "running"), peer.element, i.axes))
         dims = sorted(self.generic.reductions)
         extents = [self.generic.extents[d] for d in dims]
         steps = math.prod(extents)

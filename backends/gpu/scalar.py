@@ -135,6 +135,24 @@ def where(condition: Num, yes: Num, no: Num) -> Num:
     return Num(text, yes.element, condition.axes | yes.axes | no.axes)
 
 
+def convert_index(number: Num, signed: bool, wide: bool) -> str:
+    """A number read from a tensor of indices, as what places are computed with."""
+    if signed and number.element in ("i32", "i64"):
+        return number.text
+    kind = "tl.int64" if wide or not signed else "tl.int32"
+    return f"{number.method if signed else _unsigned(number).text}.to({kind})"
+
+
+def filled(shape: str, number: Num) -> str:
+    """A tile of one number: shape is text like [BLOCK]."""
+    kind = REGISTER[number.element]
+    if number.constant:
+        return f"tl.full({shape}, {number.text}, {kind})"
+    if number.element == "i1":
+        return f"tl.full({shape}, True, tl.int1) & {number.inner}"
+    return f"tl.zeros({shape}, {kind}) + {number.inner}"
+
+
 def _infix(operator: str, operands: Sequence[Num], element: str) -> Num:
     left, right = operands
     if left.constant and right.constant:

@@ -18,7 +18,7 @@ from thalweg.backends.gpu.index import Index, Symbol, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.gpu.scalar import REGISTER, Num
+from thalweg.backends.gpu.scalar import REGISTER, Num, filled
 from thalweg.backends.gpu.tiles import axis, counter_in, flat_block, is_wide
 from thalweg.backends.gpu.writer import Writer
 
@@ -49,8 +49,7 @@ class _SelectScatter:
         place = coordinates(i, root.shape)
         self.fused.comment(root)
         start = self.fused.get(self.initial, ())
-        kind = REGISTER[root.element]
-        total = Num(w.assign(f"tl.zeros([BLOCK], {kind}) + {start.inner}", "total"), root.element, i.axes)
+        total = Num(w.assign(filled("[BLOCK]", start), "total"), root.element, i.axes)
         own = w.assign(w.index(i), "own")
         # How many windows reach over an element along each dimension; the last of them begins at its own place.
         reach = [-(-size // stride) for size, stride in zip(self.size, self.stride, strict=True)]

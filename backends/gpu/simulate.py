@@ -175,11 +175,11 @@ def _interpreting() -> Iterator[None]:
 
 def _mend(builder: Any) -> None:
     """bf16 as a GPU has it: the interpreter cuts digits off instead of rounding, and multiplies matrices of the bit
-    patterns."""
-    from triton.language import bfloat16, float32
+    patterns. And tiles of one truth, which it makes numbers that are no masks."""
+    from triton.language import bfloat16, float32, int1
     from triton.runtime.interpreter import TensorHandle
 
-    cast, dot = builder.cast_impl, builder.create_dot
+    cast, dot, splat = builder.cast_impl, builder.create_dot, builder.create_splat
 
     def cast_impl(self: Any, source: Any, target: Any) -> Any:
         if target.scalar == bfloat16 and source.dtype.scalar != bfloat16:
@@ -193,7 +193,11 @@ def _mend(builder: Any) -> None:
         a, b = (cast_impl(self, x, float32) if x.dtype.scalar == bfloat16 else x for x in (a, b))
         return dot(self, a, b, *rest)
 
-    builder.cast_impl, builder.create_dot = cast_impl, create_dot
+    def create_splat(self: Any, kind: Any, value: Any) -> Any:
+        made = splat(self, kind, value)
+        return TensorHandle(made.data.astype(bool), int1) if value.dtype.scalar == int1 else made
+
+    builder.cast_impl, builder.create_dot, builder.create_splat = cast_impl, create_dot, create_splat
 
 
 def _put_back(owner: Any, members: dict[str, Any]) -> None:
