@@ -195,7 +195,7 @@ def _mend(builder: Any) -> None:
 
     def create_splat(self: Any, kind: Any, value: Any) -> Any:
         made = splat(self, kind, value)
-        return TensorHandle(made.data.astype(bool), int1) if value.dtype.scalar == int1 else made
+        return TensorHandle(made.data.astype(bool), int1) if value.data.dtype == bool else made
 
     builder.cast_impl, builder.create_dot, builder.create_splat = cast_impl, create_dot, create_splat
 
