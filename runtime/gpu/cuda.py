@@ -49,7 +49,7 @@ _CALLS: dict[str, tuple[Any, ...]] = {
     "cuDriverGetVersion": (OUT,),
     "cuDeviceGetCount": (OUT,),
     "cuDeviceGet": (OUT, c_int),
-    "cuDeviceGetName": (c_char_p, c_int, c_int),
+    "cuDeviceGetName": (OUT, c_int, c_int),
     "cuDeviceGetAttribute": (OUT, c_int, c_int),
     "cuDeviceTotalMem_v2": (OUT, c_int),
     "cuDevicePrimaryCtxRetain": (OUT, c_int),

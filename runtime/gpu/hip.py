@@ -25,7 +25,7 @@ _CALLS: dict[str, tuple[Any, ...]] = {
     "hipRuntimeGetVersion": (OUT,),
     "hipGetDeviceCount": (OUT,),
     "hipSetDevice": (c_int,),
-    "hipDeviceGetName": (c_char_p, c_int, c_int),
+    "hipDeviceGetName": (OUT, c_int, c_int),
     "hipDeviceTotalMem": (OUT, c_int),
     "hipDeviceGetAttribute": (OUT, c_int, c_int),
     "hipGetDevicePropertiesR0600": (OUT, c_int),

@@ -139,9 +139,8 @@ class LoadedProgram:
     # Places.
 
     def _place(self, kind: str, number: int, nbytes: int, label: str) -> None:
-        parts = None
-        if kind == "arena":
-            parts = lambda: [(t.buffer.bytes, t.text) for t in self.program.largest()]  # noqa: E731
+        program = self.program  # not self, which would live as long as the memory, and the memory as long as it
+        parts = (lambda: [(t.buffer.bytes, t.text) for t in program.largest()]) if kind == "arena" else None
         memory = self.gpu.allocate(nbytes + ALIGNMENT, label, parts)
         self._kept.append(memory)
         self._where[kind, number] = -(-memory.address // ALIGNMENT) * ALIGNMENT
@@ -226,10 +225,12 @@ class LoadedProgram:
             self._patches.append((packed, at, place, buffer.offset))
 
     def _copy(self, step: Copy) -> tuple[Action, str]:
-        driver, stream = self.gpu.driver, self.gpu.compute
+        driver, stream, where = self.gpu.driver, self.gpu.compute, self._where
+        source, target = (step.source.kind, step.source.number), (step.target.kind, step.target.number)
 
         def copy() -> None:
-            driver.copy(self._address(step.target), self._address(step.source), step.source.bytes, stream)
+            to, of = where[target] + step.target.offset, where[source] + step.source.offset
+            driver.copy(to, of, step.source.bytes, stream)
 
         return copy, f"a copy of {step.source.bytes} bytes"
 
