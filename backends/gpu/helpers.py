@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-HELPERS = {
+from thalweg.backends.gpu.helpers_math import MATH, MATH_NEEDS
+
+_BASIC = {
     "maximum": '''@triton.jit
 def maximum(a, b):
     """The larger number; NaN where either is."""
@@ -104,10 +106,11 @@ def roundeven(x):
 ''',
 }
 
-NEEDS = {"tanh_f64": ("expm1",)}  # what a helper itself calls
+HELPERS = _BASIC | MATH
+NEEDS = {"tanh_f64": ("expm1",), **MATH_NEEDS}  # what a helper itself calls
 
 
 def texts(names: set[str]) -> list[str]:
-    """The functions of these names and what they call, callees first."""
+    """The functions of these names and what they call, in alphabetical order."""
     wanted = names | {callee for name in names for callee in NEEDS.get(name, ())}
-    return [text for name, text in HELPERS.items() if name in wanted]
+    return [HELPERS[name] for name in sorted(wanted)]

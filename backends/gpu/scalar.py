@@ -82,6 +82,8 @@ _HELPERS = {
     "arith.maximumf": "maximum", "arith.minimumf": "minimum", "math.expm1": "expm1", "math.log1p": "log1p",
     "math.tanh": "tanh", "math.trunc": "trunc", "math.roundeven": "roundeven",
 }  # fmt: skip
+# Helpers that compute in f64.
+_EXACT = {"math.tan": "tan", "math.cbrt": "cbrt", "math.atan2": "atan2", "math.powf": "power"}
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">=")  # of integers; from the 7th on, unsigned
 _FLOAT_COMPARISONS = {1: "==", 2: ">", 3: ">=", 4: "<", 5: "<=", 13: "!="}
 _UNORDERED = {9: "<=", 10: "<", 11: ">=", 12: ">"}  # the opposites of comparisons that hold for NaN
@@ -124,6 +126,13 @@ def _text(w: Writer, op: ScalarOp, operands: Sequence[Num], element: str) -> str
         helper = "tanh_f64" if (name, element) == ("math.tanh", "f64") else _HELPERS[name]
         w.helpers[helper] = None
         return _call(helper, operands)
+    if name in _EXACT:
+        w.helpers[_EXACT[name]] = None
+        found = f"{_EXACT[name]}({', '.join(f'{n.method}.to(tl.float64)' for n in operands)})"
+        return found if element == "f64" else f"{found}.to({REGISTER[element]})"
+    if name == "math.ctpop":
+        w.helpers["popcount"] = None
+        return f"popcount({operands[0].method})"
     other = _OTHERS.get(name)
     return other(op, operands) if other else None
 
