@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 
 import numpy as np
-from tests.support.simulated_gpu import with_count
+from simulated_gpu import with_count
 
 from thalweg.runtime.gpu.artefact import Branch, Buffer, Copy, DeviceProgram, KernelImage, Launch, Step, Tensor, While
 from thalweg.runtime.gpu.virtual import Span

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.support.simulated_gpu import SimulatedCuda
+from simulated_gpu import SimulatedCuda
 
 import thalweg as tw
 from thalweg import gpus

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.support import tiny_kernels as tiny
-from tests.support.simulated_gpu import CAPABILITIES, SimulatedCuda, with_count
+import tiny_kernels as tiny
+from simulated_gpu import CAPABILITIES, SimulatedCuda, with_count
 
 from thalweg.dialects.diagnostics import DeviceError
 from thalweg.runtime.gpu.artefact import Buffer, KernelImage, Launch

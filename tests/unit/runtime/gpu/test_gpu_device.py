@@ -8,7 +8,7 @@ import threading
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.support import tiny_kernels as tiny
+import tiny_kernels as tiny
 
 from thalweg.dialects.diagnostics import DeviceError, DeviceMemoryError, UnavailableError
 from thalweg.runtime.gpu import driver as drivers

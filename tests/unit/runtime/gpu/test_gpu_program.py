@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.support import tiny_kernels as tiny
+import tiny_kernels as tiny
 
 from thalweg.dialects.diagnostics import DeviceError
 from thalweg.runtime.gpu.artefact import Branch, Buffer, Copy, While

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from tests.support import tiny_kernels as tiny
+import tiny_kernels as tiny
 
 from thalweg.runtime.gpu.driver import DriverError, Packed, Shape
 from thalweg.runtime.gpu.virtual import VirtualDriver
