@@ -16,6 +16,7 @@ from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.link.sizes import code_of
 from thalweg.backends.aot.support import support
 from thalweg.backends.aot.targets import Target
+from thalweg.backends.aot.web import for_engines
 from thalweg.backends.aot.wrappers import jni
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.executable import Signature
@@ -124,7 +125,8 @@ def _choice(functions: Sequence[Function], steps: Sequence[Sequence[Step]]) -> s
 def _versions(target: Target, steps: Sequence[Sequence[Step]]) -> Iterator[str]:
     """The steps' texts; where there are several versions, each with names of its own, for its processor."""
     if len(steps) == 1:
-        yield from (step.llvm for step in steps[0])
+        shape = for_engines if "+simd128" in target.features else str
+        yield from (shape(step.llvm) for step in steps[0])
         return
     for number, (cpu, version) in enumerate(zip(target.cpus, steps, strict=True)):
         for step in version:

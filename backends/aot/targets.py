@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -20,6 +20,7 @@ class Target:
     Args:
         cpu, features: the least that the code needs, as LLVM writes it.
         dispatches: whether the library holds code for better processors, too, and chooses when it runs (dispatch.py).
+        better: further features, of a second library that has `suffix` in its name: fused multiply-add in a browser.
         page: bytes; segments of shared libraries begin on such a boundary (16 KiB: Android's new devices).
     """
 
@@ -31,11 +32,19 @@ class Target:
     format: Format = "elf"
     page: int = 0x1000
     dispatches: bool = False
+    better: str = ""
+    suffix: str = ""
 
     @property
     def cpus(self) -> tuple[str, ...]:
         """The processors to generate code for, best first."""
         return LEVELS if self.dispatches else (self.cpu,)
+
+    @property
+    def builds(self) -> tuple[Target, ...]:
+        """The target, and itself with the better features, if there are any."""
+        better = replace(self, features=f"{self.features},{self.better}", suffix=".relaxed", better="")
+        return (self, better) if self.better else (self,)
 
     @property
     def is_wasm(self) -> bool:
@@ -53,7 +62,7 @@ _ROWS = (
     Target("ios-simulator", "arm64-apple-ios14.0-simulator", "apple-a12", format="macho"),
     Target("macos-arm64", "arm64-apple-macosx12.0", "apple-m1", format="macho"),
     Target("windows-x86_64", "x86_64-pc-windows-msvc", "x86-64-v2", format="coff", dispatches=True),
-    Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory", 32, "wasm"),
+    Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128,+bulk-memory", 32, "wasm", better="+relaxed-simd"),
     Target("wasm32-nosimd", "wasm32-unknown-unknown", "generic", "+bulk-memory", 32, "wasm"),
 )
 TARGETS = MappingProxyType({target.name: target for target in _ROWS})

@@ -19,6 +19,8 @@ class Machine:
 
     Args:
         widest: vectors of a register tile, at most.
+        apart: cycles that each row of a tile takes beyond its products where the rows do not lie at one stride, and
+            each has an address of its own.
 
     Example:
         >>> Machine(512, 32).lanes("f32")
@@ -28,6 +30,7 @@ class Machine:
     vector_bits: int = 128
     registers: int = 16
     widest: int = 6
+    apart: float = 0.0
 
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
@@ -89,7 +92,5 @@ def _from_features(features: frozenset[str]) -> Machine:
     if "avx2" in features and "fma" in features:
         return Machine(256, 16)
     if "simd128" in features:
-        # Engines keep a register for themselves. And a row's number is read once for all vectors, which LLVM moves to
-        # the start of the loop, as it knows of no registers: with one vector there is nothing to be kept.
-        return Machine(128, 15, widest=1)
+        return Machine(128, 15, widest=2, apart=0.5)  # as on x86-64, where engines keep a register for themselves
     return Machine(128, 32 if features & {"neon", "asimd", "sve"} else 16)

@@ -20,8 +20,16 @@ _ARRAYS = {
 }  # fmt: skip
 
 
-def module(model: str, functions: Sequence[Function]) -> str:
-    """The ES module: the template beside this file, filled in."""
+# A module whose only function is f32x4.relaxed_madd of three vectors of zeros.
+_RELAXED = bytes.fromhex("0061736d010000000105016000017b030201000a13011100" + "4100fd11" * 3 + "fd8502" + "0b")
+
+
+def module(model: str, functions: Sequence[Function], suffix: str = "") -> str:
+    """The ES module: the template beside this file, filled in.
+
+    Args:
+        suffix: of the file for engines with relaxed vector instructions, if there is one.
+    """
     table = {
         f.name: {"batched": f.batched, "inputs": rows_of(f.inputs), "outputs": rows_of(f.outputs)} for f in functions
     }
@@ -29,10 +37,21 @@ def module(model: str, functions: Sequence[Function]) -> str:
     arena = max((f.arena_bytes for f in functions), default=0)
     text = (Path(__file__).parent / "model.mjs").read_text()
     holes: dict[str, object] = {"SIGNATURES": json.dumps(table), "METHODS": methods, "ARENA": max(arena, 64)}
-    holes |= {"ABI": VERSION, "MODEL": model}
+    holes |= {"ABI": VERSION, "MODEL": model, "CHOICE": _choice(model, suffix)}
     for hole, value in holes.items():
         text = text.replace(f"__{hole}__", str(value))
     return text
+
+
+def _choice(model: str, suffix: str) -> str:
+    """The line that says which file is loaded."""
+    if not suffix:
+        return f'const FILE = "./{model}.wasm";\n'
+    return (
+        "// Engines with fused multiply-add have a file of their own; this asks by a function that needs it.\n"
+        f"const RELAXED = new Uint8Array({json.dumps(list(_RELAXED))});\n"
+        f'const FILE = WebAssembly.validate(RELAXED) ? "./{model}{suffix}.wasm" : "./{model}.wasm";\n'
+    )
 
 
 def rows_of(tensors: Sequence[Tensor]) -> list[dict[str, object]]:

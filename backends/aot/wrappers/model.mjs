@@ -5,8 +5,9 @@ const STATUS = ["ok", "a null pointer", "an arena that is too short", "the weigh
 const ARRAYS = { Float64Array, Float32Array, BigInt64Array, BigUint64Array, Int32Array, Uint32Array, Int16Array,
   Uint16Array, Int8Array, Uint8Array };
 
+__CHOICE__
 /** Load the model; by default the file beside this module, from a page as well as in node. */
-export async function load(source = new URL("./__MODEL__.wasm", import.meta.url), weights = null) {
+export async function load(source = new URL(FILE, import.meta.url), weights = null) {
   const { instance } = await WebAssembly.instantiate(await bytes(source), {});
   const model = new Model(instance.exports);
   if (model.needsWeights) model.restore(await bytes(weights ?? new URL("../weights.safetensors", import.meta.url)));

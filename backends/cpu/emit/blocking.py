@@ -68,7 +68,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     pages = 0  # summed elements at a time, so that few pages are read in turn
     if nest.row_count == 1:
         # Nothing is read twice: wide panels.
-        rows, vectors = 1, min(wide, 16, max(4, wide // (2 * threads)))
+        rows, vectors = 1, min(wide, machine.tallest(1), 16, max(4, wide // (2 * threads)))
         pages = FEW_PAGES if scattered and depth > 2 * FEW_PAGES else 0
     else:
         if scattered and shared > L2_BYTES // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
@@ -121,7 +121,7 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
     spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
     best = (float("inf"), 1, 1)
     side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
-    for wide in range(1, min(vectors, 6) + 1):
+    for wide in range(1, min(vectors, machine.widest) + 1):
         for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
             if side_by_side and tall not in (4, 8, 16):
                 continue  # rows that lie side by side are packed as vectors
@@ -133,6 +133,7 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
                     far = depth * v * machine.vector_bits // 8 > L1_BYTES
                     inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
                     inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
+                    inner += machine.apart * tall if nest.row_run % tall else 0.0
                     cycles += count * (depth * inner + tall * v + addresses)
             best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
     return -best[1], best[2]

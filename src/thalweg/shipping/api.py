@@ -115,8 +115,8 @@ def export(
         for target in wanted:
             code = [lowered[options] for options in options_for(target)]
             bridge = java and target.format == "elf"
-            made = emit(name, target, functions, code, layout, meta, inside, bridge)
-            write_libraries(report, name, target, made)
+            for build in target.builds:
+                write_libraries(report, name, build, emit(name, build, functions, code, layout, meta, inside, bridge))
         more = {TPU: write_tpu(report, steps, for_tpu, state, stablehlo, shards)} if for_tpu else {}
         for piece in (*pieces, *others):
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")

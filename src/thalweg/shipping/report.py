@@ -74,10 +74,10 @@ def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[st
 
 def write_libraries(report: Report, name: str, target: Target, made: Emitted) -> None:
     folder = target.name
-    report.code[folder] = functions_of(made.code)
-    report.write(f"asm/{folder}.s", made.assembly)
+    report.code[folder + target.suffix] = functions_of(made.code)
+    report.write(f"asm/{folder}{target.suffix}.s", made.assembly)
     if target.is_wasm:
-        report.write(f"{folder}/{name}.wasm", wasm_module(made.code, made.exports))
+        report.write(f"{folder}/{name}{target.suffix}.wasm", wasm_module(made.code, made.exports))
         return
     archive = apple_archive if target.format == "macho" else gnu_archive
     extension = "lib" if target.format == "coff" else "a"

@@ -30,7 +30,7 @@ def write_wrappers(
         report.write("bench/main.mjs", benchmark.javascript_program(name, functions))
     for target in targets:
         if target.is_wasm:
-            report.write(f"{target.name}/{name}.mjs", javascript.module(name, functions))
+            report.write(f"{target.name}/{name}.mjs", javascript.module(name, functions, target.builds[-1].suffix))
             report.write(f"{target.name}/{name}.d.mts", javascript.declarations(name, functions))
     made = {t.name: report.folder / t.name / f"lib{name}.a" for t in targets if t.format == "macho"}
     if made:
