@@ -21,9 +21,11 @@ from thalweg.backends.cpu.emit.scalar import Num, constant, lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel
+from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 
 SIDE_BY_SIDE = 16  # results of a register tile, at most: as many sums, beside a row of the window and what is read
+SPARE = 4  # registers that are left to those where there are few
 
 Place1 = int | str  # along one dimension: known, or an SSA name
 
@@ -31,10 +33,11 @@ Place1 = int | str  # along one dimension: known, or an SSA name
 @register("tw.depthwise", epilogue=True)
 def depthwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel of a depthwise convolution, with the elementwise values that follow it."""
-    w = ScopedWriter()
-    fused = Fused(w, group.members, lanes_for([*group.members, *group.root.operands], group.stores))
+    w, target = ScopedWriter(), machine(options)
+    lanes = min(target.lanes(group.root.element), lanes_for([*group.members, *group.root.operands], group.stores))
+    fused = Fused(w, group.members, lanes)
     results = [f"%out{k}" for k in range(len(group.stores))]
-    writer = _Depthwise(fused, group, results)
+    writer = _Depthwise(fused, group, results, min(SIDE_BY_SIDE, target.registers - SPARE))
     tiles = writer.write()
     pairs = inplace_pairs(fused, group.stores, writer.places)
     return finish(name, w, fused, group.stores, results, tiles, inplace=pairs)
@@ -68,8 +71,9 @@ class _Axis:
 class _Depthwise:
     """Writes one kernel."""
 
-    def __init__(self, fused: Fused, group: Group, results: Sequence[str]) -> None:
+    def __init__(self, fused: Fused, group: Group, results: Sequence[str], most: int) -> None:
         self.fused, self.w, self.group, self.results = fused, fused.w, group, results
+        self.most = most  # results of a register tile
         self.root = group.root
         self.x, self.weight = self.root.operands
         assert self.root.op is not None
@@ -106,7 +110,7 @@ class _Depthwise:
         axis = self.axes[-1]
         first, last = axis.whole()
         count = last - first
-        wide = -(-count // max(1, -(-count // SIDE_BY_SIDE)))
+        wide = -(-count // max(1, -(-count // self.most)))
         loops = count // wide if wide else 0
         if loops < 2:
             self._known(corner, channel, 0, axis.results)
@@ -118,8 +122,8 @@ class _Depthwise:
 
     def _known(self, corner: Sequence[Place1], channel: Index, start: int, stop: int) -> None:
         """Results whose place on the line is known."""
-        for first in range(start, stop, SIDE_BY_SIDE):
-            along = range(first, min(stop, first + SIDE_BY_SIDE))
+        for first in range(start, stop, self.most):
+            along = range(first, min(stop, first + self.most))
             self._tile(corner, channel, list(along), [self.axes[-1].inside(r) for r in along])
 
     def _tile(
