@@ -9,6 +9,7 @@ import typer
 from thalweg.tools.console import out
 
 if TYPE_CHECKING:
+    from thalweg.backends.aot.arithmetic import Arithmetic as Kind
     from thalweg.backends.aot.narrow import Storage
 
 _HELP = """
@@ -31,6 +32,10 @@ Targets = Annotated[list[str], typer.Option("--target", "-t", help="A target; ma
 Out = Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Where to.")]
 Name = Annotated[str, typer.Option("--name", help="The model's, as C functions are called by.")]
 Weights = Annotated[str, typer.Option("--weights", metavar="f32|bf16|int8", help="How weights are stored.")]
+Arithmetic = Annotated[
+    str,
+    typer.Option("--arithmetic", metavar="f32|int8|int8-dynamic", help="Of products by int8 weights."),
+]
 Embed = Annotated[
     bool | None,
     typer.Option("--embed/--no-embed", help="Weights inside the libraries; by default below 1 MB.", show_default=False),
@@ -54,6 +59,7 @@ def export(
     folder: Out = "dist",
     name: Name = "model",
     weights: Weights = "f32",
+    arithmetic: Arithmetic = "f32",
     embed: Embed = None,
     stablehlo: StableHlo = None,
     shards: Shards = 1,
@@ -83,6 +89,8 @@ def export(
         signatures[signature] = resolve(Path(path), function, open_extents=True)
     if weights not in ("f32", "bf16", "int8"):
         raise typer.BadParameter(f"'{weights}' is none of f32, bf16, int8.", param_hint="--weights")
+    if arithmetic not in ("f32", "int8", "int8-dynamic"):
+        raise typer.BadParameter(f"'{arithmetic}' is none of f32, int8, int8-dynamic.", param_hint="--arithmetic")
     storage = cast("Storage", weights)
     report = run(
         signatures,
@@ -90,6 +98,7 @@ def export(
         targets=targets,
         name=name,
         weights=storage,
+        arithmetic=cast("Kind", arithmetic),
         embed=embed,
         stablehlo=stablehlo,
         shards=shards,

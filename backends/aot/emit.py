@@ -16,6 +16,7 @@ from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.link.sizes import code_of
 from thalweg.backends.aot.support import support
 from thalweg.backends.aot.targets import Target
+from thalweg.backends.aot.tasks import Tasks, with_words
 from thalweg.backends.aot.web import for_engines
 from thalweg.backends.aot.wrappers import jni
 from thalweg.backends.cpu.backend import lower
@@ -31,17 +32,19 @@ _KERNEL = re.compile(r"k\d+_")
 @dataclass(frozen=True)
 class Step:
     """A signature's StableHLO as LLVM IR that defines `step.NAME`, for one kind of processor; `buffers` tell what
-    the plan of its arena is."""
+    the plan of its arena is. If it is `shared` by threads, its first argument is a pool (tasks.py)."""
 
     name: str
     signature: Signature
     llvm: str
     buffers: tuple[Buffer, ...]
+    shared: bool = False
 
     @property
     def pointers(self) -> int:
         """How many pointers `step.NAME` takes."""
-        return len(self.signature.inputs) + len(self.signature.outputs) - len(self.signature.aliases) + 1
+        arrays = len(self.signature.inputs) + len(self.signature.outputs) - len(self.signature.aliases)
+        return arrays + 1 + self.shared
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,12 @@ class Emitted:
 
 
 def options_for(target: Target) -> list[CpuOptions]:
-    """How the CPU backend generates code for a target's processors, the best first. On one thread, since there may be
-    no library of threads below."""
-    return [CpuOptions(threads=1, cpu=cpu, features=target.features, opt_level=2) for cpu in target.cpus]
+    """How the CPU backend generates code for a target's processors, the best first."""
+    pairs = [(cpu, target.features, more) for cpu, _, more in (name.partition("+") for name in target.cpus)]
+    return [
+        CpuOptions(threads=target.threads, cpu=cpu, features=features or (more and f"+{more}"), opt_level=2)
+        for cpu, features, more in pairs
+    ]
 
 
 def lower_step(name: str, module: ir.Module, options: CpuOptions) -> Step:
@@ -65,11 +71,13 @@ def lower_step(name: str, module: ir.Module, options: CpuOptions) -> Step:
     Raises:
         LoweringError: the program holds what cannot be compiled; names the op and the user's line.
     """
-    lowered = lower(module, options)
-    text = lowered.llvm[: lowered.llvm.index("\ndefine void @tw_entry(")]
+    tasks = Tasks(options.threads)
+    shared = options.threads > 1
+    lowered = lower(module, options, lambda _: tasks, tasks.complete) if shared else lower(module, options)
+    text = tasks.define(lowered.llvm[: lowered.llvm.index("\ndefine void @tw_entry(")])
     # Only now are there other functions of the same names beside these.
     text = re.sub(r"@(step|constant\d+|k\d+_\w+)\b", rf"@\1.{name}", text)
-    return Step(name, lowered.signature, text, tuple(buffers(lowered)))
+    return Step(name, lowered.signature, text, tuple(buffers(lowered)), shared)
 
 
 def emit(
@@ -88,20 +96,21 @@ def emit(
     """
     machine = _machine(target)
     bits = target.pointer_bits
-    outside = interface(model, functions, layout, meta, bits, block is not None)
-    outside += _choice(functions, steps) if len(steps) > 1 else "".join(map(_declaration, steps[0]))
+    shared = steps[0][0].shared
+    outside = interface(model, functions, layout, meta, bits, block is not None, shared)
+    outside += _choice(functions, steps, target.cpus) if len(steps) > 1 else "".join(map(_declaration, steps[0]))
     if block is not None:
         outside += embedded_state(model, block)
     if target.format == "coff":
         outside += "@_fltused = constant i32 0\n"  # what Microsoft's linker wants of code with floats
-    exports = exported_names(model, functions)
+    exports = exported_names(model, functions, shared)
     if java:
         outside += jni.bridge(model, functions, layout, bits)
         exports += jni.exported_names(model, functions)
     below = support(target.triple, bits)
     module = _parse(outside, target, machine)
     for text in (below.llvm, *_versions(target, steps)):
-        module.link_in(_parse(text, target, machine))
+        module.link_in(_parse(with_words(text, bits), target, machine))
     _finish(module, exports, below.names)
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
     tuning.loop_vectorization = tuning.slp_vectorization = True
@@ -115,11 +124,13 @@ def _declaration(step: Step) -> str:
     return f"declare void @step.{step.name}({', '.join(['ptr'] * step.pointers)})\n"
 
 
-def _choice(functions: Sequence[Function], steps: Sequence[Sequence[Step]]) -> str:
+def _choice(functions: Sequence[Function], steps: Sequence[Sequence[Step]], levels: Sequence[str]) -> str:
     """Steps that call the version for the processor."""
     arenas = {piece.name: f.arena_bytes for f in functions for piece in f.pieces}
-    choosers = "".join(dispatch.chooser(s.name, s.pointers, arenas[s.name]) for s in steps[0])
-    return dispatch.level_function() + choosers + dispatch.declarations([(s.name, s.pointers) for s in steps[0]])
+    count = len(levels)
+    choosers = "".join(dispatch.chooser(s.name, s.pointers, arenas[s.name], count) for s in steps[0])
+    declared = dispatch.declarations([(s.name, s.pointers) for s in steps[0]], count)
+    return dispatch.level_function(levels) + choosers + declared
 
 
 def _versions(target: Target, steps: Sequence[Sequence[Step]]) -> Iterator[str]:
@@ -128,10 +139,12 @@ def _versions(target: Target, steps: Sequence[Sequence[Step]]) -> Iterator[str]:
         shape = for_engines if "+simd128" in target.features else str
         yield from (shape(step.llvm) for step in steps[0])
         return
-    for number, (cpu, version) in enumerate(zip(target.cpus, steps, strict=True)):
+    for number, (level, version) in enumerate(zip(target.cpus, steps, strict=True)):
+        cpu, _, feature = level.partition("+")
+        attributes = f'"target-cpu"="{cpu}"' + (f' "target-features"="+{feature}"' if feature else "")
         for step in version:
             text = re.sub(rf"@([\w.]+)\.{step.name}\b", rf"@\1.{step.name}.v{number}", step.llvm)
-            text = re.sub(r"^(define .*\)) ([^)]*)\{$", rf'\1 \2"target-cpu"="{cpu}" {{', text, flags=re.MULTILINE)
+            text = re.sub(r"^(define .*\)) ([^)]*)\{$", rf"\1 \2{attributes} {{", text, flags=re.MULTILINE)
             yield text
 
 

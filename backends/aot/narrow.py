@@ -4,23 +4,36 @@
     after:   @main(%x, %q: tensor<784x256xi8>, …, %scale: tensor<256xf32>)
                %w = multiply(convert(%q), broadcast(%scale))
 
-Only the storage changes: the program computes in float32. Symmetric, without calibration: a channel's largest weight is
-127. Small tensors, those that a signature changes, and all that is no float32 stay as they are.
+Only the storage changes: the program computes in float32, unless it is asked to multiply in bytes (arithmetic.py).
+Symmetric, without calibration: a channel's largest weight is 127. Small tensors, those that a signature changes, and
+all that is no float32 stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
 
+from thalweg.backends.aot.arithmetic import Arithmetic, Ranges, multiply_in_bytes, products
 from thalweg.dialects.mlir import ir, stablehlo
 
 Array = np.ndarray[Any, Any]
 Storage = Literal["f32", "bf16", "int8"]
 SMALLEST = 1024  # elements; what is smaller is not worth the error
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How weights are stored, in what products by them are computed, and the largest magnitudes that the user's samples
+    have shown: for each program, by the number of the product."""
+
+    weights: Storage = "f32"
+    arithmetic: Arithmetic = "f32"
+    ranges: Mapping[str, Ranges] = field(default_factory=dict)
 
 
 def can_narrow(array: Array, storage: Storage) -> bool:
@@ -68,32 +81,61 @@ def _scale_after(use: ir.OpOperand, value: ir.Value, scale: ir.Value) -> None:
     result.replace_all_uses_except(scaled, scaled.owner.operation)
 
 
-def narrow_arguments(module: ir.Module, numbers: Sequence[int], storage: Storage) -> None:
+def narrow_arguments(
+    module: ir.Module, numbers: Sequence[int], storage: Storage, packed: Mapping[int, Array], ranges: Ranges
+) -> None:
     """Rewrite @main of a StableHLO module in place so that these arguments come in fewer bits. The scales of int8 are
-    further arguments at the end, in the same order."""
+    further arguments at the end, in the same order.
+
+    Args:
+        packed: by their numbers, the arguments that products in bytes alone read, as they are stored.
+        ranges: the largest magnitudes of what such products multiply, where they are known.
+    """
     main = next(v.operation for v in module.body.operations if v.operation.name == "func.func")
     block = main.regions[0].blocks[0]
     element = ir.BF16Type.get() if storage == "bf16" else ir.IntegerType.get_signless(8)
-    first = block.operations[0]
+    in_bytes = [product for product in products(main) if product.argument in packed]
     for number in numbers:
         argument = block.arguments[number]
-        wide = ir.RankedTensorType(argument.type)
-        with ir.InsertionPoint(first), argument.location:
-            kept = ir.Operation.create("builtin.unrealized_conversion_cast", [wide], [argument])
-            argument.replace_all_uses_except(kept.results[0], kept)
-            argument.set_type(ir.RankedTensorType.get(wide.shape, element))
-            value = ir.Operation.create("stablehlo.convert", [wide], [argument]).results[0]
-            if storage == "int8":
-                channels = ir.RankedTensorType.get([wide.shape[-1]], wide.element_type)
-                scale = block.add_argument(channels, argument.location)
-                for use in list(kept.results[0].uses):
-                    _scale_after(use, value, scale)
-                if any(True for _ in kept.results[0].uses):
-                    value = _scaled(value, scale, wide.rank - 1)
-            kept.results[0].replace_all_uses_with(value)
+        scale = _scale_argument(block, argument) if storage == "int8" else None
+        with ir.InsertionPoint(block.operations[0]), argument.location:
+            kept = ir.Operation.create("builtin.unrealized_conversion_cast", [argument.type], [argument])
+        argument.replace_all_uses_except(kept.results[0], kept)
+        shape = packed[number].shape if number in packed else ir.RankedTensorType(argument.type).shape
+        argument.set_type(ir.RankedTensorType.get(shape, element))
+        if number in packed:
+            assert scale is not None
+            for product in in_bytes:
+                if product.argument == number:
+                    multiply_in_bytes(product, argument, scale, ranges.get(product.number))
+        else:
+            _widen(kept, argument, scale)
         kept.erase()
+    _retype(main)
+
+
+def _scale_argument(block: ir.Block, weights: ir.Value) -> ir.Value:
+    wide = ir.RankedTensorType(weights.type)
+    return block.add_argument(ir.RankedTensorType.get([wide.shape[-1]], wide.element_type), weights.location)
+
+
+def _widen(kept: ir.Operation, argument: ir.Value, scale: ir.Value | None) -> None:
+    """Widen an argument that comes in fewer bits where it is read, in the place of `kept`."""
+    wide = ir.RankedTensorType(kept.results[0].type)
+    with ir.InsertionPoint(kept), argument.location:
+        value = ir.Operation.create("stablehlo.convert", [wide], [argument]).results[0]
+        if scale is not None:
+            for use in list(kept.results[0].uses):
+                _scale_after(use, value, scale)
+            if any(True for _ in kept.results[0].uses):
+                value = _scaled(value, scale, wide.rank - 1)
+    kept.results[0].replace_all_uses_with(value)
+
+
+def _retype(main: ir.Operation) -> None:
+    """A function's type, after its arguments'."""
     kind = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
-    types = [a.type for a in block.arguments]
+    types = [a.type for a in main.regions[0].blocks[0].arguments]
     main.attributes["function_type"] = ir.TypeAttr.get(ir.FunctionType.get(types, kind.results))
     if "arg_attrs" in main.attributes:
         attrs = list(ir.ArrayAttr(main.attributes["arg_attrs"]))

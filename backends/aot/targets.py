@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from thalweg.backends.aot.dispatch import LEVELS
+from thalweg.backends.aot.dispatch import LEVELS, LEVELS_IN_BYTES
 from thalweg.dialects.diagnostics import ExportError, did_you_mean
 
 Format = Literal["elf", "macho", "coff", "wasm"]
@@ -21,6 +21,8 @@ class Target:
         cpu, features: the least that the code needs, as LLVM writes it.
         dispatches: whether the library holds code for better processors, too, and chooses when it runs (dispatch.py).
         better: further features, of a second library that has `suffix` in its name: fused multiply-add in a browser.
+        threads: that a call may use, of a pool that it is given (tasks.py).
+        in_bytes: whether products are made in int8, for which the best processors have instructions.
         page: bytes; segments of shared libraries begin on such a boundary (16 KiB: Android's new devices).
     """
 
@@ -34,11 +36,15 @@ class Target:
     dispatches: bool = False
     better: str = ""
     suffix: str = ""
+    threads: int = 1
+    in_bytes: bool = False
 
     @property
     def cpus(self) -> tuple[str, ...]:
         """The processors to generate code for, best first."""
-        return LEVELS if self.dispatches else (self.cpu,)
+        if not self.dispatches:
+            return (self.cpu,)
+        return LEVELS_IN_BYTES if self.in_bytes else LEVELS
 
     @property
     def builds(self) -> tuple[Target, ...]:

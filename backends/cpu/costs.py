@@ -32,10 +32,23 @@ def reads_buffer(user: Value, value: Value) -> bool:
         return value.kind != "scalar"
     if user.kind == "insert":
         return value is user.operands[0] and not fills(user)
+    if user.op_name == "tw.depthwise" and widens_bytes(value):
+        return False
     if user.kind in ("contract", "convolution", "window") and value.splat is not None:
         assert user.generic is not None
         return value in user.operands[: user.generic.inputs]
     return user.kind not in FLOATING and user.kind != "reduce"
+
+
+def widens_bytes(value: Value) -> bool:
+    """Is `value` bytes as floats, each at its own place?"""
+    while value.kind == "reshape":
+        (value,) = value.operands
+    generic = value.generic
+    if value.kind != "map" or generic is None or len(value.operands) != 1 or value.operands[0].element != "i8":
+        return False
+    names = [op.name for op in generic.body.ops]
+    return names in (["arith.sitofp"], ["arith.uitofp"]) and generic.input_maps == generic.result_maps
 
 
 def fills(insert: Value) -> bool:

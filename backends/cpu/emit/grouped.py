@@ -167,9 +167,8 @@ class Grouped:
             bits = w.hoisted(f"arith.constant dense<-128> : {kind}", "sign")
             place = f"[{w.ssa(at)}]"
             value = w.op(f"vector.load {self.lhs.name}{place} : {self.lhs.memref}, {kind}")
-            w.emit(
-                f"vector.store {w.op(f'arith.xori {value}, {bits} : {kind}')}, {copy.name}{place} : {copy.memref}, {kind}"
-            )
+            turned = w.op(f"arith.xori {value}, {bits} : {kind}")
+            w.emit(f"vector.store {turned}, {copy.name}{place} : {copy.memref}, {kind}")
 
         walk(w, full, FLIP, lambda at: some(at, FLIP))
         if full < size:

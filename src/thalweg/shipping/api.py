@@ -11,17 +11,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from thalweg.backends.aot import abi
 from thalweg.backends.aot.abi import Function
+from thalweg.backends.aot.arithmetic import Arithmetic
 from thalweg.backends.aot.dispatch import CACHE_BYTES
 from thalweg.backends.aot.emit import Step, emit, lower_step, options_for
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout, to_safetensors
-from thalweg.backends.aot.narrow import Storage
+from thalweg.backends.aot.narrow import Precision, Storage
 from thalweg.backends.aot.targets import Target, find
 from thalweg.backends.cpu.backend import aliases_of, main_function, signature_types
 from thalweg.backends.cpu.executable import Signature as Compiled
@@ -30,6 +32,7 @@ from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExportError, did_you_mean
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType
+from thalweg.shipping.calibrate import ranges_of
 from thalweg.shipping.check import Error, errors_of
 from thalweg.shipping.refusals import MODEL_NAMES
 from thalweg.shipping.report import Report, meta_of, write_details, write_libraries, write_manifest
@@ -40,6 +43,7 @@ from thalweg.shipping.wrappers import write_wrappers
 
 EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
 STORAGES = ("f32", "bf16", "int8")
+ARITHMETICS = ("f32", "int8", "int8-dynamic")
 
 
 def export(
@@ -49,12 +53,14 @@ def export(
     targets: Sequence[str] = ("host",),
     name: str = "model",
     weights: Storage = "f32",
+    arithmetic: Arithmetic = "f32",
     embed: bool | None = None,
     samples: Any = None,
     max_error: float | None = None,
     java: bool | None = None,
     stablehlo: str | None = None,
     shards: int = 1,
+    threads: int = 1,
 ) -> Report:
     """Write native libraries with nothing below them: no interpreter, no allocator, no C library.
 
@@ -67,7 +73,10 @@ def export(
         targets: names of targets, "host" for this machine; see `thalweg export --list`.
         name: the model's, a C identifier: what the library and its functions are called by.
         weights: how weights that no signature changes are stored: as they are, as bfloat16, or as int8 with a scale
-            for each output channel. The library computes in float32 in any case.
+            for each output channel.
+        arithmetic: in what products by such weights are computed: float32, or, of int8 weights, in int8 with sums in 32
+            bits. What is multiplied is then quantised by scales that `samples` have told, or, with "int8-dynamic" and
+            where there are no samples, by each row's (each image's) own when the library runs.
         embed: whether the weights go into the libraries; by default below one megabyte.
         samples: inputs to compare the library with the functions on, by signature's name, or of the first signature.
             The errors are in the report.
@@ -76,6 +85,8 @@ def export(
         stablehlo: the version to write for the target "tpu", such as "1.0.0"; by default one that compilers of the
             last twelve weeks read.
         shards: how many TPUs a batch is split over; the state is on each of them. See `backends/pjrt/lower.py`.
+        threads: that a call may use, at most. A library starts none: with more than one, each C function has another
+            one that takes a pool of the caller's. Not in WebAssembly.
 
     Raises:
         ExportError: an unknown target, a name that is none in C, a program that cannot be exported, an error on the
@@ -86,27 +97,74 @@ def export(
     """
     wanted = [_found(t) for t in dict.fromkeys(targets) if t != TPU]
     steps = signatures_of(signatures)
+    _require_names(name, steps)
+    _require_precision(weights, arithmetic)
+    ranges = ranges_of(steps, samples) if arithmetic == "int8" and samples is not None else {}
+    settings = _Settings(name, Precision(weights, arithmetic, ranges), embed, java, stablehlo, shards, threads)
+    report = Report(Path(folder))
+    if samples is not None:
+        report.errors = _checked(signatures, settings, samples, max_error, steps)
     for_tpu = pieces_for_tpu(signatures, steps) if TPU in targets else {}
+    _write(report, settings, steps, wanted, for_tpu)
+    return report
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What of `export`'s arguments says how to write."""
+
+    name: str
+    precision: Precision
+    embed: bool | None = None
+    java: bool | None = None
+    stablehlo: str | None = None
+    shards: int = 1
+    threads: int = 1
+
+
+def _require_names(name: str, steps: Sequence[Signature]) -> None:
     for word in (name, *(s.name for s in steps)):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
             raise ExportError(f"{user_frame()} export: '{word}' is not a lower-case C identifier. Rename it.")
     taken = [s.name for s in steps if s.name in MODEL_NAMES]
     if taken:
         raise ExportError(f"{user_frame()} export: every model has '{taken[0]}' in any case. Rename the signature.")
+
+
+def _require_precision(weights: str, arithmetic: str) -> None:
     if weights not in STORAGES:
         near = did_you_mean(weights, STORAGES) or "."
         raise ExportError(f"{user_frame()} export: unknown weights '{weights}'{near} They are {', '.join(STORAGES)}.")
-    report = Report(Path(folder))
+    if arithmetic not in ARITHMETICS:
+        near = did_you_mean(arithmetic, ARITHMETICS) or "."
+        known = ", ".join(ARITHMETICS)
+        raise ExportError(f"{user_frame()} export: unknown arithmetic '{arithmetic}'{near} There are {known}.")
+    if arithmetic != "f32" and weights != "int8":
+        raise ExportError(
+            f"{user_frame()} export: arithmetic='{arithmetic}' multiplies weights in int8, but weights='{weights}'. "
+            "Give weights='int8', too."
+        )
+
+
+def _write(
+    report: Report,
+    settings: _Settings,
+    steps: Sequence[Signature],
+    wanted: Sequence[Target],
+    for_tpu: Mapping[str, Sequence[Piece]],
+) -> None:
+    """Write everything to the report's folder. The modules of the steps are rewritten."""
+    name, java = settings.name, settings.java
+    in_bytes, threads = settings.precision.arithmetic != "f32", settings.threads
+    wanted = [replace(t, in_bytes=in_bytes, threads=1 if t.is_wasm else threads) for t in wanted]
     java = any(t.name.startswith("android") for t in wanted) if java is None else java
-    if samples is not None:
-        report.errors = _checked(signatures, name, weights, samples, max_error, steps)
     pieces = [piece for step in steps for piece in step.pieces]
     with context.entered():
         others = [piece for row in for_tpu.values() for piece in row if piece not in pieces]
-        state = state_of([*pieces, *others], weights)
+        state = state_of([*pieces, *others], settings.precision)
         layout = state.layout()
         block = layout.block(state.arrays)
-        embedded = len(block) < EMBED_BELOW if embed is None else embed
+        embedded = len(block) < EMBED_BELOW if settings.embed is None else settings.embed
         lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces])
         compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
         functions = [_function(s, compiled, layout, state) for s in steps]
@@ -117,7 +175,7 @@ def export(
             bridge = java and target.format == "elf"
             for build in target.builds:
                 write_libraries(report, name, build, emit(name, build, functions, code, layout, meta, inside, bridge))
-        more = {TPU: write_tpu(report, steps, for_tpu, state, stablehlo, shards)} if for_tpu else {}
+        more = {TPU: write_tpu(report, steps, for_tpu, state, settings.stablehlo, settings.shards)} if for_tpu else {}
         for piece in (*pieces, *others):
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
     report.write("weights.safetensors", to_safetensors(layout, block))
@@ -126,15 +184,15 @@ def export(
         write_wrappers(report, name, wanted, functions, layout, java)
         write_details(report, wanted[0], lowered[options_for(wanted[0])[0]])
     write_manifest(report, name, functions, layout, [*(t.name for t in wanted), *more], more)
-    return report
 
 
 def _checked(
-    signatures: Any, name: str, weights: Storage, samples: Any, max_error: float | None, steps: Sequence[Signature]
+    signatures: Any, settings: _Settings, samples: Any, max_error: float | None, steps: Sequence[Signature]
 ) -> list[Error]:
     """The errors of the same export for this machine, which alone can be run here."""
     with TemporaryDirectory() as folder:
-        export(signatures, folder, name=name, weights=weights)
+        only = _Settings(settings.name, settings.precision)
+        _write(Report(Path(folder)), only, signatures_of(signatures), [find("host")], {})
         errors = errors_of(Path(folder), steps, samples)
     worst = max(errors, key=lambda e: e.largest, default=None)
     if max_error is not None and worst is not None and not worst.largest <= max_error:

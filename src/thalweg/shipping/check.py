@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,23 @@ class Error:
         return f"{self.signature}.{self.output}: largest error {self.largest:.3g}, mean {self.mean:.3g}"
 
 
+def samples_by_signature(
+    signatures: Sequence[Signature], samples: Any
+) -> Iterator[tuple[Signature, tuple[Any, ...]]]:
+    """The signatures that there are samples for, each with its arguments.
+
+    Raises:
+        ExportError: samples for no signature.
+    """
+    given: Mapping[str, Any] = samples if isinstance(samples, Mapping) else {signatures[0].name: samples}
+    by_name = {s.name: s for s in signatures}
+    for name, arrays in given.items():
+        if name not in by_name:
+            known = ", ".join(by_name)
+            raise ExportError(f"{user_frame()} export: samples for '{name}', but the signatures are {known}.")
+        yield by_name[name], arrays if isinstance(arrays, tuple) else (arrays,)
+
+
 def errors_of(folder: Path, signatures: Sequence[Signature], samples: Any) -> list[Error]:
     """Run the library for this machine in `folder`, and the functions, on samples.
 
@@ -40,16 +57,10 @@ def errors_of(folder: Path, signatures: Sequence[Signature], samples: Any) -> li
     Raises:
         ExportError: samples for no signature, or not of its types.
     """
-    given: Mapping[str, Any] = samples if isinstance(samples, Mapping) else {signatures[0].name: samples}
-    by_name = {s.name: s for s in signatures}
     found = []
     model = load(folder)
-    for name, arrays in given.items():
-        if name not in by_name:
-            known = ", ".join(by_name)
-            raise ExportError(f"{user_frame()} export: samples for '{name}', but the signatures are {known}.")
-        signature = by_name[name]
-        inputs = arrays if isinstance(arrays, tuple) else (arrays,)
+    for signature, inputs in samples_by_signature(signatures, samples):
+        name = signature.name
         wanted = [np.asarray(leaf) for leaf in flatten(signature.function(*inputs))[0]]
         got = getattr(model, name)(*[np.asarray(leaf) for leaf in flatten(inputs)[0]])
         results = list(got.values()) if isinstance(got, dict) else [got]
