@@ -18,6 +18,7 @@ from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, item_bytes, strides
 from thalweg.backends.cpu.emit.scalar import Num, apply
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.emit.slide import slid
 from thalweg.backends.cpu.emit.tiling import Tiling
 from thalweg.backends.cpu.graph import Map, ScalarOp, Value
 from thalweg.backends.cpu.kernel import Kernel, function, storage_type
@@ -114,6 +115,8 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
         code = Generated(text, narrow.tiles, narrow.scratch, narrow.flips)
+    elif (made := slid(w, root, spec, target, options.worker_count(), epilogue)) is not None:
+        code = Generated(w.text().replace("SCRATCH", str(made.scratch)), made.tiles, made.scratch, made.setup)
     else:
         code = generate(spec, target, epilogue, options.worker_count(), None, w)
     scratch = ("%scratch", code.scratch) if code.scratch else None

@@ -1,0 +1,303 @@
+"""Weight gradients of convolutions: sums over all places of all images, in blocks that stay in the second cache.
+
+    for tile in [lo, hi)            pieces of the channels x panels of columns
+      for every image, for every block of lines
+        pack the block, a few channels side by side, with its padding; pack the panel of the other operand
+        for every tile of channels, for every element of the window
+          register tile over the block; the sums wait in the result until the last block
+
+Where an image has few channels, a row of the window is one run of neighbouring numbers, and the rows of the register
+tile go along that: the block stays as it lies in the image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from thalweg.backends.cpu.emit.blocking import ceil_div
+from thalweg.backends.cpu.emit.control import Index, walk
+from thalweg.backends.cpu.emit.ending import Ending, Spot
+from thalweg.backends.cpu.emit.finishing import Epilogue
+from thalweg.backends.cpu.emit.image import Layout, Packer, Scratch, whole
+from thalweg.backends.cpu.emit.microkernel import Tile, accumulate
+from thalweg.backends.cpu.emit.nest import Contraction, strides
+from thalweg.backends.cpu.emit.packing import Panel, Source, pack_lanes, zero
+from thalweg.backends.cpu.emit.registers import register_tile
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.emit.sliding import Move, Sliding
+from thalweg.backends.cpu.machine import Machine
+
+PLACES = 256  # summed in one go: so many rows of a panel stay in the first cache
+FEW_CHANNELS = 16  # fewer do not fill the rows of a register tile
+SHORT_RUN = 6  # rows at one distance, at least
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a weight gradient is cut.
+
+    Args:
+        run: rows that lie side by side in the block; `merged`: they are a row of the window, not channels alone.
+        rows, vectors: the register tile.
+        lines: in a block.
+        pieces, strips: what the tiles of channels and the panels of columns are cut into, for several threads.
+    """
+
+    run: int
+    merged: bool
+    rows: int
+    vectors: int
+    lines: int
+    pieces: int
+    strips: int
+
+
+def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Plan | None:
+    """The plan, or None where rows are too few."""
+    last, channels = form.slides[-1].kept, form.channels
+    out = strides(spec.out.shape)
+    step = {d: out[axis.dim] if axis.dim is not None else 0 for d, axis in enumerate(spec.axes)}
+    run, merged = channels.extent, False
+    if channels.extent < FEW_CHANNELS and last.loop is not None and len(form.slides) > 1:
+        apart = step[channels.loop] * channels.extent if channels.loop is not None else form.lane.extent
+        if last.step == form.slides[-1].apart == 1 and step[last.loop] == apart:
+            run, merged = last.extent * channels.extent, True
+    if run < SHORT_RUN:
+        return None
+    lanes = machine.lanes(spec.out.dtype)
+    wide = ceil_div(form.lane.extent, lanes)
+    places = math.prod(slide.summed.extent for slide in form.slides[1:])
+    lines = min(form.slides[0].summed.extent, max(1, PLACES // places))
+    rows, vectors = register_tile(run, wide, machine, lines * places, spare=1)
+    tiles = 1 if merged or run % rows else run // rows
+    pieces, strips = _cut(tiles, ceil_div(wide, vectors), run, form.lane.extent, threads)
+    return Plan(run, merged, rows, vectors, lines, pieces, strips)
+
+
+def _cut(tiles: int, panels: int, channels: int, columns: int, threads: int) -> tuple[int, int]:
+    """(pieces of the channels' tiles, strips of the panels): a piece packs all columns, a strip all channels."""
+    if threads == 1:
+        return 1, 1
+    whole = [(a, b) for a in range(1, tiles + 1) if tiles % a == 0 for b in range(1, panels + 1)]
+    wanted = min(4 * threads, tiles * panels)
+    enough = [(a, b) for a, b in whole if a * b >= wanted] or whole
+    return min(enough, key=lambda cut: (cut[0] * columns + cut[1] * channels, cut[0] * cut[1]))
+
+
+class Correlation:
+    """Writes one kernel's body; `tiles` and `scratch` (bytes) are known afterwards."""
+
+    def __init__(
+        self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None
+    ) -> None:
+        self.w, self.form, self.spec, self.cut = w, form, spec, cut
+        self.dtype, self.lanes = spec.out.dtype, machine.lanes(spec.out.dtype)
+        self.width = cut.vectors * self.lanes
+        self.panels = ceil_div(form.lane.extent, self.width)
+        self.strip = ceil_div(self.panels, cut.strips)  # panels
+        self.strips = ceil_div(self.panels, self.strip)
+        self.tiles = self.strips * cut.pieces
+        slide = form.slides[0]
+        self.blocks = ceil_div(slide.summed.extent, cut.lines)
+        self.passes = form.first.extent * self.blocks
+        self.out_steps = strides(spec.out.shape)
+        scratch = Scratch(w, self.dtype)
+        lines = slide.summed.step * (cut.lines - 1) + slide.kept.step * (slide.kept.extent - 1) + 1
+        self.layout = Layout.of(form, lines, form.channels.extent if cut.merged else cut.rows)
+        image = whole(w, spec.lhs)
+        self.packer: Packer | None = None
+        if cut.merged and not form.padded:
+            self.block = image
+            self.layout = replace(self.layout, spatial=form.steps)
+        else:
+            self.block = scratch.view(self.layout.size)
+            self.packer = Packer(w, form, image, self.block, self.layout, self.lanes)
+        self.other = replace(whole(w, spec.rhs), base=spec.rhs.offset)
+        self.panel = self._panel(scratch)
+        self.ending = self._ending(scratch, epilogue)
+        self.partial = self._partial(scratch, epilogue)
+        self.scratch = scratch
+
+    # Buffers.
+
+    def _sums(self) -> list[Move]:
+        """The loops over a block's places."""
+        return [slide.summed for slide in self.form.slides]
+
+    def _panel(self, scratch: Scratch) -> Panel:
+        extents = [self.cut.lines, *(move.extent for move in self._sums()[1:])]
+        view = scratch.view(math.prod(extents) * self.width)
+        steps = tuple(math.prod(extents[d + 1 :]) * self.width for d in range(len(extents)))
+        return Panel(view.name, view.memref, self.dtype, 0, steps)
+
+    def _ending(self, scratch: Scratch, epilogue: Epilogue | None) -> Ending:
+        lane = (len(self.spec.out.shape) - 1, self.form.lane.extent)
+        if epilogue is None:
+            return Ending(self.w, whole(self.w, self.spec.out, scratch=True), lane, self.width)
+        return Ending(self.w, None, lane, self.width, epilogue, scratch.view(self.cut.rows * self.width))
+
+    def _partial(self, scratch: Scratch, epilogue: Epilogue | None) -> Source | None:
+        """Where sums wait between blocks: in the result itself, if they go there as they are."""
+        if self.passes == 1:
+            return None
+        if epilogue is None:
+            return self.ending.out
+        return scratch.view(self._rows * self.strip * self.width)
+
+    @property
+    def _rows(self) -> int:
+        """Of a piece, the tiles' rows for every element of the window."""
+        return ceil_div(self.cut.run, self.cut.rows) // self.cut.pieces * self.cut.rows * self._window
+
+    @property
+    def _outer(self) -> list[Move]:
+        """The kept loops over the window that are not part of a row's run."""
+        moves = [slide.kept for slide in self.form.slides]
+        return moves[:-1] if self.cut.merged else moves
+
+    @property
+    def _window(self) -> int:
+        return math.prod(move.extent for move in self._outer)
+
+    # Loops.
+
+    def run(self) -> None:
+        """Write everything."""
+        w, form, cut, slide = self.w, self.form, self.cut, self.form.slides[0]
+        if self.packer is not None:
+            self.packer.clear(self.layout.size)
+        with w.for_("%lo", "%hi", 1) as tile:
+            piece, strip = w.delinearize(tile, [cut.pieces, self.strips])
+            with w.for_(0, form.first.extent, 1) as n, w.for_(0, slide.summed.extent, cut.lines) as line:
+                lines = w.minimum(w.sub(slide.summed.extent, line), cut.lines)
+                if slide.summed.extent % cut.lines == 0:
+                    lines = cut.lines
+                number = w.add(w.mul(n, self.blocks * cut.lines), line)
+                self.start = w.op(f"arith.cmpi eq, {w.ssa(number)}, {w.index(0)} : index", "first")
+                ends = (form.first.extent - 1) * self.blocks * cut.lines + (self.blocks - 1) * cut.lines
+                self.end = w.op(f"arith.cmpi eq, {w.ssa(number)}, {w.index(ends)} : index", "last")
+                self._block(piece, strip, n, line, lines)
+
+    def _block(self, piece: Index, strip: Index, n: Index, line: Index, lines: Index) -> None:
+        w, cut, slide = self.w, self.cut, self.form.slides[0]
+        tiles = cut.run // cut.rows // cut.pieces
+        first = w.mul(piece, tiles)
+        base: Index = 0
+        if self.packer is None:
+            steps = strides(self.form.image)
+            base = w.linear(0, [(n, steps[0]), (line, steps[1] * slide.summed.step * slide.apart)])
+        else:
+            begin = w.mul(line, slide.summed.step)
+            reach = w.add(w.mul(w.sub(lines, 1), slide.summed.step), slide.kept.step * (slide.kept.extent - 1) + 1)
+            part = 0 if cut.merged or cut.pieces == 1 else tiles
+            self.packer.pack(n, begin, reach, first if part else 0, part)
+        begin = w.mul(strip, self.strip)
+        end: Index = self.strip
+        if self.strips > 1:
+            end = w.minimum(w.sub(self.panels, begin), self.strip)
+
+        def panel(k: Index) -> None:
+            self._panel_of(k, w.add(begin, k), (n, line, lines), (first, tiles), base)
+
+        if end == 1:
+            panel(0)
+            return
+        with w.for_(0, end, 1) as k:
+            panel(k)
+
+    def _panel_of(
+        self, own: Index, panel: Index, block: tuple[Index, Index, Index], piece: tuple[Index, int], base: Index
+    ) -> None:
+        """One panel, the strip's `own`th. The last of all may be narrower, and is another piece of code then."""
+        w, rest = self.w, self.form.lane.extent - (self.panels - 1) * self.width
+        if self.panels == 1 or rest == self.width:
+            self._columns(own, w.mul(panel, self.width), min(rest, self.width), block, piece, base)
+            return
+        with w.branch(w.op(f"arith.cmpi eq, {w.ssa(panel)}, {w.index(self.panels - 1)} : index")):
+            self._columns(own, (self.panels - 1) * self.width, rest, block, piece, base)
+        with w.scope("else", fence=True):
+            self._columns(own, w.mul(panel, self.width), self.width, block, piece, base)
+
+    def _columns(
+        self, own: Index, column: Index, columns: int, block: tuple[Index, Index, Index], piece: tuple[Index, int],
+        base: Index,
+    ) -> None:  # fmt: skip
+        """All rows of a piece, for one panel and one block of places."""
+        w, cut, (n, line, lines) = self.w, self.cut, block
+        step = [self.spec.axes[m.loop].rhs if m.loop is not None else 0 for m in (self.form.first, *self._sums())]
+        start = w.linear(self.other.base, [(n, step[0]), (line, step[1]), (column, 1)])
+        extents: list[Index] = [lines, *(move.extent for move in self._sums()[1:])]
+        source = replace(self.other, base=start, sums=tuple(step[1:]))
+        pack_lanes(w, source, self.panel, extents, self.lanes, columns)
+
+        def rows(tile: Index, count: int) -> None:
+            def level(depth: int, at: list[Index]) -> None:
+                if depth == len(self._outer):
+                    wait = w.mul(own, self._rows * self.width)
+                    self._register_tile(w.add(piece[0], tile), tile, count, at, column, columns, extents, base, wait)
+                    return
+                walk(w, self._outer[depth].extent, 1, lambda k: level(depth + 1, [*at, k]))
+
+            level(0, [])
+
+        full, rest = piece[1], cut.run % cut.rows
+        walk(w, full, 1, lambda tile: rows(tile, cut.rows))
+        if rest:
+            rows(full, rest)
+
+    def _register_tile(
+        self, tile: Index, own: Index, rows: int, at: list[Index], column: Index, columns: int, extents: list[Index],
+        base: Index, wait: Index,
+    ) -> None:  # fmt: skip
+        """`tile`: which tile of the run, `own`: counted in the piece; `at`: the place in the window; `wait`: where the
+        panel's sums wait."""
+        w, cut, layout = self.w, self.cut, self.layout
+        moved = [(k, move.step * step) for k, move, step in zip(at, self._outer, layout.spatial, strict=False)]
+        between = cut.rows if cut.merged else layout.between
+        start = w.linear(base, [*moved, (own, between)])
+        sums = tuple(m.step * step for m, step in zip(self._sums(), layout.spatial, strict=True))
+        lhs = replace(self.block, base=start, sums=sums, lane=0)
+        made = Tile(lhs, self.panel.source(1), tuple(range(rows)), columns, self.lanes, self.dtype)
+        nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
+        spot = self._spot(tile, at, column)
+        if self.partial is None:
+            self.ending.deliver(accumulate(w, made, extents, nothing), made, spot)
+            return
+        corner, step = spot.corner, spot.step
+        if self.ending.epilogue is not None:
+            number = own
+            for k, move in zip(at, self._outer, strict=True):
+                number = w.add(w.mul(number, move.extent), k)
+            corner, step = w.linear(wait, [(number, cut.rows * self.width)]), self.width
+        begin = self.ending.reload(made, self.partial, corner, step, self.start, nothing)
+        total = accumulate(w, made, extents, begin)
+        if self.ending.epilogue is None:
+            self.ending.store(total, made, self.partial, corner, step)
+            return
+        with w.branch(self.end):
+            self.ending.deliver(total, made, spot)
+        with w.scope("else", fence=True):
+            self.ending.store(total, made, self.partial, corner, step)
+
+    def _spot(self, tile: Index, at: list[Index], column: Index) -> Spot:
+        w, form, axes = self.w, self.form, self.spec.axes
+        outer = {axes[m.loop].dim: k for m, k in zip(self._outer, at, strict=True) if m.loop is not None}
+        place: dict[int, Index] = {d: 0 for d in range(len(self.spec.out.shape))}
+        place.update({d: k for d, k in outer.items() if d is not None})
+        last, channels = form.slides[-1].kept, form.channels
+        dims = [axes[m.loop].dim if m.loop is not None else None for m in (last, channels)]
+        row = w.mul(tile, self.cut.rows)
+        inner = dims[1] if dims[1] is not None else dims[0]
+        assert inner is not None
+        step = self.out_steps[inner]
+        corner = w.linear(column, [(k, self.out_steps[d]) for d, k in place.items()])
+
+        def rows(r: Index) -> dict[int, Index]:
+            at_row = w.add(row, r)
+            if not self.cut.merged:
+                return {inner: at_row}
+            places = w.delinearize(at_row, [last.extent, channels.extent])
+            return {d: k for d, k in zip(dims, places, strict=True) if d is not None}
+
+        return Spot(w.add(corner, w.mul(row, step)), step, place, rows, column)
