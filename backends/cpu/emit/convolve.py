@@ -1,11 +1,13 @@
 """Convolutions of images with channels last, and their data gradients of stride 1: the results of a line are the rows
 of the register tile, so that no image is unrolled.
 
-    many results for few weights                      many weights for few results
-    pack all panels of weights                        pack all images, with their padding
-    for tile in [lo, hi)   blocks of lines            for tile in [lo, hi)   panels of columns
-      pack the block, with its padding                  pack the panel
-      for every panel, every line, every register tile  for every image, every line, every register tile
+    pack all panels of weights
+    for tile in [lo, hi)            blocks of lines
+      pack the block, with its padding
+      for every panel, every line, every register tile
+        the whole sum, then the epilogue
+
+Where the weights do not stay in the second cache, they are better read once for all images (emit/contraction.py).
 """
 
 from __future__ import annotations
@@ -28,51 +30,50 @@ from thalweg.backends.cpu.emit.sliding import Move, Sliding
 from thalweg.backends.cpu.machine import Machine
 
 WEIGHTS_BYTES = 1 << 20  # of packed weights that stay in the second cache while blocks of an image pass by
-IMAGES_BYTES = 2 << 20  # of packed images that stay there while panels pass by
 BLOCK_ROWS = 392  # results of a block, about
 FEWEST_LANES = 2  # a vector of columns is at least so full, as one part in so many
 DEEP = 8  # summed elements that pay for a loop of their own
+MANY_RESULTS = 256  # pay for packing the weights
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a convolution is cut: the register tile, lines of the result in a block, and what the tiles are."""
+    """How a convolution is cut: the register tile, and lines of the result in a block."""
 
     rows: int
     vectors: int
     lines: int
-    by_panels: bool
 
 
 def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Plan | None:
-    """The plan, or None where a product of matrices does as well: no window, or a sum too short."""
+    """The plan, or None where a product of matrices does as well: without a window, or of too many weights."""
     slides, dtype = form.slides, spec.out.dtype
     lanes, item = machine.lanes(dtype), item_bytes(dtype)
     window = math.prod(slide.summed.extent for slide in slides)
     depth = window * form.channels.extent
     wide = ceil_div(form.lane.extent, lanes)
-    strided = any(slide.apart > 1 for slide in slides)
-    if (window == 1 and not strided) or depth < DEEP or form.lane.extent * FEWEST_LANES < lanes:
+    places = math.prod(slide.kept.extent for slide in slides[1:])
+    lines = slides[0].kept.extent
+    if window == 1 or depth < DEEP or form.lane.extent * FEWEST_LANES < lanes:
+        return None
+    if form.first.extent * lines * places < MANY_RESULTS:
         return None
     run = slides[-1].kept.extent
     rows, vectors = register_tile(run, wide, machine, depth)
     weights = depth * ceil_div(wide, vectors) * vectors * lanes * item
-    places = math.prod(slide.kept.extent for slide in slides[1:])
-    whole_image = math.prod(slide.reach for slide in slides) * form.channels.extent * item
-    lines = slides[0].kept.extent
-    if len(slides) > 1:
-        blocks = ceil_div(lines * places, BLOCK_ROWS)
-        blocks = max(blocks, min(lines, ceil_div(4 * threads, form.first.extent)) if threads > 1 else 1)
-        lines = ceil_div(lines, min(blocks, lines))
-    if weights <= WEIGHTS_BYTES and (len(slides) > 1 or whole_image <= WEIGHTS_BYTES):
-        return Plan(rows, vectors, lines, by_panels=False)
-    if not form.padded or form.first.extent * whole_image <= IMAGES_BYTES:
-        return Plan(rows, vectors, slides[0].kept.extent, by_panels=True)
-    return None
+    if weights > WEIGHTS_BYTES:
+        return None
+    if len(slides) == 1:
+        fits = slides[0].reach * form.channels.extent * item <= WEIGHTS_BYTES
+        return Plan(rows, vectors, lines) if fits else None
+    blocks = ceil_div(lines * places, BLOCK_ROWS)
+    if threads > 1:
+        blocks = max(blocks, ceil_div(4 * threads, form.first.extent))
+    return Plan(rows, vectors, ceil_div(lines, min(blocks, lines)))
 
 
 class Convolution:
-    """Writes one kernel's body; `tiles`, `setup` and `scratch` (bytes) are known afterwards."""
+    """Writes one kernel's body; `tiles` and `scratch` (bytes) are known afterwards."""
 
     def __init__(
         self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None
@@ -83,8 +84,7 @@ class Convolution:
         self.panels = ceil_div(form.lane.extent, self.width)
         slide = form.slides[0]
         self.blocks = ceil_div(slide.kept.extent, cut.lines)
-        self.tiles = self.panels if cut.by_panels else form.first.extent * self.blocks
-        self.setup = not cut.by_panels or form.padded
+        self.tiles = form.first.extent * self.blocks
         self.scratch = Scratch(w, self.dtype)
         self.out_steps = strides(spec.out.shape)
         lines = slide.kept.step * (cut.lines - 1) + slide.summed.step * (slide.summed.extent - 1) + 1
@@ -92,7 +92,7 @@ class Convolution:
         self.packer: Packer | None = None
         self.block = whole(w, spec.lhs)
         if form.padded:
-            image, self.block = self.block, self.scratch.view(self._images * self.layout.size)
+            image, self.block = self.block, self.scratch.view(self.layout.size)
             self.packer = Packer(w, form, image, self.block, self.layout, self.lanes)
         else:
             self.layout = replace(self.layout, spatial=form.steps)
@@ -105,19 +105,13 @@ class Convolution:
         else:
             self.ending = Ending(w, None, lane, self.width, epilogue, self.scratch.view(cut.rows * self.width))
 
-    @property
-    def _images(self) -> int:
-        """Images in the block."""
-        return self.form.first.extent if self.cut.by_panels else 1
-
     def _sums(self) -> list[Move]:
         return [*(slide.summed for slide in self.form.slides), self.form.channels]
 
     def _panel(self) -> Panel:
         """Where panels of weights go. A transposing copy writes some elements past the last one."""
         extents = [move.extent for move in self._sums()]
-        count = 1 if self.cut.by_panels else self.panels
-        view = self.scratch.view((count * self.depth + self.lanes) * self.width)
+        view = self.scratch.view((self.panels * self.depth + self.lanes) * self.width)
         steps = tuple(math.prod(extents[d + 1 :]) * self.width for d in range(len(extents)))
         return Panel(view.name, view.memref, self.dtype, 0, steps)
 
@@ -127,16 +121,10 @@ class Convolution:
         """Write everything."""
         w = self.w
         if self.packer is not None:
-            self.packer.clear(self._images * self.layout.size)
-        if self.cut.by_panels:
-            self._pack_images()
-        else:
-            self._each_panel(lambda panel, columns: self._pack_weights(panel, columns, self._place(panel)))
+            self.packer.clear(self.layout.size)
+        self._each_panel(self._pack_weights)
         with w.for_("%lo", "%hi", 1) as tile:
-            if self.cut.by_panels:
-                self._panel_tile(tile)
-            else:
-                self._block_tile(tile)
+            self._block(tile)
 
     def _place(self, panel: Index) -> Index:
         """Where a panel of weights lies among all of them."""
@@ -149,31 +137,7 @@ class Convolution:
         if rest:
             body(full, rest)
 
-    def _pack_images(self) -> None:
-        if self.packer is not None:
-            packer, slide = self.packer, self.form.slides[0]
-            with self.w.for_(0, self.form.first.extent, 1) as n:
-                packer.pack(n, 0, slide.reach, at=self.w.mul(n, self.layout.size))
-
-    def _panel_tile(self, panel: str) -> None:
-        w, form = self.w, self.form
-
-        def columns(panel: Index, count: int) -> None:
-            self._pack_weights(panel, count, 0)
-            with w.for_(0, form.first.extent, 1) as n:
-                size = self.layout.size if self.packer is not None else math.prod(form.image[1:])
-                self._rows(n, 0, form.slides[0].kept.extent, w.mul(n, size), (panel, count, 0))
-
-        rest = form.lane.extent - (self.panels - 1) * self.width
-        if self.panels == 1 or rest == self.width:
-            columns(panel, min(rest, self.width))
-            return
-        with w.branch(w.op(f"arith.cmpi eq, {panel}, {w.index(self.panels - 1)} : index")):
-            columns(self.panels - 1, rest)
-        with w.scope("else", fence=True):
-            columns(panel, self.width)
-
-    def _block_tile(self, tile: str) -> None:
+    def _block(self, tile: str) -> None:
         w, slide, cut = self.w, self.form.slides[0], self.cut
         n, block = w.delinearize(tile, [self.form.first.extent, self.blocks])
         line, lines = w.mul(block, cut.lines), cut.lines
@@ -186,15 +150,15 @@ class Convolution:
             base = 0
             reach = w.add(w.mul(w.sub(count, 1), slide.kept.step), slide.summed.step * (slide.summed.extent - 1) + 1)
             self.packer.pack(n, w.mul(line, slide.kept.step), reach)
-        self._each_panel(lambda panel, columns: self._rows(n, line, count, base, (panel, columns, self._place(panel))))
+        self._each_panel(lambda panel, columns: self._rows(n, line, count, base, (panel, columns)))
 
-    def _pack_weights(self, panel: Index, columns: int, at: Index) -> None:
+    def _pack_weights(self, panel: Index, columns: int) -> None:
         w, axes, lane = self.w, self.spec.axes, self.form.lane
         assert lane.loop is not None
         steps = tuple(axes[m.loop].rhs if m.loop is not None else 0 for m in self._sums())
         source = replace(self.other, sums=steps, lane=axes[lane.loop].rhs)
         extents: list[Index] = [move.extent for move in self._sums()]
-        target, column = replace(self.panel, base=at), w.mul(panel, self.width)
+        target, column = replace(self.panel, base=self._place(panel)), w.mul(panel, self.width)
         if transposable(source, self.lanes):
             # A later panel overwrites what is written past the end of this one.
             pack_transposed(w, source, target, extents, self.lanes, column, self.width, lane.extent)
@@ -202,8 +166,8 @@ class Convolution:
         source = replace(source, base=w.linear(source.base, [(column, source.lane)]))
         pack_lanes(w, source, target, extents, self.lanes, columns)
 
-    def _rows(self, n: Index, line: Index, lines: Index, base: Index, panel: tuple[Index, int, Index]) -> None:
-        """All results of a block for one panel: (which, its columns, where it lies)."""
+    def _rows(self, n: Index, line: Index, lines: Index, base: Index, panel: tuple[Index, int]) -> None:
+        """All results of a block for one panel: (which, its columns)."""
         w, moves = self.w, [slide.kept for slide in self.form.slides]
         extents = [lines, *(move.extent for move in moves[1:])]
 
@@ -220,7 +184,7 @@ class Convolution:
         level(0, [])
 
     def _register_tile(
-        self, n: Index, line: Index, at: list[Index], rows: int, base: Index, panel: tuple[Index, int, Index]
+        self, n: Index, line: Index, at: list[Index], rows: int, base: Index, panel: tuple[Index, int]
     ) -> None:
         """`at`: the place of the first row in the block."""
         w, layout, slides = self.w, self.layout, self.form.slides
@@ -228,7 +192,7 @@ class Convolution:
         start = w.linear(base, zip(at, steps, strict=True))
         sums, extents, panel_steps = self._merged()
         lhs = replace(self.block, base=start, sums=sums, lane=0)
-        rhs = replace(self.panel.source(1), base=panel[2], sums=panel_steps)
+        rhs = replace(self.panel.source(1), base=self._place(panel[0]), sums=panel_steps)
         made = Tile(lhs, rhs, tuple(r * steps[-1] for r in range(rows)), panel[1], self.lanes, self.dtype)
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(n, line, at, panel[0]))

@@ -54,4 +54,4 @@ def slid(
         return None
     convolution = Convolution(w, form, spec, target, chosen, epilogue)
     convolution.run()
-    return Slid(convolution.tiles, convolution.scratch.bytes, convolution.setup)
+    return Slid(convolution.tiles, convolution.scratch.bytes, True)
