@@ -25,7 +25,8 @@ Row = dict[str, Any]
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.export", description=__doc__)
     parser.add_argument("--models", default=",".join(MODELS), help="names separated by commas")
-    parser.add_argument("--weights", default="f32", help="f32, bf16, int8; several separated by commas")
+    parser.add_argument("--weights", default="f32", help="f32, bf16, int8 (stored so, computed in float32), "
+                        "int8-dynamic, int8-static; several separated by commas")  # fmt: skip
     parser.add_argument("--peers-python", default=sys.executable, help="one with ai-edge-litert, onnxruntime, onnx "
                         "and tensorflow (for the converter)")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=Path("build/export"), help="where models are built")
@@ -56,11 +57,12 @@ def _build(name: str, folder: Path, weights: list[str], peers: str) -> dict[str,
             print(told, end="")
             found[f"thalweg {storage}"] = ("thalweg", folder / f"thalweg-{storage}")
         path = folder / f"{storage}.tflite"
-        if _python(peers, "tflite_model", name, path, storage) is not None:
+        if storage != "int8" and _python(peers, "tflite_model", name, path, storage) is not None:
             # Its converter knows half precision as float16 alone.
             found[f"litert {'f16' if storage == 'bf16' else storage}"] = ("litert", path)
-    if _python(peers, "onnx_model", name, folder / "model.onnx") is not None:
-        found["onnxruntime f32"] = ("onnxruntime", folder / "model.onnx")
+        path = folder / f"{storage}.onnx"
+        if storage not in ("int8", "bf16") and _python(peers, "onnx_model", name, path, storage) is not None:
+            found[f"onnxruntime {storage}"] = ("onnxruntime", path)
     return found
 
 

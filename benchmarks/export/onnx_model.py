@@ -1,16 +1,19 @@
 """The models as ONNX graphs, images as [batch, channels, height, width], which is what ONNX Runtime wants.
 
-    python -m benchmarks.export.onnx_model MODEL FILE
+    python -m benchmarks.export.onnx_model MODEL FILE [f32|int8-dynamic|int8-static]
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmarks.export.models import EPSILON, MODELS, Conv, Dense, Encoder, Flatten, Layer, Lstm, MaxPool, Mean, Model
 
@@ -118,9 +121,28 @@ def build(model: Model) -> onnx.ModelProto:
     return whole
 
 
-def main(name: str, path: str) -> None:
-    onnx.save(build(MODELS[name]()), path)
+class _Sample(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+    """The model's sample, once."""
+
+    def __init__(self, model: Model) -> None:
+        x = model.sample()
+        self._rest = iter([{"x": x.transpose(0, 3, 1, 2) if x.ndim == 4 else x}])
+
+    def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+        return next(self._rest, None)
+
+
+def main(name: str, path: str, weights: str = "f32") -> None:
+    model = MODELS[name]()
+    onnx.save(build(model), path)
+    if weights == "int8-dynamic":
+        quantize_dynamic(path, path, weight_type=QuantType.QInt8, per_channel=True)
+    elif weights == "int8-static":
+        prepared = f"{path}.prepared"
+        quant_pre_process(path, prepared)  # puts activations into the products before them
+        quantize_static(prepared, path, _Sample(model), per_channel=True)
+        Path(prepared).unlink()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

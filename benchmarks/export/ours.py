@@ -1,6 +1,8 @@
 """The models in Thalweg: written down, exported; the function's own result is what every runtime is checked against.
 
-    python -m benchmarks.export.ours MODEL FOLDER WEIGHTS
+    python -m benchmarks.export.ours MODEL FOLDER f32|bf16|int8|int8-dynamic|int8-static
+
+`int8` stores weights in int8 and computes in float32, the other two compute in int8.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 import thalweg as tw
 from benchmarks.export.models import EPSILON, MODELS, Conv, Dense, Encoder, Flatten, Layer, Lstm, MaxPool, Mean
 
+ARITHMETIC: dict[str, Any] = {"int8-dynamic": "int8-dynamic", "int8-static": "int8"}
 ACTIVATIONS = {"": lambda x: x, "relu": tw.nn.relu, "relu6": tw.nn.relu6}
 
 
@@ -75,7 +78,8 @@ def main(name: str, folder: Path, weights: str) -> None:
     function = tw.function(infer)
     start = time.perf_counter()
     report = tw.export({"infer": (function, [tw.spec(model.shape)])}, folder / f"thalweg-{weights}",
-                       targets=["host", "wasm32"], weights=cast(Any, weights), samples=model.sample())  # fmt: skip
+                       targets=["host", "wasm32"], weights=cast(Any, weights.partition("-")[0]),
+                       arithmetic=ARITHMETIC.get(weights, "f32"), samples=model.sample())  # fmt: skip
     np.save(folder / "expected.npy", np.asarray(function(model.sample())))
     print(f"{name} {weights}: exported in {time.perf_counter() - start:.1f} s; {report.errors[0]}")
 

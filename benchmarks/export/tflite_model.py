@@ -1,6 +1,6 @@
 """The models as TensorFlow Lite files, written down in TensorFlow and converted.
 
-    python -m benchmarks.export.tflite_model MODEL FILE [f32|bf16|int8]
+    python -m benchmarks.export.tflite_model MODEL FILE [f32|bf16|int8-dynamic|int8-static]
 """
 
 from __future__ import annotations
@@ -72,7 +72,12 @@ def _encoder(layer: Encoder, x: Any) -> Any:
 
 
 def build(model: Model, weights: str = "f32") -> bytes:
-    """The model as a TensorFlow Lite file, a batch of one; weights are "f32", "bf16" (float16) or "int8"."""
+    """The model as a TensorFlow Lite file, a batch of one.
+
+    Args:
+        weights: "f32", "bf16" (float16 here), or int8: "int8-dynamic" quantises what they multiply as it comes,
+            "int8-static" by what a sample has shown, inside the model as a whole.
+    """
 
     @tf.function(input_signature=[tf.TensorSpec(model.shape, tf.float32)], autograph=False)
     def infer(x: Any) -> Any:
@@ -82,7 +87,10 @@ def build(model: Model, weights: str = "f32") -> bytes:
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([infer.get_concrete_function()])
     if weights != "f32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]  # weights in int8, activations quantised as they come
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if weights == "int8-static":
+        converter.representative_dataset = lambda: iter([[model.sample()]])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if weights == "bf16":
         converter.target_spec.supported_types = [tf.float16]
     converted: bytes = converter.convert()
