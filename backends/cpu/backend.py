@@ -12,21 +12,25 @@ compile    LLVM IR -> object code                 jit.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
 from thalweg.backends.cpu.fusion import form
 from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.padding import absorb_paddings
 from thalweg.backends.cpu.parallel import Parallel
+from thalweg.backends.cpu.partition import parts_of, with_definitions
 from thalweg.backends.cpu.plan import Plan
 from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.step import Runner, StepWriter
 from thalweg.backends.cpu.widening import absorb_widenings
+from thalweg.backends.cpu.workers import prepare
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
@@ -40,9 +44,15 @@ def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> E
     """
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
+        prepare(_length(module), options.worker_count())
         lowered = lower(module, options)
-    names = {kernel.name for kernel in lowered.program.kernels()}
-    return Executable(lowered.signature, compile_program(lowered.llvm, names, options), options)
+    return Executable(lowered.signature, lowered.object_code(options), options)
+
+
+def _length(module: ir.Module) -> int:
+    """How many ops there are, those inside of other ops not counted."""
+    bodies = (region for view in module.body.operations for region in view.operation.regions)
+    return sum(len(block.operations) for region in bodies for block in region.blocks)
 
 
 def stages(module: ir.Module, options: CpuOptions | None = None) -> dict[str, str]:
@@ -62,12 +72,27 @@ class Lowered:
     linalg_op: ir.Operation
     program: Program
     plan: Plan
-    kernels: str
-    llvm: str
+    sources: Mapping[str, str]  # the kernels' functions, by name
+    step: str  # the step, with what it declares
+    definitions: str  # LLVM IR of what it declares beside the kernels, and of the entry
 
     @property
     def linalg(self) -> str:
         return str(self.linalg_op)
+
+    @property
+    def kernels(self) -> str:
+        return f"module {{\n{''.join(self.sources.values())}{self.step}}}\n"
+
+    @cached_property
+    def llvm(self) -> str:
+        with self.linalg_op.context:
+            return with_definitions(to_llvm_ir(self.kernels), self.definitions)
+
+    def object_code(self, options: CpuOptions) -> bytes:
+        """Machine code as `Executable` takes it."""
+        with self.linalg_op.context:
+            return compile_program(parts_of(self.sources, self.step, self.definitions), options)
 
 
 def lower(
@@ -82,18 +107,18 @@ def lower(
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
-    program = form(absorb_widenings(read_function(function)), options)
+    program = form(absorb_paddings(absorb_widenings(read_function(function)), options), options)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())
     parallel = Parallel(options.worker_count())
     step = finish(StepWriter(program, plan, aliases, around(parallel)).text())
-    sources = "".join({kernel.name: kernel.source for kernel in program.kernels()}.values())
-    kernels = f"module {{\n{sources}{parallel.declarations()}{step}}}\n"
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
     pointers = len(inputs) + len(outputs) - len(aliases) + 1
-    return Lowered(signature, linalg, program, plan, kernels, parallel.define(to_llvm_ir(kernels)) + entry(pointers))
+    sources = {kernel.name: kernel.source for kernel in program.kernels()}
+    definitions = parallel.definitions() + entry(pointers)
+    return Lowered(signature, linalg, program, plan, sources, parallel.declarations() + step, definitions)
 
 
 def main_function(module: ir.Operation) -> ir.Operation:

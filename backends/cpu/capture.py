@@ -123,7 +123,7 @@ def capture(module: ir.Module, arrays: Sequence[Array], folder: Path, options: C
 
     with module.context, ir.Location.unknown(module.context):
         lowered = lower(module, options, around, lambda step: recorders[0].finished(step))
-    program = Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, _READ)
+    program = Executable(lowered.signature, lowered.object_code(options), options, _READ)
     program([np.array(a) for a in arrays])
     record = np.zeros(max(recorders[0].size, 1), np.uint8)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(program.address(_READ))(record.ctypes.data)

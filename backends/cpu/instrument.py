@@ -12,7 +12,6 @@ import numpy as np
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.executable import Executable
-from thalweg.backends.cpu.jit import compile_llvm
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
@@ -51,7 +50,7 @@ def instrumented(
 
     with module.context, ir.Location.unknown(module.context):
         lowered = lower(module, options, around, lambda step: made[0].finished(step))
-    return Executable(lowered.signature, compile_llvm(lowered.llvm, options).object_code, options, reader), made[0]
+    return Executable(lowered.signature, lowered.object_code(options), options, reader), made[0]
 
 
 def table_of(program: Executable, reader: str, size: int) -> Table:

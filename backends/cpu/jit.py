@@ -11,7 +11,7 @@ import itertools
 import re
 import struct
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -22,16 +22,32 @@ import llvmlite.binding as llvm
 from thalweg.backends.cpu import native
 from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.backends.cpu.partition import compile_parts, partition, parts_for, split
+from thalweg.backends.cpu.partition import Part, join, split, with_definitions
+from thalweg.backends.cpu.workers import compile_all, helpers
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir, llvm_dialect
 
+# Each pass walks over everything: those with a pattern are left out where the text has nothing for them.
 LOWERING = (
-    "builtin.module(convert-vector-to-scf,convert-scf-to-cf,expand-strided-metadata,lower-affine,"
-    "convert-vector-to-llvm{reassociate-fp-reductions=1},convert-math-to-llvm,finalize-memref-to-llvm,"
-    "convert-func-to-llvm{use-bare-ptr-memref-call-conv=1},convert-cf-to-llvm,convert-arith-to-llvm,convert-index-to-llvm,"
-    "convert-ub-to-llvm,reconcile-unrealized-casts)"
+    ("convert-vector-to-scf", r"vector\.transfer_"),
+    ("convert-scf-to-cf", ""),
+    ("expand-strided-metadata", r"memref\.(subview|\w+_shape|extract_|reinterpret_)"),
+    ("lower-affine", r"affine\.|memref\.(subview|\w+_shape|extract_|reinterpret_)"),
+    ("convert-vector-to-llvm{reassociate-fp-reductions=1}", ""),
+    ("convert-math-to-llvm", r"math\."),
+    ("finalize-memref-to-llvm", ""),
+    ("convert-func-to-llvm{use-bare-ptr-memref-call-conv=1}", ""),
+    ("convert-cf-to-llvm", ""),
+    ("convert-arith-to-llvm", ""),
+    ("convert-index-to-llvm", ""),
+    ("convert-ub-to-llvm", r"ub\."),
+    ("reconcile-unrealized-casts", ""),
 )
+
+
+def _lowering(source: str) -> str:
+    """The pipeline for an MLIR module."""
+    return f"builtin.module({','.join(name for name, needed_by in LOWERING if re.search(needed_by, source))})"
 
 
 def to_llvm_ir(source: str) -> str:
@@ -42,7 +58,7 @@ def to_llvm_ir(source: str) -> str:
     """
     try:
         module = ir.Module.parse(source)
-        passes = PassManager.parse(LOWERING)
+        passes = PassManager.parse(_lowering(source))
         passes.enable_verifier(False)  # the parser has verified what we wrote
         passes.run(module.operation)
         return float_literals(str(llvm_dialect.translate_module_to_llvmir(module.operation)))
@@ -157,8 +173,11 @@ class NativeCode:
 _compiling = threading.Lock()
 
 
-def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> NativeCode:
+def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False, explicit: bool = False) -> NativeCode:
     """Object code of LLVM IR text.
+
+    Args:
+        explicit: whether it is explicit vector code, to which LLVM need not do much (native.py).
 
     Raises:
         LoweringError: LLVM rejects the text.
@@ -166,7 +185,7 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
     with _compiling:
         machine = target_machine(options)
         try:
-            module = native.optimized(text, machine, options.opt_level)
+            module = native.optimized(text, machine, options.opt_level, explicit)
         except RuntimeError as error:
             raise LoweringError(f"the CPU backend generated LLVM IR that LLVM rejects: {error}") from error
         optimized = str(module) if keep_texts else ""
@@ -174,19 +193,24 @@ def compile_llvm(text: str, options: CpuOptions, keep_texts: bool = False) -> Na
         return NativeCode(machine.emit_object(module), optimized, assembly)
 
 
-def compile_program(text: str, kernels: Collection[str], options: CpuOptions) -> bytes:
-    """Like `compile_llvm`, in several processes where the text is long: object code as `Code` takes it.
+def compile_part(part: Part, options: CpuOptions) -> bytes:
+    """Object code of a part of a program. Call with a context entered.
 
-    Args:
-        kernels: the names of functions that may be compiled apart from the others.
+    Raises:
+        LoweringError: MLIR or LLVM rejects its text.
     """
-    parts = parts_for(text, options.worker_count())
-    if parts == 1:
-        return compile_llvm(text, options).object_code
-    modules = partition(text, kernels, parts)
-    return compile_parts(
-        modules, *_target(options), options.opt_level, lambda module: compile_llvm(module, options).object_code
-    )
+    text = with_definitions(to_llvm_ir(part.source), part.definitions)
+    return compile_llvm(text, options, explicit=part.explicit).object_code
+
+
+def compile_program(parts: Sequence[Part], options: CpuOptions) -> bytes:
+    """Object code of all parts, as `Code` takes it; other processes help with a long program. Call with a context
+    entered.
+    """
+    count = helpers(parts, options.worker_count())
+    if not count:
+        return join([compile_part(part, options) for part in parts])
+    return join(compile_all(parts, options, count, lambda part: compile_part(part, options)))
 
 
 @once

@@ -1,11 +1,7 @@
-"""LLVM IR text to object code, with nothing but llvmlite: also a script that another process runs (partition.py).
-
-    python native.py CPU FEATURES LEVEL < module.ll > module.o
-"""
+"""LLVM IR text to object code, with nothing but llvmlite."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -24,8 +20,11 @@ def target_machine(cpu: str, features: str, level: int) -> Any:
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="default")
 
 
-def optimized(text: str, machine: Any, level: int) -> Any:
+def optimized(text: str, machine: Any, level: int, explicit: bool = False) -> Any:
     """The module of LLVM IR text, for a machine.
+
+    Args:
+        explicit: whether the text is explicit vector code, to which level 2 need not do much.
 
     Raises:
         RuntimeError: LLVM rejects the text.
@@ -34,33 +33,28 @@ def optimized(text: str, machine: Any, level: int) -> Any:
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     if level:
-        _optimize(module, machine, level)
+        _optimize(module, machine, level, explicit)
     return module
 
 
-def _optimize(module: Any, machine: Any, level: int) -> None:
-    """LLVM's optimiser. The kernels are optimised vector code already: level 1 only simplifies instructions, which
-    makes code generation faster; LLVM's own pipelines, with its vectorisers, run from level 2 on.
+def _optimize(module: Any, machine: Any, level: int, explicit: bool) -> None:
+    """LLVM's optimiser.
+
+    Explicit vector code is as good as it gets before LLVM sees it, and LLVM's own pipelines take longer over it than
+    all else together. Of their passes two are missed: instructions are simplified (which makes code generation faster,
+    too), and loops test at their end. LLVM's global value numbering does harm: it keeps so many addresses in registers
+    that sums are spilled.
     """
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
     builder = llvm.create_pass_builder(machine, tuning)
-    if level == 1:
+    if level == 1 or (level == 2 and explicit):
         passes = llvm.create_new_module_pass_manager()
         passes.add_instruction_combine_pass()
+        if level == 2:
+            passes.add_simplify_cfg_pass()
+            passes.add_loop_rotate_pass()
+            passes.add_instruction_combine_pass()
     else:
         tuning.loop_vectorization = tuning.slp_vectorization = True
         passes = builder.getModulePassManager()
     passes.run(module, builder)
-
-
-def main() -> None:
-    """Standard input to standard output."""
-    cpu, features, level = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    initialize()
-    machine = target_machine(cpu, features, level)
-    module = optimized(sys.stdin.buffer.read().decode(), machine, level)
-    sys.stdout.buffer.write(machine.emit_object(module))
-
-
-if __name__ == "__main__":
-    main()

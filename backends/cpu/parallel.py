@@ -7,7 +7,6 @@ step:            call @k3_parallel(buffers…)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
@@ -48,13 +47,12 @@ class Parallel:
         found = [(name, ", ".join(types)) for name, (_, types) in self.kernels.items()]
         return "".join(f"func.func private @{name}_parallel({types})\n" for name, types in found)
 
-    def define(self, text: str) -> str:
-        """LLVM IR with the declared functions defined."""
+    def definitions(self) -> str:
+        """LLVM IR of the declared functions."""
         if not self.kernels:
-            return text
-        text = re.sub(r"^declare void @\w+_parallel\(.*\n", "", text, flags=re.MULTILINE)
+            return ""
         parts = [self._definitions(kernel, len(types)) for kernel, types in self.kernels.values()]
-        return "\n".join([text, f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32)", *parts])
+        return "\n".join(["", f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32)", *parts])
 
     def _definitions(self, kernel: Kernel, buffers: int) -> str:
         tasks = min(kernel.tiles, self.threads * (1 if kernel.setup else TASKS_PER_THREAD))

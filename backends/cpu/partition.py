@@ -1,84 +1,101 @@
-"""Large programs are compiled in parts, each by a process of its own: LLVM takes most of the time, and llvmlite lets
-one thread of a process into LLVM at a time.
+"""A program's code in parts, each of which is compiled by itself: at the same time as others, and as hard as it needs.
 
-The first part has the step and whatever is not a kernel, and is compiled here; kernels are dealt out by their size. The
-object code of the parts is kept in one string of bytes (`join`, `split`), and linked together when it is loaded.
+The parts do not depend on who compiles them, nor on how many processors there are: the same program gives the same
+object code. The objects of all parts are kept in one string of bytes (`join`, `split`), and linked together when they
+are loaded.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from thalweg.backends.cpu import native
-from thalweg.dialects.diagnostics import LoweringError
-
-LINES_EACH = 8000  # of LLVM IR: about half a second, several times what starting a process takes
+LINES_EACH = 1600  # of MLIR: about a tenth of a second
 _MAGIC = b"TWPARTS\0"
-_FUNCTION = re.compile(r"^define void @(\w+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
-_SHARED = re.compile(r"^(?:declare|attributes|@|!).*\n", re.MULTILINE)
+_DECLARED = re.compile(r"^declare [^@\n]*@(\w+)\(.*\n", re.MULTILINE)
+_DEFINED = re.compile(r"^define [^@\n]*@(\w+)\(", re.MULTILINE)
 
 
-def parts_for(text: str, processors: int) -> int:
-    """How many parts are worth their processes; 1 where no Python can be started, as in a program that embeds one."""
-    can_start = "python" in os.path.basename(sys.executable or "") and Path(native.__file__).is_file()
-    return max(1, min(processors, text.count("\n") // LINES_EACH)) if can_start else 1
+@dataclass(frozen=True)
+class Part:
+    """Functions that are compiled together.
+
+    Args:
+        source: an MLIR module.
+        definitions: LLVM IR of functions that the module declares, or that use its functions.
+        explicit: are its loops explicit vector code? If not, LLVM's own pipelines have work to do.
+    """
+
+    source: str
+    definitions: str = ""
+    explicit: bool = True
 
 
-def partition(text: str, kernels: Collection[str], parts: int) -> list[str]:
-    """LLVM IR cut into modules; the functions named by `kernels` may go to other modules than the first.
+def parts_of(kernels: Mapping[str, str], step: str, definitions: str) -> list[Part]:
+    """The parts of a program; the step is in the first.
+
+    Args:
+        kernels: their texts (kernel.py), by name.
+        step: MLIR text of the step, and of all that is declared or defined beside the kernels.
+        definitions: LLVM IR that goes with the step.
+    """
+    scalar = {name: text for name, text in kernels.items() if _is_scalar(text)}
+    first, *others = _dealt({name: text for name, text in kernels.items() if name not in scalar}) or [{}]
+    groups = [(first, True), *((group, True) for group in others), *((group, False) for group in _dealt(scalar))]
+    with_step = "".join(first.values()) + "".join(_declaration(kernels[k]) for k in kernels if k not in first) + step
+    parts = [Part(_module(with_step), definitions)]
+    return parts + [Part(_module("".join(group.values())), "", explicit) for group, explicit in groups[1:]]
+
+
+def _is_scalar(text: str) -> bool:
+    """Does a kernel go through its elements one by one?"""
+    return "vector<" not in text and ("scf.for " in text or "scf.while " in text)
+
+
+def _dealt(kernels: Mapping[str, str]) -> list[dict[str, str]]:
+    """Kernels in groups of about as many lines."""
+    groups: list[dict[str, str]] = []
+    room = 0
+    for name, text in kernels.items():
+        lines = text.count("\n")
+        if lines > room:
+            groups.append({})
+            room = LINES_EACH
+        groups[-1][name] = text
+        room -= lines
+    return groups
+
+
+def _declaration(kernel: str) -> str:
+    """The declaration of a kernel's function.
 
     Example:
-        >>> a, b = partition("define void @k0() {\\n}\\ndefine void @step() {\\n}\\n", ["k0"], 2)
-        >>> b
-        'define void @k0() {\\n}\\n'
+        >>> _declaration("func.func private @k0(%a: memref<4xf32>, %lo: index) {\\nreturn\\n}\\n")
+        'func.func private @k0(memref<4xf32>, index)\\n'
     """
-    found = {m[1]: m[0] for m in _FUNCTION.finditer(text) if m[1] in kernels}
-    loads, dealt = [0] * parts, [list[str]() for _ in range(parts)]
-    rest = _FUNCTION.sub(lambda m: "" if m[1] in found else m[0], text)
-    loads[0] = len(rest)
-    for name in sorted(found, key=lambda n: -len(found[n])):
-        least = loads.index(min(loads))
-        loads[least] += len(found[name])
-        dealt[least].append(name)
-    elsewhere = [_declaration(found[name]) for names in dealt[1:] for name in names]
-    shared = "".join(_SHARED.findall(rest))
-    modules = ["".join([rest, *(found[name] for name in dealt[0]), *elsewhere])]
-    return modules + [shared + "".join(found[name] for name in names) for names in dealt[1:] if names]
+    head = kernel[: kernel.index(") {") + 1]
+    return re.sub(r"%\w+: ", "", head) + "\n"
 
 
-def _declaration(function: str) -> str:
-    head = function[: function.index("{")].strip()
-    return re.sub(r"%\w+", "", head).replace("define", "declare", 1) + "\n"
+def _module(functions: str) -> str:
+    return f"module {{\n{functions}}}\n"
 
 
-def compile_parts(modules: Sequence[str], cpu: str, features: str, level: int, here: Callable[[str], bytes]) -> bytes:
-    """The object code of all modules; `here` compiles the first in this process.
+def with_definitions(text: str, definitions: str) -> str:
+    """LLVM IR with the definitions of functions that it declares.
 
-    Raises:
-        LoweringError: LLVM rejects a module, or a process ended without object code.
+    Example:
+        >>> with_definitions("declare void @f()\\ndeclare void @g()\\n", "define void @f() {\\n  ret void\\n}\\n")
+        'declare void @g()\\ndefine void @f() {\\n  ret void\\n}\\n'
     """
+    names = set(_DEFINED.findall(definitions))
+    return _DECLARED.sub(lambda m: "" if m[1] in names else m[0], text) + definitions
 
-    def elsewhere(module: str) -> bytes:
-        command = [sys.executable, "-P", str(native.__file__), cpu, features, str(level)]  # -P: no modules from here
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        done = subprocess.run(command, input=module.encode(), capture_output=True, env=environment, check=False)
-        if done.returncode or not done.stdout:
-            raise LoweringError(
-                f"compiling a part of the program in another process failed (exit code {done.returncode}): "
-                f"{done.stderr.decode(errors='replace')[-2000:]}"
-            )
-        return done.stdout
 
-    with ThreadPoolExecutor(len(modules)) as pool:
-        others = [pool.submit(elsewhere, module) for module in modules[1:]]
-        objects = [here(modules[0]), *(other.result() for other in others)]
-    return join(objects)
+def lines_of(parts: Iterable[Part]) -> int:
+    """How much there is to do."""
+    return sum(part.source.count("\n") for part in parts)
 
 
 def join(objects: Sequence[bytes]) -> bytes:
