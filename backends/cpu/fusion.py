@@ -1,6 +1,8 @@
 """Kernel forming: which values are computed together, and which of them are stored.
 
-1. Heavy values (reductions, contractions, windows, inserts, opaque ops) start kernels, numbered in program order.
+0. Matrices of scores that need not exist become values of kind `attention` (attention.py).
+1. Heavy values (reductions, contractions, attention, windows, inserts, opaque ops) start kernels, numbered in program
+   order.
 2. A cheap value (map, slice, reshape) belongs to the kernel of its latest heavy input, where that kernel can absorb
    it: at the same row of a row kernel, at the same element of a contraction's result.
 3. What no kernel absorbs floats: it is recomputed wherever it is read, unless that costs more than a store and a load
@@ -16,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer
+from thalweg.backends.cpu.attention import form_attention
+from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer, widened_in_window
 from thalweg.backends.cpu.emit import Group, emitter_for
 from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
@@ -72,6 +75,7 @@ def form(graph: Graph, generator: CpuOptions | Generator, prefix: str = "k") -> 
         LoweringError: an op that no code generator covers.
     """
     if isinstance(generator, CpuOptions):
+        form_attention(graph)
         generator = _for_cpu(generator)
     return _Former(graph, generator, prefix).program()
 
@@ -175,7 +179,7 @@ class _Former:
 
     def _absorbs(self, kernel: Forming, value: Value) -> bool:
         """Can `value`, which depends on `kernel`, be computed inside it?"""
-        if kernel.elementwise or kernel.control or value.kind == "scalar":
+        if kernel.elementwise or kernel.control or value.kind == "scalar" or widened_in_window(value):
             return False
         if self._floats_over(kernel, value) or self._is_full(kernel, value):
             return False

@@ -121,18 +121,28 @@ def _power_of_two(n: Register, like: Register) -> Register:
 
 
 def exp(x: Register) -> Register:
-    """e^x: e^r by a polynomial, times 2^n in two factors, so that subnormal results round once.
+    """e^x = 2^n e^r: e^r by a polynomial, 2^n by writing n into an exponent, where rounding x / ln 2 has left it.
 
-    Masked scores are hugely negative: where the result is 0 nothing subnormal is computed, which processors do slowly.
+    Half of 2^n is a normal number for all results but the smallest, which are computed too large and scaled once, so
+    that they round once. Masked scores are hugely negative: where the result is 0 nothing subnormal is computed,
+    which processors do slowly.
     """
     f = _format(x)
     low, high = f.exp_range
     vanishes = x < low
-    y = (x > high).select(x.constant(high), vanishes.select(x.constant(0.0), x))
-    n, r = _reduced(y)
-    p = r.polynomial(f.exp) * (r * r) + r + 1.0
-    half = n.shift_right(1)
-    return vanishes.select(x.constant(0.0), p * _power_of_two(half, x) * _power_of_two(n - half, x))
+    y = vanishes.select(x.constant(0.0), x)
+    rounder = f.magic + f.bias - 1
+    shifted = y * (1 / math.log(2)) + rounder
+    n = shifted - rounder
+    r = (y - n * f.ln2_high) - n * f.ln2_low
+    twice = r.polynomial((2.0, 2.0, *(2.0 * c for c in f.exp)))
+    exponent = shifted.bits().shift_left(f.mantissa)
+    small = y < (2 - f.bias) * math.log(2)
+    lift = f.mantissa + 32
+    exponent = small.select(exponent + (lift << f.mantissa), exponent)
+    result = twice * exponent.bitcast(x.element)
+    result = small.select(result * 2.0**-lift, result)
+    return vanishes.select(x.constant(0.0), (x > high).select(x.constant(INFINITY), result))
 
 
 def expm1(x: Register) -> Register:

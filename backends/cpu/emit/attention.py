@@ -44,7 +44,7 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.scores import Axes, Product
 
 PANEL = 64  # columns that are worked on together, so that they stay in the first cache
-BLOCK = 32  # rows of a block
+BLOCK = 64  # rows of a block, at most
 STRIPS = 1 << 19  # bytes that the strips of a block may take
 _NANOSECONDS_PER_PRODUCT = 0.012
 
@@ -91,11 +91,12 @@ class _AttentionKernel:
         self.plan = plan_sweeps(spec, self.products, [v for v in spec.kept if v in self.outputs])
         self.w = ScopedWriter()
         lanes = target.lanes("f32")
-        self.shape = Shape(lanes, 4, 4 if target.registers >= 32 else 2)
+        self.shape = Shape(lanes, 6, 4 if target.registers >= 32 else 2)
         self.fused = Fused(self.w, spec.members, lanes)
         *self.outer_extents, self.rows, self.columns = spec.extents
         self.panel = max(PANEL, lanes)
-        self.width = -(-self.columns // self.panel) * self.panel  # of a strip
+        self.width = -(-self.columns // self.panel) * self.panel  # columns of a strip
+        self.pitch = self.width + lanes  # from row to row: a power of two would put all rows into few sets of the cache
         self.block = self._block_rows()
         self.blocks = -(-self.rows // self.block)
         self.scratch = 0
@@ -105,9 +106,12 @@ class _AttentionKernel:
         self._allocate()
 
     def _block_rows(self) -> int:
-        most = max(1, STRIPS // (4 * self.width * max(1, self.plan.strips)))
-        rows = min(BLOCK, most, self.rows)
-        return max(self.shape.rows, rows - rows % self.shape.rows) if rows < self.rows else self.rows
+        """Rows of a block: all blocks about the same, of whole tiles, as far as the cache has room."""
+        most = max(self.shape.rows, min(BLOCK, STRIPS // (4 * self.pitch * max(1, self.plan.strips))))
+        if self.rows <= most:
+            return self.rows
+        even = -(-self.rows // -(-self.rows // most))
+        return -(-even // self.shape.rows) * self.shape.rows
 
     # Memory.
 
@@ -123,7 +127,7 @@ class _AttentionKernel:
 
     def _allocate(self) -> None:
         lanes, sweeps = self.shape.lanes, self.plan.sweeps
-        self.strips = [self._room(self.block * self.width) for _ in range(self.plan.strips)]
+        self.strips = [self._room(self.block * self.pitch) for _ in range(self.plan.strips)]
         self.packed = {p.value: self._room(self.width * p.features) for p in sweeps[0].scores}
         self.sums: dict[Value, Memory] = {}
         self.copies: dict[Value, Memory] = {}  # of the operand beside the scores, where it needs one
@@ -243,10 +247,10 @@ class _AttentionKernel:
         for product in self.by_columns:
             memory = self.sums[product.value]
             fill(w, self.shape, memory, memory.size, zero(w, self.shape))
-        self._copy_block()
         panels = self._panels()
         finished: list[Value] = []
         for sweep in self.plan.sweeps:
+            self._copy_block(sweep, finished)
             with w.for_(0, panels, 1) as panel:
                 self._panel(sweep, panel, finished)
             self._finish(sweep)
@@ -274,15 +278,15 @@ class _AttentionKernel:
             return min(whole, end // self.panel)
         return self.w.minimum(whole, self.w.op(f"arith.divui {end}, {self.w.index(self.panel)} : index"))
 
-    def _copy_block(self) -> None:
+    def _copy_block(self, sweep: Sweep, finished: Sequence[Value]) -> None:
         """Rows of this block of what is summed along rows, where they are not as the inner loop wants them."""
-        for product in self.by_rows:
-            if product.value in self.copies:
+        for product in sweep.products:
+            if product in self.by_rows and product.value in self.copies:
                 side, row = self._beside(product), self._beside(product).steps[self.spec.row]
                 copy_rows(
                     self.w, self.shape, side.at(self.w, self.outer).at(self.w, (self.start, row)), row, side.feature,
                     self.count, product.features, self.copies[product.value], self._padded(product.features),
-                    self._factor(product, []),
+                    self._factor(product, finished),
                 )  # fmt: skip
 
     def _factor(self, product: Product, finished: Sequence[Value]) -> Callable[[str | int, str], str] | None:
@@ -311,7 +315,7 @@ class _AttentionKernel:
             right = self.packed[product.value].at(w, (first, product.features))
             factors = Factors(left, row, side.feature, right, self.panel, self.panel)
             strip = self.strips[sweep.at_hand[product.value]].at(w, (first, 1))
-            multiply(w, self.shape, factors, self.count, self._most(), product.features, strip, self.width, False)
+            multiply(w, self.shape, factors, self.count, self._most(), product.features, strip, self.pitch, False)
         self._elementwise(sweep, first, finished)
         for product in sweep.products:
             self._use(product, self.strips[sweep.strip(product)].at(w, (first, 1)), first)
@@ -328,13 +332,13 @@ class _AttentionKernel:
         if product in self.by_rows:
             step = side.steps[spec.row]
             other = side.at(w, self.outer).at(w, (self.start, step)) if copy is None else copy
-            factors = self._factors(scores, 1, self.width, other, wide if copy else step, product.features, copy)
+            factors = self._factors(scores, 1, self.pitch, other, wide if copy else step, product.features, copy)
             out = self.sums[product.value].at(w, (first, wide))
             multiply(w, self.shape, factors, self.panel, self.panel, self.count, out, wide, True)
             return
         step = wide if copy else side.steps[spec.column]
         other = (copy or side.at(w, self.outer)).at(w, (first, step))
-        factors = self._factors(scores, self.width, 1, other, step, product.features, copy)
+        factors = self._factors(scores, self.pitch, 1, other, step, product.features, copy)
         count = self.panel if self.columns % self.panel == 0 else w.minimum(self.panel, w.sub(self.columns, first))
         multiply(w, self.shape, factors, self.count, self._most(), count, self.sums[product.value], wide, True)
 
@@ -379,7 +383,7 @@ class _AttentionKernel:
             column = Index(w.add(first, offset), 1)
             fused.limit(min(lanes, width - offset))
             for value, strip in sweep.at_hand.items():
-                where = self.strips[strip].at(w, (row, self.width), (first, 1), (offset, 1))
+                where = self.strips[strip].at(w, (row, self.pitch), (first, 1), (offset, 1))
                 fused.define(value, self._place(value, row, column), Num(load(w, self.shape, where), "f32", lanes))
             for value in sweep.reductions:
                 combiner = _combiner(value)
@@ -387,7 +391,7 @@ class _AttentionKernel:
                 parts[value].append(combiner.masked(w, number, fused.mask))
             numbers = [widen(w, fused.get(v, self._place(v, row, column)), lanes) for v in sweep.stored]
             for number, strip in zip(numbers, sweep.stored.values(), strict=True):
-                store(w, self.shape, self.strips[strip].at(w, (row, self.width), (first, 1), (offset, 1)), number.name)
+                store(w, self.shape, self.strips[strip].at(w, (row, self.pitch), (first, 1), (offset, 1)), number.name)
             fused.limit(0)
         for value, found in parts.items():
             combiner, where = _combiner(value), self.partial[value].at(w, (row, lanes))

@@ -79,6 +79,12 @@ class _Planner:
             self.of_scores[value] = found
         return self.of_scores[value]
 
+    def when(self, product: Product) -> int:
+        """In which sweep a product can be added up. A factor of its rows must be known before rows are summed."""
+        assert product.operand is not None
+        early = product.factor is not None and product.sums(self.spec.row)
+        return max(self.level(product.operand), self.level(product.factor[1]) if product.factor and early else 0)
+
     def plan(self) -> Sweeps:
         reductions = [v for v in self.spec.reductions if v in self.needed]
         last = max(
@@ -90,7 +96,7 @@ class _Planner:
         strips = len(held)
         for number, sweep in enumerate(sweeps):
             sweep.reductions = [v for v in reductions if self.level(v) == number + 1]
-            sweep.products = [p for p in self.products if p.operand and self.level(p.operand) == number]
+            sweep.products = [p for p in self.products if self.when(p) == number]
             sweep.at_hand = held
             wanted = dict.fromkeys(p.operand for p in sweep.products if p.operand)
             wanted.update(dict.fromkeys(self._later(number)))
@@ -110,6 +116,9 @@ class _Planner:
                 for operand in value.operands:
                     if self.is_of_scores(operand) and self.level(operand) <= number:
                         found[operand] = None
+        for product in self.products:
+            if product.operand and self.when(product) > number >= self.level(product.operand):
+                found[product.operand] = None
         return list(found)
 
 

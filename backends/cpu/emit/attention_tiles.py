@@ -272,4 +272,3 @@ def fill(w: ScopedWriter, shape: Shape, to: Memory, count: int, value: str) -> N
     """`count` numbers, a multiple of lanes, all the same vector."""
     with w.for_(0, count, shape.lanes) as i:
         store(w, shape, to.at(w, (i, 1)), value)
-

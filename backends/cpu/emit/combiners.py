@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thalweg.backends.cpu.emit.scalar import Num, apply, constant, lanes_type, register_type, select
+from thalweg.backends.cpu.emit.scalar import Num, apply, constant, lanes_type, register_type, select, widen
 from thalweg.backends.cpu.emit.writer import Writer
 from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 
@@ -24,6 +24,7 @@ _COMBINERS = {
     "arith.ori": ("or", "0"),
     "arith.xori": ("xor", "0"),
 }
+_EXTREMES = {"arith.maximumf": "ogt", "arith.minimumf": "olt"}
 _INFINITY = {"f64": "7FF0000000000000", "f32": "7F800000", "f16": "7C00", "bf16": "7F80"}
 _MINUS_INFINITY = {"f64": "FFF0000000000000", "f32": "FF800000", "f16": "FC00", "bf16": "FF80"}
 
@@ -57,7 +58,21 @@ class Combiner:
         return str(-(1 << (bits - 1)) if which == "lowest" else (1 << (bits - 1)) - 1)
 
     def combine(self, w: Writer, running: Num, contribution: Num) -> Num:
+        if self.op.name in _EXTREMES:
+            return self._extreme(w, running, contribution)
         return apply(w, self.op, [running, contribution])[0]
+
+    def _extreme(self, w: Writer, running: Num, contribution: Num) -> Num:
+        """The larger (or smaller) of two numbers, NaN if there is one; either of two zeros. `arith.maximumf`, which
+        tells zeros apart, takes twice the instructions."""
+        lanes = max(running.lanes, contribution.lanes)
+        running, contribution = widen(w, running, lanes), widen(w, contribution, lanes)
+        kind = running.type
+        name, other = running.name, contribution.name
+        first = w.op(f"arith.cmpf {_EXTREMES[self.op.name]}, {name}, {other} : {kind}")
+        best = select(w, first, name, other, kind, lanes)  # `other`, where either is NaN
+        undefined = w.op(f"arith.cmpf uno, {name}, {name} : {kind}")
+        return Num(select(w, undefined, name, best, kind, lanes), self.element, lanes)
 
     def masked(self, w: Writer, contribution: Num, mask: str) -> Num:
         """The contribution where the mask is set, the neutral element elsewhere."""
@@ -72,10 +87,29 @@ class Combiner:
         """All lanes of a vector combined."""
         if vector.lanes == 1:
             return vector
+        if self.op.name in _EXTREMES:
+            return self._folded(w, vector)
         register = register_type(self.element)
         kind = _COMBINERS[self.op.name][0]
         source = lanes_type(register, vector.lanes)
         return Num(w.op(f"vector.reduction <{kind}>, {vector.name} : {source} into {register}"), self.element)
+
+    def _folded(self, w: Writer, vector: Num) -> Num:
+        """All lanes combined by folding the vector in half until one lane is left."""
+        register = register_type(self.element)
+        while vector.lanes > 1:
+            half = vector.lanes // 2
+            kind, places = lanes_type(register, vector.lanes), [range(half), range(half, 2 * half)]
+            if half == 1:
+                halves = [w.op(f"vector.extract {vector.name}[{k}] : {register} from {kind}") for k in (0, 1)]
+            else:
+                halves = [
+                    w.op(f"vector.shuffle {vector.name}, {vector.name} [{', '.join(map(str, p))}] : {kind}, {kind}")
+                    for p in places
+                ]
+            low, high = (Num(name, self.element, half) for name in halves)
+            vector = self.combine(w, low, high)
+        return vector
 
 
 def combiner_of(value: Value) -> Combiner | None:
