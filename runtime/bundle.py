@@ -20,6 +20,7 @@ from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.runtime.interface import Interface
 
 if TYPE_CHECKING:
+    from thalweg.runtime.bundle_threads import Pool
     from thalweg.runtime.pjrt.model import Model as OnDevices
 
 Array = np.ndarray[Any, Any]
@@ -30,20 +31,24 @@ _STATUS = {1: "a null pointer", 2: "an arena that is too short", 3: "weights of 
 
 
 @overload
-def load(path: str | os.PathLike[str], device: None = None) -> Model: ...
+def load(path: str | os.PathLike[str], device: None = None, *, threads: int = 1) -> Model: ...
 
 
 @overload
-def load(path: str | os.PathLike[str], device: str | Sequence[str]) -> Model | OnDevices: ...
+def load(path: str | os.PathLike[str], device: str | Sequence[str], *, threads: int = 1) -> Model | OnDevices: ...
 
 
-def load(path: str | os.PathLike[str], device: str | Sequence[str] | None = None) -> Model | OnDevices:
+def load(
+    path: str | os.PathLike[str], device: str | Sequence[str] | None = None, *, threads: int = 1
+) -> Model | OnDevices:
     """Load an exported model.
 
     Args:
         path: the folder that was exported to, or a target's folder in it.
         device: this machine's processor by default. "tpu:0", or a list of TPUs where the model was exported for several
             ("tpu" stands for as many as it needs): the model then is a `runtime.pjrt.model.Model`.
+        threads: that a call uses on this machine's processor, if it was exported for several. They are Python's, and
+            worth it where a call takes milliseconds.
 
     Raises:
         BundleError: no bundle, one without a library for this machine, or weights that do not fit.
@@ -73,7 +78,10 @@ def load(path: str | os.PathLike[str], device: str | Sequence[str] | None = None
             f"no library for this machine, {_host()}, in {root}; it has {', '.join(manifest['targets'])}. Export with "
             f"targets=['{_host()}']{', or load it with device=…' if 'tpu' in manifest else ''}."
         )
-    return Model(manifest, library, root / "weights.safetensors")
+    most = manifest["threads"]
+    if threads not in range(1, most + 1):
+        raise BundleError(f"{root} was exported for {most} threads, not {threads}. Export with threads={threads}.")
+    return Model(manifest, library, root / "weights.safetensors", threads)
 
 
 def _host() -> str:
@@ -92,7 +100,7 @@ class Model:
     """An exported model with a state of its own. Its signatures are methods, safe to call from several threads unless
     they change the state."""
 
-    def __init__(self, manifest: Mapping[str, Any], library: Path, weights: Path) -> None:
+    def __init__(self, manifest: Mapping[str, Any], library: Path, weights: Path, threads: int = 1) -> None:
         self.name: str = manifest["name"]
         self._library = ctypes.CDLL(os.fspath(library))
         found = self._symbol("abi", ctypes.c_int32)()
@@ -101,8 +109,13 @@ class Model:
         self._entries = manifest["state"]["entries"]
         self._memory = aligned(manifest["state"]["bytes"])
         self.restore(weights)
+        pool, ending = None, ""
+        if threads > 1:
+            from thalweg.runtime.bundle_threads import Pool  # with one thread nothing of it is needed
+
+            pool, ending = Pool(threads), "_on"
         self._signatures = {
-            name: _Signature(Interface(name, row), row, self._symbol(name, ctypes.c_int32), self._memory)
+            name: _Signature(Interface(name, row), row, self._symbol(name + ending, ctypes.c_int32), self._memory, pool)
             for name, row in manifest["signatures"].items()
         }
 
@@ -161,11 +174,15 @@ def _type(row: Mapping[str, Any]) -> TensorType:
 class _Signature:
     """One signature of a model."""
 
-    def __init__(self, interface: Interface, row: Mapping[str, Any], function: Any, state: Array) -> None:
+    def __init__(
+        self, interface: Interface, row: Mapping[str, Any], function: Any, state: Array, pool: Pool | None
+    ) -> None:
         self._interface = interface
-        self._function, self._state = function, state.ctypes.data
+        self._function = function
         self._memory = state  # a signature may outlive the model that it was taken from
-        pointers = 1 + len(interface.inputs) + len(interface.outputs)
+        self._pool = pool
+        self._first = (state.ctypes.data,) if pool is None else (pool.address, state.ctypes.data)
+        pointers = len(self._first) + len(interface.inputs) + len(interface.outputs)
         rows = [ctypes.c_int32] * interface.batched
         function.argtypes = [*[ctypes.c_void_p] * pointers, *rows, ctypes.c_void_p, ctypes.c_size_t]
         self._arena_bytes: int = row["arena_bytes"]
@@ -186,7 +203,7 @@ class _Signature:
         data = [a.ctypes.data for a in (*inputs, *outputs)]
         batch = [rows] * self._interface.batched
         with self._alone:
-            status = self._function(self._state, *data, *batch, arena, self._arena_bytes)
+            status = self._function(*self._first, *data, *batch, arena, self._arena_bytes)
         if status:
             raise BundleError(f"{self._interface.name}() refused {_STATUS.get(status, f'with status {status}')}.")
         return self._interface.results(outputs)

@@ -18,7 +18,7 @@ def measure(folder: Path, options: Sequence[str] = ()) -> int:
     """Run the benchmark of a folder that was exported to, for this machine; of a target's folder in it, for that.
 
     Args:
-        options: the number of rows of batches, if anything.
+        options: the number of rows of batches, and of threads where the model was exported for several; if anything.
 
     Returns:
         The exit code of the benchmark; it prints a table.
@@ -29,9 +29,10 @@ def measure(folder: Path, options: Sequence[str] = ()) -> int:
     root = folder if (folder / "manifest.json").is_file() else folder.parent
     if not (root / "manifest.json").is_file():
         raise LoadError(f"no manifest.json in {folder}. Give a folder that tw.export wrote.")
-    if len(options) > 1 or not all(o.isdigit() for o in options):
-        raise LoadError(f"'{' '.join(options)}': beside the folder, the number of rows of a batch can be given.")
     manifest = json.loads((root / "manifest.json").read_text())
+    if len(options) > 1 + (manifest["threads"] > 1) or not all(o.isdigit() for o in options):
+        more = ", and then of threads," if manifest["threads"] > 1 else ""
+        raise LoadError(f"'{' '.join(options)}': beside the folder, the number of rows of a batch{more} can be given.")
     host = find("host").name
     target = host if folder == root else folder.name
     if target not in manifest["targets"]:
@@ -48,7 +49,7 @@ def _native(root: Path, target: str, name: str, options: Sequence[str]) -> int:
     with TemporaryDirectory() as build:
         program = Path(build) / "bench"
         source, library = root / "bench" / "main.c", root / target / f"lib{name}.a"
-        status = _run([compiler, "-O2", f"-I{root / 'include'}", source, library, "-o", program])
+        status = _run([compiler, "-O2", "-pthread", f"-I{root / 'include'}", source, library, "-o", program])
         return status or _run([program, root / "weights.safetensors", *options])
 
 

@@ -44,6 +44,7 @@ StableHlo = Annotated[
     str | None,
     typer.Option("--stablehlo", metavar="VERSION", help="Of the target tpu's artefacts.", show_default=False),
 ]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="That a call may use, of a pool that it is given.")]
 Shards = Annotated[int, typer.Option("--shards", min=1, help="TPUs that a batch is split over.")]
 List = Annotated[bool, typer.Option("--list", help="List the targets.")]
 
@@ -63,6 +64,7 @@ def export(
     embed: Embed = None,
     stablehlo: StableHlo = None,
     shards: Shards = 1,
+    threads: Threads = 1,
     list_targets: List = False,
 ) -> None:
     """Resolve the programs, export, tell what was written."""
@@ -102,6 +104,7 @@ def export(
         embed=embed,
         stablehlo=stablehlo,
         shards=shards,
+        threads=threads,
     )
     out().print(str(report), highlight=False)
 

@@ -8,6 +8,10 @@
     const void *m_initial_state(void);           NULL where the weights are in a file of their own
     const char *m_meta(void);                    JSON
 
+A library that was exported for several threads also has, for each signature,
+
+    int32_t  m_infer_on(const m_pool *pool, …);  the same on a pool of the caller's (tasks.py); NULL for none
+
 Functions check what they are given and return a status; they never crash on a null pointer, a short arena or the
 weights of another model. They hold no state of their own: threads only need an arena each.
 """
@@ -27,6 +31,7 @@ STATUS = {
     "MISALIGNED": MISALIGNED, "NEGATIVE_BATCH": NEGATIVE_BATCH,
 }  # fmt: skip
 ALIGNMENT = 64
+ON_POOL = "_on"  # behind the names of functions that take a pool
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,26 @@ class Function:
         return any(kind == "state" for piece in self.pieces for kind, _ in piece.bindings)
 
 
-def exported_names(model: str, functions: Sequence[Function]) -> list[str]:
-    """The symbols that a library offers."""
+def exported_names(model: str, functions: Sequence[Function], shared: bool = False) -> list[str]:
+    """The symbols that a library offers; `shared`: for several threads."""
     common = ("abi", "state_bytes", "arena_bytes", "state_of", "initial_state", "meta")
-    return [f"{model}_{name}" for name in (*(f.name for f in functions), *common)]
+    on_pools = (f"{f.name}{ON_POOL}" for f in functions if shared)
+    return [f"{model}_{name}" for name in (*(f.name for f in functions), *on_pools, *common)]
 
 
-def interface(model: str, functions: Sequence[Function], layout: Layout, meta: str, bits: int, embedded: bool) -> str:
-    """The LLVM IR of everything above; it calls `step.NAME` of each piece."""
-    parts = [_signature(model, function, bits) for function in functions]
+def interface(
+    model: str,
+    functions: Sequence[Function],
+    layout: Layout,
+    meta: str,
+    bits: int,
+    embedded: bool,
+    shared: bool = False,
+) -> str:
+    """The LLVM IR of everything above; it calls `step.NAME` of each piece, with the pool first if it is for several
+    threads."""
+    parts = [_signature(model, function, bits, shared) for function in functions]
+    parts += [_alone(model, function, bits) for function in functions if shared]
     parts.append(_constants(model, functions, layout, bits))
     parts.append(_state_of(model, layout, bits))
     parts.append(_text(f"{model}_meta", meta))
@@ -123,12 +139,28 @@ class _Writer:
         return "\n".join([*self.lines, "  ret i32 0", "}", ""])
 
 
-def _signature(model: str, function: Function, bits: int) -> str:
+def _parameters(function: Function, bits: int) -> list[str]:
+    names = [*(f"in{k}" for k in range(len(function.inputs))), *(f"out{k}" for k in range(len(function.outputs)))]
+    rows = ["i32 %n"] if function.batched else []
+    return [*(f"ptr %{name}" for name in ("state", *names)), *rows, "ptr %arena", f"i{bits} %arena_bytes"]
+
+
+def _alone(model: str, function: Function, bits: int) -> str:
+    """The function without a pool."""
+    given = ", ".join(_parameters(function, bits))
+    return (
+        f"define i32 @{model}_{function.name}({given}) nounwind {{\n"
+        f"  %status = tail call i32 @{model}_{function.name}{ON_POOL}(ptr null, {given})\n  ret i32 %status\n}}\n"
+    )
+
+
+def _signature(model: str, function: Function, bits: int, shared: bool) -> str:
     inputs = [f"%in{k}" for k in range(len(function.inputs))]
     outputs = [f"%out{k}" for k in range(len(function.outputs))]
-    parameters = [f"ptr {p}" for p in ("%state", *inputs, *outputs)]
-    parameters += [*(["i32 %n"] if function.batched else []), "ptr %arena", f"i{bits} %arena_bytes"]
-    w = _Writer(f"define i32 @{model}_{function.name}({', '.join(parameters)}) nounwind")
+    parameters, name = _parameters(function, bits), function.name
+    if shared:
+        parameters, name = ["ptr %pool", *parameters], f"{name}{ON_POOL}"
+    w = _Writer(f"define i32 @{model}_{name}({', '.join(parameters)}) nounwind")
     aligned = [*(["%state"] if function.uses_state else []), *(["%arena"] if function.arena_bytes else [])]
     for number, pointer in enumerate([*inputs, *outputs, *aligned]):
         w.refuse_if(w.op(f"icmp eq ptr {pointer}, null", f"null{number}"), NULL_POINTER)
@@ -141,10 +173,10 @@ def _signature(model: str, function: Function, bits: int) -> str:
     if function.batched:
         w.refuse_if(w.op("icmp slt i32 %n, 0", "negative"), NEGATIVE_BATCH)
         w.op(f"zext i32 %n to i{bits}" if bits == 64 else "add i32 %n, 0", "count")
-        _loops(w, function, bits)
+        _loops(w, function, bits, shared)
     else:
         (piece,) = function.pieces
-        _call(w, piece, _parts(w, piece, bits), inputs, outputs)
+        _call(w, piece, _parts(w, piece, bits), inputs, outputs, shared)
     return w.text()
 
 
@@ -157,14 +189,17 @@ def _parts(w: _Writer, piece: Piece, bits: int) -> dict[int, str]:
     }
 
 
-def _call(w: _Writer, piece: Piece, parts: dict[int, str], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def _call(
+    w: _Writer, piece: Piece, parts: dict[int, str], inputs: Sequence[str], outputs: Sequence[str], shared: bool
+) -> None:
     arguments = [
         inputs[value] if kind == "input" else parts[number] for number, (kind, value) in enumerate(piece.bindings)
     ]
-    w.add(f"  call void @step.{piece.name}({', '.join(f'ptr {a}' for a in (*arguments, *outputs, '%arena'))})")
+    given = [*(["%pool"] if shared else []), *arguments, *outputs, "%arena"]
+    w.add(f"  call void @step.{piece.name}({', '.join(f'ptr {a}' for a in given)})")
 
 
-def _loops(w: _Writer, function: Function, bits: int) -> None:
+def _loops(w: _Writer, function: Function, bits: int, shared: bool) -> None:
     """For each piece a loop: as long as as many rows are left, do them."""
     word, done, before = f"i{bits}", "0", f"yes{w.checks - 1}"
     for piece in function.pieces:
@@ -175,11 +210,11 @@ def _loops(w: _Writer, function: Function, bits: int) -> None:
         left = w.op(f"sub {word} %count, %done{k}", f"left{k}")
         enough = w.op(f"icmp uge {word} {left}, {k}", f"enough{k}")
         w.add(f"  br i1 {enough}, label %do{k}, label %end{k}", f"do{k}:")
-        places = [
+        inputs, outputs = (
             [_row(w, f"{way}{j}", t, k, word) if t.batched else f"%{way}{j}" for j, t in enumerate(tensors)]
             for way, tensors in (("in", function.inputs), ("out", function.outputs))
-        ]
-        _call(w, piece, parts, *places)
+        )
+        _call(w, piece, parts, inputs, outputs, shared)
         w.add(f"  %more{k} = add {word} %done{k}, {k}", f"  br label %test{k}", f"end{k}:")
         done, before = f"%done{k}", f"end{k}"
 

@@ -1,13 +1,13 @@
 """Kernels as WebAssembly's engines like them: constant parts of addresses in the loads, products in the order written.
 
     before:  %5 = add i64 %k, 512                              after:  %5.base = getelementptr float, ptr %p, i64 %k
-             %6 = getelementptr float, ptr %p, i64 %5                  %5.kept = call ptr asm "", "=r,0,r"(%5.base, %sum)
+             %6 = getelementptr float, ptr %p, i64 %5                  %5.kept = call ptr asm "", "=r,0,r"(%5.base, %s)
              %7 = load float, ptr %6                                   %6 = getelementptr nuw i8, ptr %5.kept, i64 2048
 
 A load has an unsigned offset, which LLVM uses only where it sees that the sum does not overflow, and which its loop
 passes take apart again. And LLVM moves all rows' numbers to the start of a loop, since it knows of no registers; an
 engine has fifteen, keeps to that order, and spills. Both are held in place by an empty piece of assembly: the address
-passes through it, and so does the last sum before, so that the load comes after it. Nothing of it is left in the module.
+passes through it, and so does the last sum before, so that the load comes after it. Nothing of it stays in the module.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 /* __MODEL__: made by Thalweg. Prints the latency of every signature.
-     cc -O2 -I../include main.c ../linux-x86_64/lib__MODEL__.a -o bench && ./bench ../weights.safetensors [rows] */
+     cc -O2 -I../include main.c ../linux-x86_64/lib__MODEL__.a -o bench && ./bench ../weights.safetensors [rows]__USAGE__ */
 #if !defined(_WIN32) && !defined(_POSIX_C_SOURCE)
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #endif
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "__MODEL__.h"
-
+__POOL__
 #ifdef _WIN32
 #include <windows.h>
 static double now(void) {
@@ -95,7 +95,7 @@ int main(int count, char **arguments) {
     fprintf(stderr, "the second argument is the number of rows of a batch, at least 1\n");
     return 1;
   }
-  read_state(count > 1 ? arguments[1] : "../weights.safetensors");
+__START__  read_state(count > 1 ? arguments[1] : "../weights.safetensors");
   printf("%-24s %12s %12s %8s\n", "signature", "median us", "best us", "runs");
 __MEASURES__
   return 0;

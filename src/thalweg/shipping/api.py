@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from thalweg.backends.aot import abi
-from thalweg.backends.aot.abi import Function
+from thalweg.backends.aot.abi import ON_POOL, Function
 from thalweg.backends.aot.arithmetic import Arithmetic
 from thalweg.backends.aot.dispatch import CACHE_BYTES
 from thalweg.backends.aot.emit import Step, emit, lower_step, options_for
@@ -42,6 +42,7 @@ from thalweg.shipping.tpu import TPU, pieces_for_tpu, write_tpu
 from thalweg.shipping.wrappers import write_wrappers
 
 EMBED_BELOW = 1 << 20  # bytes of state that go into the library itself
+MOST_THREADS = 64
 STORAGES = ("f32", "bf16", "int8")
 ARITHMETICS = ("f32", "int8", "int8-dynamic")
 
@@ -99,6 +100,7 @@ def export(
     steps = signatures_of(signatures)
     _require_names(name, steps)
     _require_precision(weights, arithmetic)
+    _require_threads(threads, steps)
     ranges = ranges_of(steps, samples) if arithmetic == "int8" and samples is not None else {}
     settings = _Settings(name, Precision(weights, arithmetic, ranges), embed, java, stablehlo, shards, threads)
     report = Report(Path(folder))
@@ -129,6 +131,18 @@ def _require_names(name: str, steps: Sequence[Signature]) -> None:
     taken = [s.name for s in steps if s.name in MODEL_NAMES]
     if taken:
         raise ExportError(f"{user_frame()} export: every model has '{taken[0]}' in any case. Rename the signature.")
+
+
+def _require_threads(threads: int, steps: Sequence[Signature]) -> None:
+    if threads not in range(1, MOST_THREADS + 1):
+        raise ExportError(f"{user_frame()} export: threads={threads}, but it must be 1 to {MOST_THREADS}.")
+    names = {s.name for s in steps}
+    both = next((name for name in sorted(names) if f"{name}{ON_POOL}" in names), None)
+    if threads > 1 and both is not None:
+        raise ExportError(
+            f"{user_frame()} export: with threads, '{both}' has a C function that ends in {both}{ON_POOL}, which is a "
+            "signature's name, too. Rename that."
+        )
 
 
 def _require_precision(weights: str, arithmetic: str) -> None:
@@ -168,7 +182,7 @@ def _write(
         lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces])
         compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
         functions = [_function(s, compiled, layout, state) for s in steps]
-        meta = json.dumps(meta_of(name, functions, layout))
+        meta = json.dumps(meta_of(name, functions, layout, threads))
         inside = block if embedded else None
         for target in wanted:
             code = [lowered[options] for options in options_for(target)]
@@ -180,10 +194,11 @@ def _write(
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
     report.write("weights.safetensors", to_safetensors(layout, block))
     if wanted:
-        report.write(f"include/{name}.h", header(name, functions, layout))
-        write_wrappers(report, name, wanted, functions, layout, java)
+        report.write(f"include/{name}.h", header(name, functions, layout, threads))
+        write_wrappers(report, name, wanted, functions, layout, java, threads)
         write_details(report, wanted[0], lowered[options_for(wanted[0])[0]])
-    write_manifest(report, name, functions, layout, [*(t.name for t in wanted), *more], more)
+    about = meta_of(name, functions, layout, threads)
+    write_manifest(report, about, [*(t.name for t in wanted), *more], more)
 
 
 def _checked(

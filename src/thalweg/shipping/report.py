@@ -46,7 +46,7 @@ class Report:
         return "\n".join([*lines, *map(str, self.errors), *self.notes])
 
 
-def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[str, Any]:
+def meta_of(name: str, functions: Sequence[Function], layout: Layout, threads: int) -> dict[str, Any]:
     """What a library and the manifest tell of the model."""
 
     def rows(tensors: Sequence[abi.Tensor]) -> list[dict[str, Any]]:
@@ -58,6 +58,7 @@ def meta_of(name: str, functions: Sequence[Function], layout: Layout) -> dict[st
     return {
         "abi": VERSION,
         "name": name,
+        "threads": threads,
         "signatures": {
             f.name: {
                 "inputs": rows(f.inputs), "outputs": rows(f.outputs), "arena_bytes": f.arena_bytes,
@@ -107,17 +108,17 @@ def write_details(report: Report, target: Target, steps: Sequence[Step]) -> None
 
 
 def write_manifest(
-    report: Report,
-    name: str,
-    functions: Sequence[Function],
-    layout: Layout,
-    targets: Sequence[str],
-    more: Mapping[str, Any],
+    report: Report, about: Mapping[str, Any], targets: Sequence[str], more: Mapping[str, Any]
 ) -> None:
+    """manifest.json, with the hashes of all that was written.
+
+    Args:
+        about: what `meta_of` tells.
+    """
     hashes = {path: hashlib.sha256((report.folder / path).read_bytes()).hexdigest() for path in report.files}
     files = {path: {"bytes": size, "sha256": hashes[path]} for path, size in report.files.items()}
     manifest = {
-        **meta_of(name, functions, layout), "targets": list(targets), "files": files,
+        **about, "targets": list(targets), "files": files,
         "errors": [asdict(error) for error in report.errors], **more,
     }  # fmt: skip
     report.write("manifest.json", json.dumps(manifest, indent=1) + "\n")

@@ -12,20 +12,28 @@ from thalweg.backends.aot.abi import Function
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.targets import Target
-from thalweg.backends.aot.wrappers import apple, benchmark, cmake, java, javascript
+from thalweg.backends.aot.wrappers import apple, benchmark, cmake, java, javascript, pool
 from thalweg.backends.aot.wrappers.jni import class_name
 from thalweg.dialects.diagnostics import ExportError
 from thalweg.shipping.report import Report
 
 
 def write_wrappers(
-    report: Report, name: str, targets: Sequence[Target], functions: Sequence[Function], layout: Layout, with_java: bool
+    report: Report,
+    name: str,
+    targets: Sequence[Target],
+    functions: Sequence[Function],
+    layout: Layout,
+    with_java: bool,
+    threads: int,
 ) -> None:
     """CMake's package for native targets, a module beside each WebAssembly file, an xcframework, Java and its AAR."""
     native = [t for t in targets if not t.is_wasm]
     if native:
         report.write(f"cmake/{name}Config.cmake", cmake.config(name, native))
-        report.write("bench/main.c", benchmark.c_program(name, functions))
+        report.write("bench/main.c", benchmark.c_program(name, functions, threads))
+        if threads > 1:
+            report.write(f"include/{name}_threads.h", pool.header(name, functions))
     if len(native) < len(targets):
         report.write("bench/main.mjs", benchmark.javascript_program(name, functions))
     for target in targets:
@@ -35,7 +43,7 @@ def write_wrappers(
     made = {t.name: report.folder / t.name / f"lib{name}.a" for t in targets if t.format == "macho"}
     if made:
         libraries = {target: path.read_bytes() for target, path in made.items()}
-        for path, data in apple.xcframework(name, header(name, functions, layout), libraries).items():
+        for path, data in apple.xcframework(name, header(name, functions, layout, threads), libraries).items():
             report.write(f"apple/{path}", data)
     if with_java:
         _java(report, name, targets, functions, layout)
