@@ -52,8 +52,8 @@ def header(model: str, functions: Sequence[Function], layout: Layout, threads: i
 
 # The arguments of `run` are in the order of Apple's dispatch_apply_f, but for the queue, and its tasks fit pthreadpool.
 _POOL = """\
-/* The caller's threads. `run` is given `self`; it calls task(context, k) for k = 0 .. tasks - 1, in any order and on any
-   threads, and returns when all are done. Up to {threads} threads are of use; results do not depend on how many. */
+/* The caller's threads. `run` is given `self`; it calls task(context, k) for k = 0 .. tasks - 1, in any order and on
+   any threads, and returns when all are done. Up to {threads} threads are of use; results do not depend on how many. */
 typedef struct {model}_pool {{
   void (*run)(void *self, void (*task)(void *context, size_t k), void *context, size_t tasks);
   void *self;
