@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from thalweg.tools import bench, cluster, export, inspect, opt, run, translate
 from thalweg.tools.console import complain
+from thalweg.tools.gpu_check import command as gpu_check
 
 _HELP = """
 The Thalweg compiler, from the command line.
@@ -94,6 +95,7 @@ inspect.register(app)
 export.register(app)
 bench.register(app)
 cluster.register(app)
+gpu_check.register(app)
 
 
 def main() -> None:

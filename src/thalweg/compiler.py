@@ -34,6 +34,7 @@ import numpy as np
 from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
+from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.gpu import backend as gpu
 from thalweg.backends.gpu.options import GpuOptions
@@ -298,14 +299,16 @@ class Driver:
 
     def gpu_options(self, chip: str = "sm_90") -> GpuOptions:
         """The process's options, as the GPU backend takes them."""
-        return GpuOptions(chip, folder=Path(self.options.cache_dir) / "triton")
+        return GpuOptions(chip, tf32=self.options.tf32, folder=Path(self.options.cache_dir) / "triton")
 
     def _disk(self) -> DiskCache:
         return DiskCache(self.options.cache_dir, self.options.cache_limit)
 
     def _key(self, module: ir.Module) -> str:
         """Everything the machine code depends on: the program, the options, the processor, and who compiles."""
-        return digest(str(module), self.options.code_key(), self.cpu_options().key(), *host_cpu(), *_versions())
+        options = self.cpu_options()
+        processor = (*host_cpu(), repr(machine(options)))
+        return digest(str(module), self.options.code_key(), options.key(), *processor, *_versions())
 
     def _dump(self, program: Program, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,120 @@
+"""`thalweg gpu-check`: sections that crash or hang lose nothing; the whole of it on virtual GPUs, in the slow suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from thalweg.dialects.diagnostics import LoweringError
+from thalweg.tools.cli import app
+from thalweg.tools.gpu_check import run as runner
+from thalweg.tools.gpu_check.check import Check
+from thalweg.tools.gpu_check.report import line_of, write
+from thalweg.tools.gpu_check.run import SECTIONS, Result, chosen, findings_of, run, section
+
+
+def test_every_section_is_there() -> None:
+    for name in SECTIONS:
+        assert section(name).__doc__, f"{name} does not say what it does"
+
+
+def test_sections_are_chosen_by_name() -> None:
+    assert chosen("ops, matmul") == ["ops", "matmul"]
+    assert chosen("") == [*SECTIONS]
+    with pytest.raises(ValueError, match="unknown section 'matmull'; did you mean 'matmul'"):
+        chosen("matmull")
+
+
+def test_findings_are_written_at_once_and_say_how_it_went(tmp_path: Path) -> None:
+    check = Check(tmp_path / "f.jsonl")
+    with check.attempt("fine", answer=42) as found:
+        found["more"] = 1.5
+    with check.attempt("wrong"):
+        raise AssertionError("off by 3")
+    with check.attempt("missing"):
+        raise LoweringError("there is no such kernel yet")
+    with check.attempt("failed"):
+        raise ValueError("oh")
+    with check.attempt("told") as found:
+        found["status"] = "skipped"
+    found = findings_of(check.file)
+    assert [f["status"] for f in found] == ["ok", "wrong", "missing", "failed", "skipped"]
+    assert (found[0]["answer"], found[0]["more"], found[1]["error"]) == (42, 1.5, "off by 3")
+    assert "test_gpu_check.py" in found[3]["traceback"]
+
+
+def _as_python(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have sections run this instead; `file` is where findings go."""
+    made = lambda name, file, simulated, quick: [sys.executable, "-c", f"file = {str(file)!r}\n{code}"]  # noqa: E731
+    monkeypatch.setattr(runner, "_command", made)
+
+
+FOUND = "open(file, 'a').write('{\"name\": \"a\", \"status\": \"ok\"}\\n{\"name\": \"cut o')\n"
+
+
+def test_a_section_that_crashes_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _as_python(monkeypatch, FOUND + "import os; print('last words', flush=True); os.abort()")
+    told: list[Result] = []
+    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True, tell=told.append)
+    assert result.status == "crashed with exit code -6"
+    assert result.findings == [{"name": "a", "status": "ok"}]
+    assert "last words" in result.log
+    assert told == [result]
+    assert not write(tmp_path, [result], simulated=True)
+    text = (tmp_path / "report.md").read_text()
+    assert "**Simulated.** No GPU was used" in text and "last words" in text
+
+
+def test_a_section_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _as_python(monkeypatch, FOUND + "import time; time.sleep(600)")
+    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True, limit=1)
+    assert result.status == "timed out after 1 s"
+    assert result.seconds < 60
+    assert result.findings == [{"name": "a", "status": "ok"}]
+
+
+def test_the_report_counts_many_and_shows_what_is_not_fine(tmp_path: Path) -> None:
+    fine = [{"name": f"op {k}", "status": "ok", "ulps": 1.23456} for k in range(100)]
+    wrong = {"name": "tanh f32", "status": "wrong", "error": "off by 3 | and\nmore"}
+    result = Result("ops", "Every op", "done", 1.5, [*fine, wrong])
+    assert line_of(result) == "ops          done in 1.5 s: 100 ok, 1 wrong"
+    assert not write(tmp_path, [result], simulated=False)
+    text = (tmp_path / "report.md").read_text()
+    assert "100 as they should be; the others:" in text
+    assert "| tanh f32 | wrong |  off by 3 \\| and<br>more |" in text
+    assert "Simulated" not in text
+    assert len(json.loads((tmp_path / "report.json").read_text())["sections"][0]["findings"]) == 101
+    assert write(tmp_path, [Result("ops", "Every op", "done", 1.5, fine)], simulated=False)
+
+
+def test_without_a_gpu_it_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("thalweg.runtime.gpu.driver.why_none", lambda: "no GPU found: libcuda.so.1 is not there.")
+    done = CliRunner().invoke(app, ["gpu-check", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "no GPU found: libcuda.so.1 is not there." in done.output and "--simulated" in done.output
+
+
+def test_a_simulated_run_from_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    options = ["--simulated", "--quick", "--sections", "environment,dlpack"]
+    done = CliRunner().invoke(app, ["gpu-check", "--out", str(tmp_path), *options])
+    assert done.exit_code == 0, done.output
+    assert "simulated: no GPU was used" in done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["simulated"] and report["fine"]
+    assert [s["status"] for s in report["sections"]] == ["done", "done"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", [n for n in SECTIONS if n not in ("environment", "dlpack")])
+def test_every_section_runs_to_its_end_on_virtual_gpus(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    (result,) = run(tmp_path, [name], simulated=True, quick=True)
+    assert result.status == "done", result.log
+    bad = [f for f in result.findings if f["status"] not in ("ok", "skipped", "missing")]
+    assert not bad, bad

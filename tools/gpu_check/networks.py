@@ -1,0 +1,194 @@
+"""Training steps of whole networks: GPT-2 (small) and ResNet-50, beside PyTorch and JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import thalweg as tw
+from thalweg.runtime.config import config
+from thalweg.tools.gpu_check import peers
+from thalweg.tools.gpu_check.check import Check, milliseconds, on_gpu
+from thalweg.tools.gpu_check.models import step_of
+from thalweg.tools.gpu_check.speed import resident
+
+
+class Block(tw.nn.Module):
+    """A layer of GPT-2: attention and a perceptron, normalised before, each with a way around it."""
+
+    def __init__(self, width: int, heads: int, rng: np.random.Generator) -> None:
+        self.norm1 = tw.nn.LayerNorm(width)
+        self.attention = tw.nn.MultiHeadAttention(width, heads, rng, causal=True)
+        self.norm2 = tw.nn.LayerNorm(width)
+        self.wide = tw.nn.Dense(width, 4 * width, rng)
+        self.narrow = tw.nn.Dense(4 * width, width, rng)
+
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        x = x + self.attention(self.norm1(x))
+        return x + self.narrow(tw.nn.gelu(self.wide(self.norm2(x)), approximate=True))
+
+
+class Gpt(tw.nn.Module):
+    """int[batch, time] -> logits [batch, time, tokens]."""
+
+    def __init__(self, tokens: int, time: int, width: int, layers: int, heads: int, rng: np.random.Generator) -> None:
+        self.embed = tw.nn.Embedding(tokens, width, rng)
+        self.place = tw.nn.Embedding(time, width, rng)
+        self.blocks = [Block(width, heads, rng) for _ in range(layers)]
+        self.norm = tw.nn.LayerNorm(width)
+
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        x = self.embed(x) + self.place(tw.arange(x.shape[1], dtype=tw.int32))
+        for block in self.blocks:
+            x = block(x, training=training)
+        table = next(iter(self.embed.trainable))  # the same table as that of the inputs
+        return self.norm(x) @ tw.matrix_transpose(table)
+
+
+class Bottleneck(tw.nn.Module):
+    """A block of ResNet: 1 x 1, 3 x 3, 1 x 1, with a way around it."""
+
+    def __init__(self, inputs: int, width: int, stride: int, rng: np.random.Generator) -> None:
+        def conv(a: int, b: int, window: int, stride: int = 1) -> Any:
+            return tw.nn.Conv(a, b, window, rng, stride=stride, padding="same", bias=False)
+
+        self.layers = [conv(inputs, width, 1), conv(width, width, 3, stride), conv(width, 4 * width, 1)]
+        self.norms = [tw.nn.BatchNorm(width), tw.nn.BatchNorm(width), tw.nn.BatchNorm(4 * width)]
+        self.around = None if inputs == 4 * width and stride == 1 else conv(inputs, 4 * width, 1, stride)
+        self.around_norm = None if self.around is None else tw.nn.BatchNorm(4 * width)
+
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        y = x
+        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            y = norm(layer(y), training=training)
+            y = tw.nn.relu(y) if number < 2 else y
+        if self.around is not None and self.around_norm is not None:
+            x = self.around_norm(self.around(x), training=training)
+        return tw.nn.relu(x + y)
+
+
+class Resnet(tw.nn.Module):
+    """float[batch, height, width, 3] -> logits; `blocks` (3, 4, 6, 3) and `width` 64 is ResNet-50."""
+
+    def __init__(self, blocks: tuple[int, ...], width: int, classes: int, rng: np.random.Generator) -> None:
+        self.first = tw.nn.Conv(3, width, 7, rng, stride=2, padding="same", bias=False)
+        self.norm = tw.nn.BatchNorm(width)
+        self.blocks = []
+        inputs = width
+        for stage, count in enumerate(blocks):
+            for number in range(count):
+                stride = 2 if stage and not number else 1
+                self.blocks.append(Bottleneck(inputs, width << stage, stride, rng))
+                inputs = 4 * (width << stage)
+        self.head = tw.nn.Dense(inputs, classes, rng)
+
+    def __call__(self, x: Any, *, training: bool = False) -> Any:
+        x = tw.nn.relu(self.norm(self.first(x), training=training))
+        x = tw.nn.max_pool(x, 3, stride=2, padding="same")
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.head(tw.mean(x, axis=(1, 2)))
+
+
+def gpt2(check: Check) -> None:
+    """GPT-2 small (124 million weights), AdamW: batches of 8 texts of 1024 tokens, in 32-bit floats with tf32."""
+    tokens, time, width, layers, heads = check.size((50_304, 1024, 768, 12, 12), (31, 8, 16, 1, 2))
+    batch = check.size(2 if check.quick else 8, 2)
+    rng = np.random.default_rng(0)
+    text = rng.integers(0, tokens, (batch, time + 1)).astype(np.int32)
+    with check.attempt(f"batch {batch} x {time}") as found, on_gpu(), config.override(tf32=True):
+        model = Gpt(tokens, time, width, layers, heads, rng)
+        step = step_of(model, tw.optim.AdamW(1e-4))
+        x, y = resident(np.ascontiguousarray(text[:, :-1])), resident(np.ascontiguousarray(text[:, 1:]))
+        _measure(check, found, step, x, y)
+        if not check.simulated:
+            found["tokens_s"] = batch * time / found["ms"] * 1e3
+            peers.times(found, found["ms"], _torch_gpt(text, tokens, time, width, layers, heads))
+
+
+def resnet(check: Check) -> None:
+    """ResNet-50, SGD with momentum: batches of 64 images of 224 x 224, in 32-bit floats with tf32."""
+    blocks, width, classes, side = check.size(((3, 4, 6, 3), 64, 1000, 224), ((1, 1), 4, 5, 16))
+    batch = check.size(16 if check.quick else 64, 2)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(batch, side, side, 3)).astype(np.float32)
+    labels = rng.integers(0, classes, batch).astype(np.int32)
+    with check.attempt(f"batch {batch} of {side} x {side}") as found, on_gpu(), config.override(tf32=True):
+        step = step_of(Resnet(blocks, width, classes, rng), tw.optim.Momentum(0.01, 0.9))
+        _measure(check, found, step, resident(images), resident(labels))
+        if not check.simulated:
+            found["images_s"] = batch / found["ms"] * 1e3
+            peers.times(found, found["ms"], _torch_resnet(images, labels))
+
+
+def _measure(check: Check, found: dict[str, Any], step: Callable[..., Any], x: Any, y: Any) -> None:
+    losses = [float(step(x, y)) for _ in range(check.size(5, 2))]
+    found["losses"] = losses
+    assert np.isfinite(losses).all() and losses[-1] < losses[0], f"the loss does not fall: {losses}"
+    ms = milliseconds(check, lambda: step(x, y), rounds=3)
+    if not check.simulated:
+        found["memory_gib"], found["ms"] = check.gpu.in_use / 2**30, ms
+
+
+def _torch_gpt(
+    text: Any, tokens: int, time: int, width: int, layers: int, heads: int
+) -> Iterator[tuple[str, peers.Step]]:
+    torch = peers.torch_or_none()
+    if torch is None:
+        return
+    torch.backends.cuda.matmul.allow_tf32 = True
+    nn = torch.nn
+
+    class TorchGpt(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.place = nn.Embedding(tokens, width), nn.Embedding(time, width)
+            self.layers = nn.ModuleList([
+                nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+                for _ in range(layers)
+            ])  # fmt: skip
+            self.norm = nn.LayerNorm(width)
+
+        def forward(self, x: Any) -> Any:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
+            y = self.embed(x) + self.place.weight
+            for layer in self.layers:
+                y = layer(y, src_mask=mask, is_causal=True)
+            return self.norm(y) @ self.embed.weight.T
+
+    data = torch.from_numpy(text.astype(np.int64)).cuda()
+    x, y = data[:, :-1].contiguous(), data[:, 1:].contiguous()
+    for name, wrap in (("torch", lambda m: m), ("torch.compile", torch.compile)):
+        model = TorchGpt().cuda()
+        yield name, _torch_step(torch, wrap(model), torch.optim.AdamW(model.parameters(), 1e-4, fused=True), x, y)
+
+
+def _torch_step(torch: Any, model: Any, optimizer: Any, x: Any, y: Any) -> peers.Step:
+    def step() -> Any:
+        optimizer.zero_grad(set_to_none=True)
+        logits = model(x)
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _torch_resnet(images: Any, labels: Any) -> Iterator[tuple[str, peers.Step]]:
+    torch = peers.torch_or_none()
+    if torch is None:
+        return
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    from torchvision.models import resnet50
+
+    last = torch.channels_last
+    x = torch.from_numpy(images).cuda().permute(0, 3, 1, 2).contiguous(memory_format=last)
+    y = torch.from_numpy(labels.astype(np.int64)).cuda()
+    for name, wrap in (("torch", lambda m: m), ("torch.compile", torch.compile)):
+        model = resnet50().cuda().to(memory_format=last)
+        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+        yield name, _torch_step(torch, wrap(model), optimizer, x, y)

@@ -1,0 +1,240 @@
+"""How fast kernels are: beside what the chip can do, and beside PyTorch and JAX in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import thalweg as tw
+from thalweg.runtime.config import config
+from thalweg.tools.gpu_check import peers
+from thalweg.tools.gpu_check.check import SKIPPED, Check, milliseconds, on_gpu
+
+# Tera-operations a second of dense products, as the makers give them.
+PEAKS: dict[str, dict[str, float]] = {
+    "H200": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67},
+    "H100": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67},
+    "A100": {"bfloat16": 312, "float16": 312, "tf32": 156, "float32": 19.5},
+    "B200": {"bfloat16": 2250, "float16": 2250, "tf32": 1125, "float32": 80},
+    "MI300X": {"bfloat16": 1307, "float16": 1307, "tf32": 654, "float32": 163},
+}
+
+
+def _peak(check: Check, kind: str) -> float | None:
+    name = check.gpu.properties.name
+    return next((peaks[kind] for model, peaks in PEAKS.items() if model in name), None)
+
+
+def resident(array: Any) -> Any:
+    """An array as a tensor on the first GPU, so that a step's time is the GPU's."""
+    return tw.asarray(array).to_device("gpu:0")
+
+
+def matmul(check: Check) -> None:
+    """Products of square and of thin matrices: operations a second, share of the peak, ratio to cuBLAS (by PyTorch)."""
+    sizes = check.size(
+        [(n, n, n) for n in (512, 1024, 2048, 4096, 8192)] + [(16, 4096, 4096), (4096, 4096, 64), (8192, 1024, 8192)],
+        [(32, 32, 32)],
+    )
+    kinds = ("bfloat16", "float16", "tf32", "float32")
+    for kind in kinds[: check.size(4, 1)]:
+        for m, n, k in sizes[: 3 if check.quick else None]:
+            with check.attempt(f"{kind} {m} x {n} x {k}") as found, on_gpu(), config.override(tf32=kind == "tf32"):
+                dtype = "float32" if kind == "tf32" else kind
+                a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (k, n)))
+                product = tw.function(lambda a, b: a @ b)
+                ours = milliseconds(check, lambda: product(a, b))  # noqa: B023
+                _check_product(product(a, b), a, b)
+                if check.simulated:
+                    continue
+                found["tflops"] = rate = 2 * m * n * k / ours / 1e9
+                peak = _peak(check, kind)
+                if peak is not None:
+                    found["share_of_peak"] = rate / peak
+                peers.times(found, ours, _torch_product(m, n, k, kind))
+
+
+def _random(shape: tuple[int, ...], dtype: str) -> Any:
+    numbers = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return tw.astype(tw.asarray(numbers), getattr(tw, dtype))
+
+
+def _check_product(found: Any, a: Any, b: Any) -> None:
+    """Some rows, in 64-bit floats."""
+    rows = slice(0, 4)
+    want = np.asarray(a)[rows].astype(np.float64) @ np.asarray(b).astype(np.float64)
+    off = np.abs(np.asarray(found)[rows].astype(np.float64) - want).max() / np.abs(want).max()
+    assert off < 2e-2, f"off by {off:.2g} of the largest element"
+
+
+def _torch_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, peers.Step]]:
+    torch = peers.torch_or_none()
+    if torch is None:
+        return
+    torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
+    dtype = peers.torch_dtype(torch, "float32" if kind == "tf32" else kind)
+    a, b = (torch.randn(shape, device="cuda").to(dtype) for shape in ((m, k), (k, n)))
+    yield "cublas", lambda: a @ b
+
+
+def fused(check: Check) -> None:
+    """Softmax, layer norm, cross-entropy, an elementwise chain: bytes a second, as share of a copy in the same run."""
+    rows, columns = check.size((8192, 4096), (8, 16))
+    copied = _copy_rate(check)
+    if not check.simulated:
+        check.note("copy", gb_s=copied)
+    scale = np.ones(columns, np.float32)
+    labels = (np.arange(rows) % columns).astype(np.int32)
+
+    def norm(torch: Any) -> Callable[[Any], Any]:
+        return lambda x: torch.nn.functional.layer_norm(x, (columns,))
+
+    def entropy(torch: Any) -> Callable[[Any], Any]:
+        wanted = torch.arange(rows, device="cuda") % columns
+        return lambda x: torch.nn.functional.cross_entropy(x.float(), wanted)
+
+    cases: dict[str, tuple[Callable[[Any], Any], int, Callable[[Any], Callable[[Any], Any]]]] = {
+        "softmax": (lambda x: tw.nn.softmax(x), 2, lambda torch: lambda x: torch.softmax(x, -1)),
+        "layer norm": (lambda x: tw.nn.layer_norm(x, scale, scale), 2, norm),
+        "cross-entropy": (lambda x: tw.mean(tw.nn.softmax_cross_entropy(x, labels)), 1, entropy),
+        "gelu chain": (lambda x: tw.nn.gelu(x * 2 + 1) * x, 2,
+                       lambda torch: lambda x: torch.nn.functional.gelu(x * 2 + 1) * x),
+    }  # fmt: skip
+    for dtype in ("float32", "bfloat16"):
+        for name, (ours, passes, theirs) in cases.items():
+            with check.attempt(f"{name} {dtype} {rows} x {columns}") as found, on_gpu():
+                x = resident(_random((rows, columns), dtype))
+                step = tw.function(ours)
+                ms = milliseconds(check, lambda: step(x))  # noqa: B023
+                if check.simulated:
+                    continue
+                found["gb_s"] = rate = passes * rows * columns * x.dtype.itemsize / ms / 1e6
+                found["share_of_copy"] = rate / copied
+                peers.times(found, ms, _torch_unary(theirs, (rows, columns), dtype))
+
+
+def _copy_rate(check: Check) -> float:
+    gpu, size = check.gpu, check.size(2**30, 2**12)
+    a, b = gpu.empty((size,), np.uint8), gpu.empty((size,), np.uint8)
+    ms = min(gpu.time(lambda: gpu.driver.copy(b.address, a.address, size, gpu.compute), 5))
+    return 2 * size / ms / 1e6
+
+
+def _torch_unary(
+    make: Callable[[Any], Callable[[Any], Any]], shape: tuple[int, ...], dtype: str
+) -> Iterator[tuple[str, peers.Step]]:
+    torch = peers.torch_or_none()
+    if torch is None:
+        return
+    x = torch.randn(shape, device="cuda").to(peers.torch_dtype(torch, dtype))
+    function = make(torch)
+    yield "torch", lambda: function(x)
+    compiled = torch.compile(function)
+    yield "torch.compile", lambda: compiled(x)
+
+
+def attention(check: Check) -> None:
+    """Attention forward, and forward with backward: operations a second, beside the best that PyTorch has."""
+    shapes = check.size([(8, 16, 1024, 64), (4, 16, 4096, 64), (2, 16, 4096, 128)], [(1, 2, 16, 8)])
+    for batch, heads, length, depth in shapes[: 1 if check.quick else None]:
+        for causal in (False, True):
+            for backward in (False, True):
+                way = "forward and backward" if backward else "forward"
+                name = f"{batch} x {heads} x {length} x {depth}{' causal' if causal else ''} {way}"
+                with check.attempt(name) as found, on_gpu():
+                    shape = batch, heads, length, depth
+                    q, k, v = (resident(_random(shape, "bfloat16")) for _ in range(3))
+                    step = _attention_step(causal, backward)
+                    ms = milliseconds(check, lambda: step(q, k, v))  # noqa: B023
+                    if check.simulated:
+                        continue
+                    work = 4 * batch * heads * length**2 * depth * (0.5 if causal else 1) * (3.5 if backward else 1)
+                    found["tflops"] = work / ms / 1e9
+                    peers.times(found, ms, _torch_attention(shape, causal, backward))
+
+
+def _attention_step(causal: bool, backward: bool) -> Callable[..., Any]:
+    def forward(q: Any, k: Any, v: Any) -> Any:
+        return tw.nn.attention(q, k, v, causal=causal)
+
+    if not backward:
+        return tw.function(forward)
+    total = lambda q, k, v: tw.sum(tw.astype(forward(q, k, v), tw.float32))  # noqa: E731
+    return tw.function(lambda q, k, v: tw.value_and_grad(total, argnums=(0, 1, 2))(q, k, v)[1])
+
+
+def _torch_attention(shape: tuple[int, ...], causal: bool, backward: bool) -> Iterator[tuple[str, peers.Step]]:
+    torch = peers.torch_or_none()
+    if torch is None:
+        return
+    q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16, requires_grad=backward) for _ in range(3))
+
+    def step() -> Any:
+        found = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        if backward:
+            found.sum().backward()
+        return found
+
+    yield "torch", step
+
+
+def dispatch(check: Check) -> None:
+    """What a call costs the host: a small program with and without graphs, in a row and waited for."""
+    x = resident(np.ones(64, np.float32))
+    repeats = check.size(1000, 2)
+    for graphs in (True, False):
+        for length in check.size((1, 16), (1, 2)):
+            name = f"{length} dependent products, {'graph' if graphs else 'launches'}"
+            with check.attempt(name) as found, on_gpu(), config.override(gpu_graphs=graphs):
+                a = resident(np.eye(64, dtype=np.float32))
+
+                def chain(x: Any, a: Any, length: int = length) -> Any:
+                    for _ in range(length):
+                        x = tw.tanh(a @ x)
+                    return x
+
+                step = tw.function(chain)
+                for _ in range(3):
+                    np.asarray(step(x, a))
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    step(x, a)
+                in_a_row = time.perf_counter() - began
+                check.gpu.synchronise()
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    np.asarray(step(x, a))
+                if not check.simulated:
+                    found["us_a_call"] = in_a_row / repeats * 1e6
+                    found["us_with_result"] = (time.perf_counter() - began) / repeats * 1e6
+    torch = None if check.simulated else peers.torch_or_none()
+    if torch is None:
+        check.note("torch", SKIPPED, why="simulated" if check.simulated else "PyTorch is not installed")
+        return
+    with check.attempt("torch, 16 dependent products") as found, torch.no_grad():
+        x, a = torch.ones(64, device="cuda"), torch.eye(64, device="cuda")
+
+        def chain_of_torch() -> Any:
+            y = x
+            for _ in range(16):
+                y = torch.tanh(a @ y)
+            return y
+
+        compiled = torch.compile(chain_of_torch, mode="reduce-overhead")
+        for way, call in (("eager", chain_of_torch), ("compiled", compiled)):
+            for _ in range(5):
+                call()
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            for _ in range(repeats):
+                call()
+            found[f"{way}_us_a_call"] = (time.perf_counter() - began) / repeats * 1e6
+            torch.cuda.synchronize()
+
+
+def tuning(check: Check) -> None:
+    """What autotuning finds, and whether it is kept."""
+    check.note("autotuning", SKIPPED, why="there is no measured tuning yet: tiles come from the rules of each kernel")
