@@ -32,6 +32,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"))
     parser.add_argument("--list", action="store_true", help="list the workloads")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two runs' JSON files")
+    parser.add_argument("--markdown", nargs="+", type=Path, metavar="FILE", help="print runs as a table for a document")
     parser.add_argument("--peak-memory-of", nargs=2, metavar=("WORKLOAD", "FRAMEWORK"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -85,6 +86,11 @@ def main() -> None:
         from benchmarks.compare import compare
 
         sys.exit(1 if compare(*options.compare) else 0)
+    if options.markdown:
+        from benchmarks.tables import markdown
+
+        print(markdown(*options.markdown))
+        return
     _limit_threads(options.threads)
     if options.peak_memory_of:
         _print_peak_memory(*options.peak_memory_of)

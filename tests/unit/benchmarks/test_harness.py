@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from benchmarks.compare import compare
 from benchmarks.harness import Workload, measure
+from benchmarks.tables import markdown
 from benchmarks.workloads import WORKLOADS
 
 
@@ -61,3 +62,19 @@ def test_comparing_two_runs_allows_for_the_machine(tmp_path: Path, capsys: pytes
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(SystemExit, match="not the JSON of a benchmark run"):
         compare(tmp_path / "c.json", after)
+
+
+def test_a_run_as_a_table(tmp_path: Path) -> None:
+    def cell(seconds: float, error: str | None = None) -> dict[str, object]:
+        return {"median_s": seconds, "best_s": seconds, "first_call_s": 0.25, "error": error}
+
+    rows = [
+        {"workload": "a", "unit": "ms", "thalweg": cell(0.002), "jax": cell(0.003), "litert": cell(0.001, "differs")},
+        {"workload": "b", "unit": "us", "thalweg": cell(2e-6), "torch": cell(1e-6)},
+    ]
+    (tmp_path / "run.json").write_text(json.dumps({"rows": rows}))
+    heading, _, first, second, _, told = markdown(tmp_path / "run.json").splitlines()
+    assert heading == "| workload | thalweg | JAX | PyTorch | fastest peer / thalweg | first call |"
+    assert first == "| a (ms) | 2 | 3 |  | **1.50x** | 0.25 s |"
+    assert second == "| b (us) | 2 |  | 1 | 0.50x | 0.25 s |"
+    assert told == "2 rows: faster than the fastest peer in 1, within 2x in 2; geometric mean 0.87x."

@@ -1,0 +1,50 @@
+"""Runs as the Markdown tables of docs/performance.md: `python -m benchmarks --markdown FILE…`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+_NAMES = {
+    "jax": "JAX", "torch": "PyTorch", "torch.compile": "torch.compile", "tensorflow": "TensorFlow",
+    "tensorflow-xla": "TensorFlow, XLA", "onnxruntime": "ONNX Runtime", "litert": "LiteRT",
+}  # fmt: skip
+_SCALE = {"ms": 1e3, "us": 1e6}
+
+
+def markdown(*paths: Path) -> str:
+    """One table of all rows of the files, with a column for each peer that any row has.
+
+    The last line counts the rows in which we are faster than the fastest peer.
+    """
+    rows = [row for path in paths for row in json.loads(path.read_text())["rows"]]
+    peers = [peer for peer in _NAMES if any(_median(row, peer) for row in rows)]
+    lines = [
+        f"| workload | thalweg | {' | '.join(_NAMES[p] for p in peers)} | fastest peer / thalweg | first call |",
+        "|---" * (len(peers) + 4) + "|",
+    ]
+    ratios = []
+    for row in rows:
+        ours, scale = _median(row, "thalweg"), _SCALE[row["unit"]]
+        theirs = [_median(row, peer) for peer in peers]
+        cells = ["" if t is None else f"{t * scale:.3g}" for t in theirs]
+        if ours is None:
+            lines.append(f"| {row['workload']} ({row['unit']}) | failed | {' | '.join(cells)} | | |")
+            continue
+        ratio = min(t for t in theirs if t is not None) / ours
+        ratios.append(ratio)
+        shown = f"**{ratio:.2f}x**" if ratio >= 1 else f"{ratio:.2f}x"
+        first = f"{row['thalweg']['first_call_s']:.2f} s"
+        cells = [f"{row['workload']} ({row['unit']})", f"{ours * scale:.3g}", *cells, shown, first]
+        lines.append(f"| {' | '.join(cells)} |")
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    ahead, near = sum(r >= 1 for r in ratios), sum(r >= 0.5 for r in ratios)
+    told = f"faster than the fastest peer in {ahead}, within 2x in {near}; geometric mean {mean:.2f}x"
+    return "\n".join([*lines, "", f"{len(ratios)} rows: {told}."])
+
+
+def _median(row: dict[str, Any], name: str) -> float | None:
+    cell = row.get(name)
+    return None if not cell or cell["error"] else float(cell["median_s"])
