@@ -1,10 +1,11 @@
-"""What code generators must know of the processor: how wide its vectors are, and how many it has."""
+"""What code generators must know of the processor: how wide its vectors are, how many it has, its caches."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -18,6 +19,8 @@ class Machine:
     """Vector width in bits, and number of vector registers.
 
     Args:
+        first_cache, second_cache: bytes of a processor's own data caches.
+        unroll: summed elements that a product's innermost loop does at a time, where code may be long.
         widest: vectors of a register tile, at most.
         apart: cycles that each row of a tile takes beyond its products where the rows do not lie at one stride, and
             each has an address of its own.
@@ -31,6 +34,9 @@ class Machine:
     registers: int = 16
     widest: int = 6
     apart: float = 0.0
+    first_cache: int = 48 << 10
+    second_cache: int = 1 << 20
+    unroll: int = 1
 
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
@@ -49,14 +55,17 @@ class Machine:
 
 def machine(options: CpuOptions) -> Machine:
     """The machine that `options` generate code for."""
-    return _from_features(features_of(options))
+    found = _from_features(features_of(options))
+    return _with_caches(found) if _is_host(options) else found
+
+
+def _is_host(options: CpuOptions) -> bool:
+    return not options.features and options.cpu in ("", llvm.get_host_cpu_name())
 
 
 def features_of(options: CpuOptions) -> frozenset[str]:
     """What the processor can do, as LLVM calls it."""
-    if not options.cpu and not options.features:
-        return _host()
-    if not options.features and options.cpu == llvm.get_host_cpu_name():
+    if _is_host(options):
         return _host()
     named = {name for pattern, features in _PROCESSORS if re.fullmatch(pattern, options.cpu) for name in features}
     switches = [feature for feature in options.features.split(",") if feature]
@@ -83,6 +92,21 @@ _PROCESSORS = [
 @cache
 def _host() -> frozenset[str]:
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+
+
+@cache
+def _with_caches(found: Machine) -> Machine:
+    """This machine, as Linux describes its first processor; what it does not tell stays as it is."""
+    sizes: dict[str, int] = {}
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            level, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and size.endswith("K"):
+            sizes[level] = int(size[:-1]) << 10
+    first, second = sizes.get("1", found.first_cache), sizes.get("2", found.second_cache)
+    return replace(found, first_cache=first, second_cache=second, unroll=2)
 
 
 @cache

@@ -8,8 +8,9 @@ from typing import Literal
 from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
 from thalweg.backends.cpu.machine import Machine
 
-L1_BYTES = 36 << 10  # what a panel of the shared operand may take of the first cache: the rest is for the other two
-L2_BYTES = 1 << 20  # what a block of the shared operand may take
+FIRST_SHARE = 0.75  # of the first cache that a panel of the shared operand may take: the rest is for the other two
+SECOND_SHARE = 0.45  # of the second cache that panels packed at a time may take
+KEPT_SHARE = 0.25  # of the second cache that rows may take to be there still for the next panel
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
@@ -32,6 +33,8 @@ class Schedule:
         block: iterations of the outermost summed axis per pass.
         dot: lanes run along the sum instead of the columns.
         splits: with order "panels", pieces that the rows are cut into, each a tile of its own that packs for itself.
+        group: panels that are packed at a time, before the rows walk them all.
+        unroll: summed elements in each round of the innermost loop.
     """
 
     rows: int
@@ -43,6 +46,8 @@ class Schedule:
     block: int
     dot: bool = False
     splits: int = 1
+    group: int = 1
+    unroll: int = 1
 
     @property
     def width(self) -> int:
@@ -63,6 +68,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         return Schedule(1, 1, lanes, "panels", pack_lhs=False, pack_rhs=False, block=block, dot=True)
     depth = block * (nest.sum_count // max(1, nest.sums[0].extent)) if nest.sums else 1
     shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
+    block_bytes = machine.second_cache // 2  # of the shared operand
     wide = ceil_div(max(nest.lane.extent, 1), lanes)
     scattered = len(nest.sums) == 1 and nest.lane.rhs == 1 and item == 4 and nest.rhs.dtype == dtype
     pages = 0  # summed elements at a time, so that few pages are read in turn
@@ -71,36 +77,46 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         rows, vectors = 1, min(wide, machine.tallest(1), 16, max(4, wide // (2 * threads)))
         pages = FEW_PAGES if scattered and depth > 2 * FEW_PAGES else 0
     else:
-        if scattered and shared > L2_BYTES // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
+        if scattered and shared > block_bytes // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
             pages = FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
         rows, vectors = _register_tile(nest, wide, pages or depth, machine)
     if pages:
-        block = ceil_div(block, ceil_div(block, pages))
+        block = depth = ceil_div(block, ceil_div(block, pages))
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
     strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
     few_panels = panels * nest.batch_count < 4 * threads
-    by_rows = nest.lane.lhs != 0 or (
-        row_tiles > 1 and contiguous and shared <= L2_BYTES // 2 and (few_panels or (strided and nest.batch_count > 1))
-    )
-    rereads = shared > L2_BYTES // 4 and nest.row_count > VERY_FEW_ROWS
+    in_rows = few_panels or (strided and nest.batch_count > 1)
+    by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and contiguous and shared <= block_bytes // 2 and in_rows)
+    rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item == 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
     if not by_rows and not pack_lhs and few_panels and threads > 1:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
+    pack_rhs = not by_rows and row_tiles > 1 and packing_pays
     return Schedule(
         rows,
         vectors,
         lanes,
         "rows" if by_rows else "panels",
         pack_lhs=pack_lhs,
-        pack_rhs=not by_rows and row_tiles > 1 and packing_pays,
+        pack_rhs=pack_rhs,
         block=block,
         splits=splits,
+        group=_group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine) if pack_rhs else 1,
+        unroll=machine.unroll,
     )
+
+
+def _group(rows: int, panels: int, panel: int, machine: Machine) -> int:
+    """How many panels to pack at a time: one where the rows stay in the second cache. `rows`, `panel`: bytes."""
+    if rows <= KEPT_SHARE * machine.second_cache:
+        return 1
+    most = max(1, int(SECOND_SHARE * machine.second_cache) // panel)
+    return ceil_div(panels, ceil_div(panels, most))
 
 
 def _is_dot(nest: Nest) -> bool:
@@ -119,24 +135,38 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
     addresses are computed: one for the tile, or, where its rows do not all lie at one stride, one for each row.
     """
     spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
+    row_bytes = vectors * machine.vector_bits // 8
+    packed = nest.row_count >= SPLIT_ROWS and depth * row_bytes > 2 * machine.first_cache
     best = (float("inf"), 1, 1)
     side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
     for wide in range(1, min(vectors, machine.widest) + 1):
         for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
             if side_by_side and tall not in (4, 8, 16):
                 continue  # rows that lie side by side are packed as vectors
-            full, rest = divmod(vectors, wide)
-            addresses = 40 if nest.row_run % tall == 0 else (20 if len(nest.rows) > 1 else 3) * tall + 40
-            cycles = 0.0
-            for count, v in ((full, wide), (1, rest)):
-                if count and v:
-                    far = depth * v * machine.vector_bits // 8 > L1_BYTES
-                    inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
-                    inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
-                    inner += machine.apart * tall if nest.row_run % tall else 0.0
-                    cycles += count * (depth * inner + tall * v + addresses)
-            best = min(best, (ceil_div(nest.row_count, tall) * cycles, -tall, wide))
+            full, rest = divmod(nest.row_count, tall)
+            cycles = full * _cycles(nest, vectors, depth, machine, tall, wide)
+            if rest:  # a tile of another height is code of its own, which nothing has warmed up
+                cycles += 1.25 * _cycles(nest, vectors, depth, machine, rest, wide)
+            if packed:  # each summed element of a panel is at another place
+                cycles += 6.0 * depth * ceil_div(vectors, wide)
+            best = min(best, (cycles, -tall, wide))
     return -best[1], best[2]
+
+
+def _cycles(nest: Nest, vectors: int, depth: int, machine: Machine, tall: int, wide: int) -> float:
+    """Of all columns of a tile of `tall` rows, in panels of `wide` vectors."""
+    full, rest = divmod(vectors, wide)
+    straight = len(nest.rows) <= 1 or nest.row_run % tall == 0
+    addresses = 40 if straight else (20 if len(nest.rows) > 1 else 3) * tall + 40
+    cycles = 0.0
+    for count, v in ((full, wide), (1, rest)):
+        if count and v:
+            far = depth * v * machine.vector_bits // 8 > FIRST_SHARE * machine.first_cache
+            inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
+            inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
+            inner += 0.0 if straight else machine.apart * tall
+            cycles += count * (depth * inner + tall * v + addresses)
+    return cycles
 
 
 def _sum_block(nest: Nest) -> int:

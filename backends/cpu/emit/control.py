@@ -43,8 +43,21 @@ def sum_loops(
     body: Callable[[list[Index], list[str]], list[str]],
     values: Sequence[str] = (),
     kind: str = "",
+    unroll: int = 1,
 ) -> list[str]:
-    """Loops over `extents`, outermost first; short inner ones that carry values are written out."""
+    """Loops over `extents`, outermost first; short inner ones that carry values are written out, and long ones do
+    `unroll` steps at a time.
+
+    LLVM moves loads up as far as it can, and registers that hold what was loaded early are missing for the sums:
+    nothing is loaded before the step that needs it.
+    """
+
+    def unrolled(indices: list[Index], i: Index, inner: list[str]) -> list[str]:
+        for step in range(unroll):
+            if step:
+                w.emit('llvm.inline_asm has_side_effects "", "~{memory}" : () -> ()')
+            inner = level([*indices, w.add(i, step)], inner)
+        return inner
 
     def level(indices: list[Index], inner: list[str]) -> list[str]:
         depth = len(indices)
@@ -55,6 +68,14 @@ def sum_loops(
             for step in range(extent):
                 inner = level([*indices, step], inner)
             return inner
-        return carry(w, (0, extent, 1), lambda i, following: level([*indices, i], following), inner, kind)
+        first: Index = 0
+        if unroll > 1 and inner and depth == len(extents) - 1:
+            dynamic = isinstance(extent, str)
+            rest = w.op(f"arith.remui {extent}, {w.index(unroll)} : index") if dynamic else extent % unroll
+            first = w.sub(extent, rest)
+            inner = carry(w, (0, first, unroll), lambda i, following: unrolled(indices, i, following), inner, kind)
+            if rest == 0:
+                return inner
+        return carry(w, (first, extent, 1), lambda i, following: level([*indices, i], following), inner, kind)
 
     return level([], list(values))

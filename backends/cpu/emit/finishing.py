@@ -39,6 +39,8 @@ class Finish:
 
     Args:
         batch, row, column: its coordinates on the nest's axes; `corner`: offset in the result of the batch coordinates.
+        straight: the tile's rows lie at one stride.
+        ragged: rows of the tile may lie past the last one. They repeat it, and are not stored.
     """
 
     w: ScopedWriter
@@ -48,16 +50,13 @@ class Finish:
     corner: Index
     row: Index
     column: Index
-
-    @property
-    def ragged(self) -> bool:
-        """May rows of the tile lie past the last one?"""
-        return self.nest.row_count % len(self.tile.rows) != 0
+    straight: bool
+    ragged: bool = False
 
     def _offset(self, r: int) -> Index:
-        """Offset in the result of the tile's row `r`, column 0; rows past the last one repeat it."""
+        """Offset in the result of the tile's row `r`, column 0."""
         nest, w = self.nest, self.w
-        if r and nest.row_run % len(self.tile.rows) == 0:
+        if r and self.straight:
             return w.add(self._offset(0), r * nest.rows[-1].out)
         row = w.add(self.row, r)
         if r and self.ragged:
@@ -103,23 +102,24 @@ class Finish:
             mask = tail_mask(w, tile.lanes, used) or ""
             store_lanes(w, value, target.dtype, tile.lanes, at, target.memref, mask, used)
 
-    def hand_over(self, sums: list[str], buffer: Source, width: int, epilogue: Epilogue) -> None:
-        """Give the sums to the epilogue, through a small buffer: its code is written once and not per register."""
-        w, tile, lanes = self.w, self.tile, self.tile.lanes
-        vectors = len(tile.widths)
-        kind = lanes_type(tile.dtype, lanes)
+    def keep(self, sums: list[str], buffer: Source, width: int) -> None:
+        """Write the sums to a small buffer of rows of `width`, for `hand_over`."""
+        tile = self.tile
+        kind = lanes_type(tile.dtype, tile.lanes)
         for k, value in enumerate(sums):
-            r, v = divmod(k, vectors)
-            w.emit(f"vector.store {value}, {buffer.name}[{w.index(r * width + v * lanes)}] : {buffer.memref}, {kind}")
-        count: Index = len(tile.rows)
-        if self.ragged:
-            count = w.minimum(w.sub(self.nest.row_count, self.row), count)
+            r, v = divmod(k, len(tile.widths))
+            at = self.w.index(r * width + v * tile.lanes)
+            self.w.emit(f"vector.store {value}, {buffer.name}[{at}] : {buffer.memref}, {kind}")
+
+    def hand_over(self, rows: Index, buffer: Source, width: int, epilogue: Epilogue) -> None:
+        """Give `rows` rows of kept sums to the epilogue, whose code is so written once and not per register."""
+        w, lanes = self.w, self.tile.lanes
 
         def element(r: Index, v: Index) -> None:
             value = load_lanes(w, buffer, w.linear(0, [(r, width), (v, lanes)]), lanes, None)
             epilogue(self._element(value, w.add(self.row, r), w.linear(self.column, [(v, lanes)])))
 
-        walk(w, count, 1, lambda r: walk(w, vectors, 1, lambda v: element(r, v)))
+        walk(w, rows, 1, lambda r: walk(w, len(self.tile.widths), 1, lambda v: element(r, v)))
 
     def _element(self, value: str, row: Index, column: Index) -> Element:
         nest, w, lanes = self.nest, self.w, self.tile.lanes

@@ -79,7 +79,7 @@ class Grouped:
     """Writes one kernel's body with `w`; `tiles` and `scratch` (bytes, as `%scratch`) are known afterwards.
 
     Args:
-        packed: the right operand is laid out as [outer sums…, groups of a run, columns (filled up), 4] already.
+        packed: the right operand is laid out as [blocks of columns, outer sums…, groups of a run, 16, 4] already.
         epilogue: what becomes of the sums; None stores them in `nest.out`.
     """
 
@@ -94,8 +94,8 @@ class Grouped:
         self.splits = ceil_div(nest.row_count, self.chunk)
         self.tiles = nest.batch_count * self.panels * self.splits
         self.run_groups = ceil_div(nest.sums[-1].extent, groups.size)
-        columns = ceil_div(nest.lane.extent, COLUMNS) * COLUMNS if packed else self.width
-        self.group_step = columns * groups.size  # packed elements from a group to the next
+        # Packed elements from a group to the next: a block of columns, or the panel, lies in one piece.
+        self.group_step = (COLUMNS if packed else self.width) * groups.size
         self.flips = groups.flips(nest.lhs.signed, nest.rhs.signed)
         self.lhs = self._flat(nest.lhs)
         self.rhs = self._flat(nest.rhs)
@@ -119,10 +119,7 @@ class Grouped:
                 first = w.mul(split, self.chunk)
                 if panel is not None:
                     self._pack(right, panel, column, columns)
-                    source = panel
-                else:
-                    source = replace(right, base=w.linear(right.base, [(column, self.groups.size)]))
-                self._rows(left, source, tuple(batch), corner, first, column, columns)
+                self._rows(left, panel or right, tuple(batch), corner, first, column, columns)
 
             self._each_width(unit, one)
 
@@ -268,18 +265,33 @@ class Grouped:
     ) -> None:
         """All rows of a piece, for one panel."""
         w, count, step = self.w, self.nest.row_count, min(self.shape.rows, self.nest.row_count)
+        rest = count % step
 
-        def rows(row: Index) -> None:
-            source, offsets = self._lhs_rows(lhs, row, step)
+        def tile(row: Index, rows: int) -> Finish:
+            source, offsets, straight = self._lhs_rows(lhs, row, rows, step)
             tile = Tile(source, packed, offsets, columns, self.groups.lanes, self.groups.sums)
-            finish = Finish(w, self.nest, tile, batch, corner, row, column)
-            sums = self._accumulate(tile)
+            finish = Finish(w, self.nest, tile, batch, corner, row, column, straight)
+            sums = self._accumulate(tile, column)
             if self.epilogue is None:
                 assert self.out is not None
                 finish.store(sums, self.out)
             else:
                 assert self.finished is not None
-                finish.hand_over(sums, self.finished.source(1), self.width, self.epilogue)
+                finish.keep(sums, self.finished.source(1), self.width)
+            return finish
+
+        def rows(row: Index) -> None:
+            if not rest or isinstance(row, int):
+                finish = tile(row, step)
+            else:
+                with w.branch(w.op(f"arith.cmpi ne, {w.ssa(row)}, {w.index(count - rest)} : index")):
+                    finish = tile(row, step)
+                with w.scope("else", fence=True):
+                    tile(row, rest)
+            if self.epilogue is not None:
+                assert self.finished is not None
+                left = w.minimum(w.sub(count, row), step) if rest else step
+                finish.hand_over(left, self.finished.source(1), self.width, self.epilogue)
 
         if self.splits == 1:
             walk(w, count, step, rows)
@@ -287,22 +299,29 @@ class Grouped:
         with w.for_(first, w.minimum(w.add(first, self.chunk), count), step) as row:
             rows(row)
 
-    def _lhs_rows(self, lhs: Source, row: Index, step: int) -> tuple[Source, tuple[Index, ...]]:
-        """The operand based at the tile, and the offset of each row from there, constant if possible."""
+    def _lhs_rows(self, lhs: Source, row: Index, count: int, step: int) -> tuple[Source, tuple[Index, ...], bool]:
+        """The operand based at the tile, the offset of each row from there, and whether they lie at one stride."""
         w, rows = self.w, self.nest.rows
         extents = [a.extent for a in rows]
 
         def place(at: Index) -> Index:
             return w.linear(0, [(p, a.lhs) for p, a in zip(w.delinearize(at, extents), rows, strict=True)])
 
-        if self.nest.row_run % step == 0:
+        if self.nest.row_run % step == 0 or len(rows) < 2:
             stride = rows[-1].lhs if rows else 0
-            return replace(lhs, base=w.add(lhs.base, place(row))), tuple(r * stride for r in range(step))
-        last = self.nest.row_count - 1
-        ragged = self.nest.row_count % step != 0
-        return lhs, tuple(place(w.minimum(w.add(row, r), last) if ragged else w.add(row, r)) for r in range(step))
+            return replace(lhs, base=w.add(lhs.base, place(row))), tuple(r * stride for r in range(count)), True
+        return lhs, tuple(place(w.add(row, r)) for r in range(count)), False
 
-    def _accumulate(self, tile: Tile) -> list[str]:
+    def _vectors(self, tile: Tile, column: Index) -> list[Index]:
+        """Where each vector of columns begins in the packed operand."""
+        w, lanes, size = self.w, self.groups.lanes, self.groups.size
+        if not self.packed:
+            return [v * lanes * size for v in range(len(tile.widths))]
+        block = math.prod(a.extent for a in self.nest.sums[:-1]) * self.run_groups * self.group_step
+        places = [w.delinearize(w.add(column, v * lanes), [0, COLUMNS]) for v in range(len(tile.widths))]
+        return [w.linear(tile.rhs.base, [(b, block), (n, size)]) for b, n in places]
+
+    def _accumulate(self, tile: Tile, column: Index) -> list[str]:
         """The sums of a register tile: row-major rows x vectors."""
         w, groups, nest = self.w, self.groups, self.nest
         writer = GroupWriter(w, groups, tile.lhs, tile.rhs)
@@ -310,9 +329,10 @@ class Grouped:
         rows = len(tile.rows) + self.flips  # the last one: what flipping the sign has added to each column
         full, rest = divmod(nest.sums[-1].extent, groups.size)
         twist = writer.everywhere(-128) if self.flips else []
+        starts = self._vectors(tile, column)
 
         def group(left: Index, right: Index, sums: list[str], used: int) -> list[str]:
-            weights = [writer.weights(w.add(right, v * groups.lanes * groups.size)) for v in range(vectors)]
+            weights = [writer.weights(w.add(start, right)) for start in starts]
             following = []
             for r in range(rows):
                 factors = writer.factors(w.add(left, tile.rows[r]), used) if r < len(tile.rows) else twist
@@ -323,7 +343,7 @@ class Grouped:
 
         def run(indices: list[Index], sums: list[str]) -> list[str]:
             left = w.linear(tile.lhs.base, zip(indices, tile.lhs.sums, strict=False))
-            right = w.linear(tile.rhs.base, zip(indices, self._outer_steps(), strict=True))
+            right = w.linear(0, zip(indices, self._outer_steps(), strict=True))
 
             def step(g: Index, inner: list[str]) -> list[str]:
                 return group(w.linear(left, [(g, groups.size)]), w.linear(right, [(g, self.group_step)]), inner, 0)

@@ -37,6 +37,7 @@ class Tile:
     lanes: int
     dtype: str  # of the sums
     logical: bool = False  # sums are `or`, products `and`
+    unroll: int = 1  # summed elements in each round of the innermost loop
 
     @property
     def widths(self) -> list[int]:
@@ -65,7 +66,7 @@ def accumulate(w: ScopedWriter, tile: Tile, extents: list[Index], start: Sequenc
                 result[at] = _multiply_add(w, factors[v], vector, result[at], tile)
         return result
 
-    return sum_loops(w, extents, body, list(start), kind)
+    return sum_loops(w, extents, body, list(start), kind, tile.unroll)
 
 
 def _row(w: ScopedWriter, tile: Tile, offset: Index, masks: list[str | None]) -> list[str]:

@@ -7,11 +7,16 @@ Outermost first:
         pack the tile's own operand
         for the other axis
           register tile over the block, then the epilogue
+
+Where the rows do not stay in the second cache, several panels are packed at a time, and each tile of rows walks them
+all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div
@@ -64,8 +69,9 @@ class Tiling:
         self.panels = ceil_div(nest.lane.extent, schedule.width)
         self.row_tiles = ceil_div(nest.row_count, schedule.rows)
         self.by_panels = schedule.order == "panels"
+        self.rows = min(schedule.rows, nest.row_count)  # of a tile; the last may have fewer
         # Rows in each piece of a panel, a whole number of row tiles.
-        self.chunk = ceil_div(self.row_tiles, schedule.splits) * min(schedule.rows, nest.row_count)
+        self.chunk = ceil_div(self.row_tiles, schedule.splits) * self.rows
         self.splits = ceil_div(nest.row_count, self.chunk)
         self.units = self.panels * self.splits if self.by_panels else self.row_tiles
         self.tiles = nest.batch_count * self.units
@@ -126,7 +132,8 @@ class Tiling:
             tiles = self.row_tiles if self.by_panels else 1
             lhs = self._view(self.depth * schedule.rows * tiles, schedule.rows)
         if schedule.pack_rhs:
-            rhs = self._view((self.depth + schedule.lanes) * schedule.width, schedule.width)
+            positions = self.depth * schedule.group + schedule.lanes
+            rhs = self._view(positions * schedule.width, schedule.width)
         return lhs, rhs
 
     def _partial(self) -> Source | None:
@@ -147,58 +154,120 @@ class Tiling:
             lhs = replace(lhs, base=w.linear(lhs.base, [(start, nest.sums[0].lhs)]))
             rhs = replace(rhs, base=w.linear(rhs.base, [(start, nest.sums[0].rhs)]))
         if self.packed_lhs is not None and self.by_panels:
-            walk(w, nest.row_count, self.schedule.rows, lambda row: self._pack_rows(lhs, row, row, extents))
-        with w.for_("%lo", "%hi", 1) as tile:
-            units = [self.panels, self.splits] if self.by_panels else [self.units, 1]
-            *batch, unit, split = w.delinearize(tile, [*(a.extent for a in nest.batch), *units])
-            spot = Spot(
-                tuple(batch),
-                w.linear(0, [(p, a.out) for p, a in zip(batch, nest.batch, strict=True)]),
-                replace(lhs, base=w.linear(lhs.base, [(p, a.lhs) for p, a in zip(batch, nest.batch, strict=True)])),
-                replace(rhs, base=w.linear(rhs.base, [(p, a.rhs) for p, a in zip(batch, nest.batch, strict=True)])),
-                extents,
-            )
-            if self.by_panels:
-                self._panel_tile(spot, unit, w.mul(split, self.chunk))
-            else:
-                self._row_tile(spot, w.mul(unit, self.schedule.rows))
+            walk(w, nest.row_count, self.rows, lambda row: self._pack_rows(lhs, row, row, extents))
+        if not self.by_panels:
+            with w.for_("%lo", "%hi", 1) as tile:
+                *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
+                self._row_tile(self._spot(batch, lhs, rhs, extents), w.mul(unit, self.rows))
+            return
+        pieces = [*(a.extent for a in nest.batch), self.splits]
+        if self.schedule.group == 1:
+            with w.for_("%lo", "%hi", 1) as tile:
+                *batch, split, unit = w.delinearize(tile, [*pieces, self.panels])
+                spot = self._spot(batch, lhs, rhs, extents)
+                self._by_width(unit, lambda column, columns: self._panel(spot, column, columns, split))
+            return
+        end = w.op(f"arith.ceildivui %hi, {w.index(self.panels)} : index")
+        with w.for_(w.op(f"arith.divui %lo, {w.index(self.panels)} : index"), end, 1) as piece:
+            *batch, split = w.delinearize(piece, pieces)
+            spot = self._spot(batch, lhs, rhs, extents)
+            start = w.mul(piece, self.panels)
+            first = w.op(f"arith.maxsi {w.ssa(w.sub('%lo', start))}, {w.index(0)} : index")
+            last = w.minimum(w.sub("%hi", start), self.panels)
+            with w.for_(first, last, self.schedule.group) as unit:
+                self._group(spot, unit, w.minimum(w.sub(last, unit), self.schedule.group), split)
 
-    def _panel_tile(self, spot: Spot, unit: Index, row: Index) -> None:
-        """One panel of columns, from `row` on. The last panel may be narrower, and is another piece of code then."""
-        w, width, lanes = self.w, self.schedule.width, self.schedule.lanes
+    def _spot(self, batch: Sequence[Index], lhs: Source, rhs: Source, extents: list[Index]) -> Spot:
+        w, axes = self.w, self.nest.batch
+        return Spot(
+            tuple(batch),
+            w.linear(0, [(p, a.out) for p, a in zip(batch, axes, strict=True)]),
+            replace(lhs, base=w.linear(lhs.base, [(p, a.lhs) for p, a in zip(batch, axes, strict=True)])),
+            replace(rhs, base=w.linear(rhs.base, [(p, a.rhs) for p, a in zip(batch, axes, strict=True)])),
+            extents,
+        )
+
+    # Two pieces of code where the last panel is narrower, or the last tile lower.
+
+    def _by_width(self, unit: Index, body: Callable[[Index, int], None]) -> None:
+        """`body` for the first column, and how many, of panel number `unit`."""
+        w, width = self.w, self.schedule.width
         rest = self.nest.lane.extent - (self.panels - 1) * width
-        if self.packed_rhs is not None and transposable(spot.rhs, lanes):
-            column, limit = w.mul(unit, width), self.nest.lane.extent
-            pack_transposed(w, spot.rhs, self.packed_rhs, spot.extents, lanes, column, width, limit)
         if self.panels == 1 or rest == width:
-            self._panel(spot, w.mul(unit, width), min(rest, width), row)
+            body(w.mul(unit, width), rest)
             return
         is_last = w.op(f"arith.cmpi eq, {w.ssa(unit)}, {w.index(self.panels - 1)} : index")
         with w.branch(is_last):
-            self._panel(spot, (self.panels - 1) * width, rest, row)
+            body((self.panels - 1) * width, rest)
         with w.scope("else", fence=True):
-            self._panel(spot, w.mul(unit, width), width, row)
+            body(w.mul(unit, width), width)
 
-    def _panel(self, spot: Spot, column: Index, columns: int, first: Index) -> None:
-        w, schedule = self.w, self.schedule
-        rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
-        if self.packed_rhs is not None:
-            if not transposable(rhs, schedule.lanes):
-                pack_lanes(w, rhs, self.packed_rhs, spot.extents, schedule.lanes, columns)
-            rhs = self.packed_rhs.source(1)
-
-        def rows(row: Index) -> None:
-            packed = None
-            if self.packed_lhs is not None:
-                packed = replace(self.packed_lhs.source(0), base=w.mul(row, self.depth))
-            self._register_tile(spot, rhs, row, column, columns, packed)
-
-        if self.splits == 1:
-            walk(w, self.nest.row_count, schedule.rows, rows)
+    def _by_height(self, row: Index, body: Callable[[int], None]) -> None:
+        """`body` for how many rows the tile at `row` has."""
+        w, rest = self.w, self.nest.row_count % self.rows
+        if not rest:
+            body(self.rows)
             return
-        last = w.minimum(w.add(first, self.chunk), self.nest.row_count)
-        with w.for_(first, last, self.row_step) as row:
-            rows(row)
+        is_last = w.op(f"arith.cmpi eq, {w.ssa(row)}, {w.index(self.nest.row_count - rest)} : index")
+        with w.branch(is_last):
+            body(rest)
+        with w.scope("else", fence=True):
+            body(self.rows)
+
+    # One tile of the result, or several.
+
+    def _panel(self, spot: Spot, column: Index, columns: int, split: Index) -> None:
+        """One panel of columns."""
+        rhs = replace(spot.rhs, base=self.w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
+        if self.packed_rhs is not None:
+            self._pack_panel(spot, self.packed_rhs, column, columns)
+            rhs = self.packed_rhs.source(1)
+        self._walk_rows(split, lambda row: self._register_tile(spot, rhs, row, column, columns, self._packed_rows(row)))
+
+    def _group(self, spot: Spot, unit: Index, count: Index, split: Index) -> None:
+        """`count` panels from number `unit` on, packed first."""
+        w, packed = self.w, self.packed_rhs
+        assert packed is not None
+        size = self.depth * self.schedule.width
+
+        def panel(k: Index) -> Panel:
+            return replace(packed, base=w.mul(k, size))
+
+        def pack(k: Index) -> None:
+            self._by_width(w.add(unit, k), lambda column, columns: self._pack_panel(spot, panel(k), column, columns))
+
+        def tile(row: Index, k: Index) -> None:
+            rhs, lhs = panel(k).source(1), self._packed_rows(row)
+            self._by_width(
+                w.add(unit, k), lambda column, columns: self._register_tile(spot, rhs, row, column, columns, lhs)
+            )
+
+        walk(w, count, 1, pack)
+        self._walk_rows(split, lambda row: walk(w, count, 1, lambda k: tile(row, k)))
+
+    def _walk_rows(self, split: Index, body: Callable[[Index], None]) -> None:
+        """`body` for each tile of rows of a piece."""
+        w, count = self.w, self.nest.row_count
+        if self.splits == 1:
+            walk(w, count, self.rows, body)
+            return
+        first = w.mul(split, self.chunk)
+        with w.for_(first, w.minimum(w.add(first, self.chunk), count), self.rows) as row:
+            body(row)
+
+    def _pack_panel(self, spot: Spot, panel: Panel, column: Index, columns: int) -> None:
+        w, lanes, lane = self.w, self.schedule.lanes, self.nest.lane
+        if transposable(spot.rhs, lanes):
+            pack_transposed(w, spot.rhs, panel, spot.extents, lanes, column, self.schedule.width, lane.extent)
+        else:
+            rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, lane.rhs)]))
+            pack_lanes(w, rhs, panel, spot.extents, lanes, columns)
+
+    def _packed_rows(self, row: Index) -> Source | None:
+        """Where the tile at `row` is, if all rows are packed."""
+        if self.packed_lhs is None:
+            return None
+        return replace(self.packed_lhs.source(0), base=self.w.mul(row, self.depth))
 
     def _row_tile(self, spot: Spot, row: Index) -> None:
         """One tile of rows: all panels."""
@@ -219,73 +288,97 @@ class Tiling:
 
     def _pack_rows(self, lhs: Source, row: Index, place: Index, extents: list[Index]) -> None:
         """Copy one tile of rows; `place`: the first row's number among the packed ones."""
-        w, nest, panel = self.w, self.nest, self.packed_lhs
-        assert panel is not None
-        offsets = self._row_offsets(row)
-        adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % len(offsets) == 0
-        pack_rows(w, lhs, replace(panel, base=w.mul(place, self.depth)), extents, offsets, adjacent)
+        w, nest, packed = self.w, self.nest, self.packed_lhs
+        assert packed is not None
+        panel = replace(packed, base=w.mul(place, self.depth))
+
+        def pack(rows: int) -> None:
+            adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1 and self.straight
+            pack_rows(w, lhs, panel, extents, self._row_offsets(row, rows), adjacent)
+
+        self._by_height(row, pack)
 
     # The register tile.
 
-    def _row_offsets(self, row: Index) -> list[Index]:
-        """Offset in `lhs` of each row of the tile; rows past the end repeat the last one."""
-        w, nest = self.w, self.nest
-        count = self.row_step
-        offsets = []
-        for r in range(count):
-            at = w.add(row, r)
-            if nest.row_count % count:
-                at = w.minimum(at, nest.row_count - 1)
-            places = w.delinearize(at, [a.extent for a in nest.rows])
-            offsets.append(w.linear(0, [(p, a.lhs) for p, a in zip(places, nest.rows, strict=True)]))
-        return offsets
-
     @property
-    def row_step(self) -> int:
-        """Rows in each tile."""
-        return min(self.schedule.rows, self.nest.row_count)
+    def straight(self) -> bool:
+        """Do the rows of each tile lie at one stride?"""
+        return len(self.nest.rows) <= 1 or self.nest.row_run % self.rows == 0
 
-    def _lhs_rows(self, lhs: Source, row: Index) -> tuple[Source, tuple[Index, ...]]:
+    def _row_offsets(self, row: Index, count: int) -> list[Index]:
+        """Offset in `lhs` of each row of a tile."""
+        w, axes = self.w, self.nest.rows
+        places = [w.delinearize(w.add(row, r), [a.extent for a in axes]) for r in range(count)]
+        return [w.linear(0, [(p, a.lhs) for p, a in zip(at, axes, strict=True)]) for at in places]
+
+    def _lhs_rows(self, lhs: Source, row: Index, count: int) -> tuple[Source, tuple[Index, ...]]:
         """The operand based at the tile, and the offset of each row from there, constant if possible."""
         w, rows = self.w, self.nest.rows
-        if self.nest.row_run % self.row_step == 0:
-            places = w.delinearize(row, [a.extent for a in rows])
-            base = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, rows, strict=True)])
-            stride = rows[-1].lhs if rows else 0
-            return replace(lhs, base=base), tuple(r * stride for r in range(self.row_step))
-        return lhs, tuple(self._row_offsets(row))
+        if not self.straight:
+            return lhs, tuple(self._row_offsets(row, count))
+        places = w.delinearize(row, [a.extent for a in rows])
+        base = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, rows, strict=True)])
+        stride = rows[-1].lhs if rows else 0
+        return replace(lhs, base=base), tuple(r * stride for r in range(count))
 
     def _register_tile(
         self, spot: Spot, rhs: Source, row: Index, column: Index, columns: int, packed: Source | None
     ) -> None:
-        w, schedule, nest = self.w, self.schedule, self.nest
-        if packed is not None:
-            lhs = packed
-            rows: tuple[Index, ...] = tuple(range(self.row_step))
-        else:
-            based = replace(spot.lhs, base=w.linear(spot.lhs.base, [(column, nest.lane.lhs)]))
-            lhs, rows = self._lhs_rows(based, row)
-        tile = Tile(lhs, rhs, rows, columns, schedule.lanes, self.dtype, nest.logical)
-        finish = Finish(w, nest, tile, spot.batch, spot.corner, row, column)
-        start = [zero(w, schedule.lanes, self.dtype)] * (len(rows) * len(tile.widths))
+        w, nest = self.w, self.nest
+        finishes: list[Finish] = []
+
+        def tile(count: int) -> None:
+            if packed is not None:
+                lhs = packed
+                rows: tuple[Index, ...] = tuple(range(count))
+            else:
+                based = replace(spot.lhs, base=w.linear(spot.lhs.base, [(column, nest.lane.lhs)]))
+                lhs, rows = self._lhs_rows(based, row, count)
+            unroll = self.schedule.unroll
+            registers = Tile(lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll)
+            finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight)
+            self._sum(finish, spot.extents)
+            finishes.append(finish)
+
+        self._by_height(row, tile)
+        if self.epilogue is None:
+            return
+        assert self.finished is not None
+        count: Index = self.rows
+        if nest.row_count % self.rows:
+            count = w.minimum(w.sub(nest.row_count, row), self.rows)
+        buffer, width = self.finished.source(1), self.schedule.width
+        with w.branch(self.last) if self.last else nullcontext():
+            finishes[0].hand_over(count, buffer, width, self.epilogue)
+
+    def _sum(self, finish: Finish, extents: list[Index]) -> None:
+        """Run the loops over the sum, and store the result, or keep it for what comes next."""
+        w, tile, schedule = self.w, finish.tile, self.schedule
+        start = [zero(w, schedule.lanes, self.dtype)] * (len(tile.rows) * len(tile.widths))
         if self.partial is not None:
             start = finish.reload(self.partial, self.first, start)
-        run = accumulate_dot if schedule.dot else accumulate
-        sums = run(w, tile, spot.extents, start)
-        if self.partial is None:
+        sums = (accumulate_dot if schedule.dot else accumulate)(w, tile, extents, start)
+        if self.epilogue is None:
             self._deliver(finish, sums)
-        elif self.out is not None and self.partial.name == self.out.name:
-            finish.store(sums, self.partial)
+        elif self.partial is None:
+            self._keep(finish, sums)
         else:
             with w.branch(self.last):
-                self._deliver(finish, sums)
+                self._keep(finish, sums)
             with w.scope("else", fence=True):
                 finish.store(sums, self.partial)
 
+    def _keep(self, finish: Finish, sums: list[str]) -> None:
+        assert self.finished is not None
+        finish.keep(sums, self.finished.source(1), self.schedule.width)
+
     def _deliver(self, finish: Finish, sums: list[str]) -> None:
-        if self.epilogue is None:
-            assert self.out is not None
+        """Store sums without an epilogue: in the result, or where they wait for the last pass."""
+        assert self.out is not None
+        if self.partial is None or self.partial.name == self.out.name:
             finish.store(sums, self.out)
-        else:
-            assert self.finished is not None
-            finish.hand_over(sums, self.finished.source(1), self.schedule.width, self.epilogue)
+            return
+        with self.w.branch(self.last):
+            finish.store(sums, self.out)
+        with self.w.scope("else", fence=True):
+            finish.store(sums, self.partial)

@@ -10,6 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from thalweg.backends.cpu.emit.blocking import Schedule, choose
 from thalweg.backends.cpu.emit.contraction import generate
@@ -181,6 +183,25 @@ def test_schedules(order: str, pack: bool, block: int, epilogue_on: bool) -> Non
         check("km,kn->mn", *operand_shapes("km,kn->mn", *sizes), schedule=schedule, epilogue_on=epilogue_on)
 
 
+@pytest.mark.parametrize("epilogue_on", [False, True])
+@pytest.mark.parametrize("spec", ["mk,kn->mn", "mk,nk->mn"])
+@pytest.mark.parametrize(("group", "splits", "unroll", "block"), [(2, 1, 2, 70), (3, 3, 1, 70), (2, 2, 4, 30)])
+def test_groups_of_panels(spec: str, group: int, splits: int, unroll: int, block: int, epilogue_on: bool) -> None:
+    """Ranges of tiles that begin and end inside a group, the last panel and the last tile of rows narrower; batches."""
+    lanes = HOST.lanes("f32")
+    schedule = Schedule(5, 2, lanes, "panels", False, True, block, splits=splits, group=group, unroll=unroll)
+    shapes = operand_shapes(spec, 33, 9 * lanes + 3, 70)
+    check(spec, *shapes, schedule=schedule, epilogue_on=epilogue_on, pieces=4 if block == 70 else 1)
+    batched = ",".join("b" + letters for letters in spec.split("->")[0].split(",")) + "->bmn"
+    check(batched, (3, *shapes[0]), (3, *shapes[1]), schedule=schedule, epilogue_on=epilogue_on)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.tuples(*[st.integers(1, 130)] * 3), spec=st.sampled_from(ORIENTATIONS), epilogue_on=st.booleans())
+def test_any_sizes(sizes: tuple[int, int, int], spec: str, epilogue_on: bool) -> None:
+    check(spec, *operand_shapes(spec, *sizes), epilogue_on=epilogue_on)
+
+
 @pytest.mark.parametrize("target", [Machine(256, 16), Machine(128, 32), Machine(128, 16)])
 @pytest.mark.parametrize("spec", ORIENTATIONS)
 def test_narrower_machines(target: Machine, spec: str) -> None:
@@ -224,6 +245,8 @@ def test_register_tile_fits_the_registers(target: Machine, n: int) -> None:
     lanes = target.lanes("f32")
     for spec in ("ab,bc->ac", "ab,cb->ac", "ba,bc->ac"):
         schedule = choose(classify(einsum(spec, (n, n), (n, n), "f32", "f32"), lanes, True), target)
+        panel = n * schedule.width * 4
+        assert schedule.group == 1 or schedule.group * panel <= target.second_cache // 2
         assert schedule.rows * schedule.vectors + schedule.vectors + 2 <= target.registers
         assert schedule.rows * schedule.vectors >= target.registers // 2
 

@@ -27,12 +27,20 @@ from thalweg.dialects.mlir import ir
     ],
 )
 def test_processors(cpu: str, features: str, expected: Machine) -> None:
-    assert machine(CpuOptions(cpu=cpu, features=features)) == expected
+    found = machine(CpuOptions(cpu=cpu, features=features))
+    assert (found.vector_bits, found.registers) == (expected.vector_bits, expected.registers)
 
 
 def test_this_machine_by_name_and_by_default() -> None:
     name, _ = host_cpu()
     assert machine(CpuOptions(cpu=name)) == machine(CpuOptions())
+
+
+def test_caches_are_those_of_this_machine_or_fixed() -> None:
+    """Code for a processor that is named does not depend on where it is compiled."""
+    here, elsewhere = machine(CpuOptions()), machine(CpuOptions(cpu="generic", features="+neon"))
+    assert 8 << 10 <= here.first_cache < here.second_cache
+    assert (elsewhere.first_cache, elsewhere.second_cache, elsewhere.unroll) == (48 << 10, 1 << 20, 1)
 
 
 PROGRAM = """func.func @main(%x: tensor<23x40xf32>, %w: tensor<50x40xf32>, %b: tensor<50xf32>) -> tensor<23x50xf32> {
