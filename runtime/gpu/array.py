@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -23,12 +24,14 @@ class DeviceArray:
         ready: when what it holds is there; None if that is known to be so.
     """
 
-    __slots__ = ("_offset", "dtype", "gpu", "memory", "ready", "shape")
+    __slots__ = ("_offset", "dtype", "gpu", "memory", "nbytes", "ready", "shape", "size")
 
     def __init__(
         self, gpu: Gpu, memory: Memory, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0
     ) -> None:
         self.gpu, self.memory, self.shape, self.dtype = gpu, memory, shape, dtype
+        self.size = math.prod(shape)
+        self.nbytes = self.size * dtype.itemsize
         self.ready: Mark | None = None
         self._offset = offset
 
@@ -37,16 +40,8 @@ class DeviceArray:
         return self.memory.address + self._offset
 
     @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
     def ndim(self) -> int:
         return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
 
     @property
     def device(self) -> str:

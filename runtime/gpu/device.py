@@ -8,6 +8,7 @@ to look at. All that is put into streams is put there under the GPU's lock.
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -190,8 +191,8 @@ class Gpu:
     def empty(self, shape: Sequence[int], dtype: Any, label: str = "an array") -> DeviceArray:
         """An array that something in the compute stream is going to write."""
         kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        return DeviceArray(self, self.allocate(count * kind.itemsize, label), tuple(shape), kind)
+        nbytes = math.prod(shape) * kind.itemsize
+        return DeviceArray(self, self.allocate(nbytes, label), tuple(shape), kind)
 
     def put(self, array: Array, label: str = "an input") -> DeviceArray:
         """A copy of an array of the host. The host's array may be changed when this returns."""

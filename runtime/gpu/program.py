@@ -13,6 +13,7 @@ it is, and if its address has changed the graph is captured again.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,7 +81,11 @@ class LoadedProgram:
         self._check = False
         self._inputs = len(program.arguments) - state  # those that are not state
         self._aliases = dict(program.aliases)
-        self._dtypes = [_numpy(t) for t in program.results]
+        self._fresh = [
+            (number, tensor.shape, _numpy(tensor), f"result {number} of {name}")
+            for number, tensor in enumerate(program.results)
+            if number not in self._aliases
+        ]
         assert all(argument >= self._inputs for argument in self._aliases.values()), "only state is updated in place"
         self._kept: list[Memory] = []
         self._where: dict[Place, int] = {}
@@ -155,11 +160,8 @@ class LoadedProgram:
         self._fixed = True
 
     def _results(self) -> dict[int, DeviceArray]:
-        return {
-            number: self.gpu.empty(tensor.shape, self._dtypes[number], f"result {number} of {self.name}")
-            for number, tensor in enumerate(self.program.results)
-            if number not in self._aliases
-        }
+        empty = self.gpu.empty
+        return {number: empty(shape, dtype, label) for number, shape, dtype, label in self._fresh}
 
     def _bind(self, arguments: Sequence[DeviceArray], results: dict[int, DeviceArray]) -> None:
         """Have the launches' parameters point to these arrays."""
@@ -323,4 +325,4 @@ def _numpy(tensor: Tensor) -> np.dtype[np.generic]:
 
 
 def _nbytes(tensor: Tensor) -> int:
-    return int(np.prod(tensor.shape, dtype=np.int64)) * _numpy(tensor).itemsize
+    return math.prod(tensor.shape) * _numpy(tensor).itemsize

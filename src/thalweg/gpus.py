@@ -16,6 +16,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -132,15 +133,13 @@ class Values:
     """The variables of a program on a GPU.
 
     Args:
-        variables: name, memory on the host, and where the value is.
+        names: in the program.
+        variables: what messages call each, its memory on the host, and where the value is.
     """
 
-    def __init__(self, gpu: Gpu, variables: Sequence[tuple[str, Array, Residence]]) -> None:
-        self._gpu, self._variables = gpu, variables
-        self._puts = [self._putter(name) for name, _, _ in variables]
-
-    def _putter(self, name: str) -> Callable[[Array], DeviceArray]:
-        return lambda array: self._gpu.put(array, f"variable '{name}'")
+    def __init__(self, gpu: Gpu, names: Sequence[str], variables: Sequence[tuple[str, Array, Residence]]) -> None:
+        self._gpu, self._names, self._variables = gpu, names, variables
+        self._puts = [partial(gpu.put, label=f"variable {name}") for name, _, _ in variables]
 
     def on_device(self) -> list[DeviceArray]:
         """The values, brought there where they are elsewhere. The locks are held."""
@@ -157,7 +156,7 @@ class Values:
         """Copies on the host, for looking at."""
         for _, memory, residence in self._variables:
             residence.to_host(memory)
-        return {name: memory.copy() for name, memory, _ in self._variables}
+        return {name: memory.copy() for name, (_, memory, _) in zip(self._names, self._variables, strict=True)}
 
 
 class _OnGpu:
@@ -235,7 +234,7 @@ class GpuCluster:
     def __init__(self, compiler: Compiler, module: ir.Module, buffers: Sequence[Buffer], device: Device) -> None:
         def bound(names: list[str]) -> Values:
             self._buffers = [buffers[int(name.removeprefix("variable"))] for name in names]
-            return Values(gpu, [(b.name, b.array, b.residence) for b in self._buffers])
+            return Values(gpu, names, [(f"'{b.name}'", b.array, b.residence) for b in self._buffers])
 
         gpu = gpu_of(device, compiler.options)
         self._options = compiler.options
@@ -264,7 +263,8 @@ class GpuProgram:
         by_name = {v.name: v for v in program.variables}
 
         def bound(names: list[str]) -> Values:
-            return Values(gpu, [(name, by_name[name].buffer, by_name[name].residence) for name in names])
+            found = [by_name[name] for name in names]
+            return Values(gpu, names, [(f"'{v.name}' {v.type} of {v.where}", v.buffer, v.residence) for v in found])
 
         gpu = gpu_of(device, compiler.options)
         self._name, self._device = program.title or program.name, str(device)

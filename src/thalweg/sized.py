@@ -17,6 +17,7 @@ from thalweg.dialects.types import TensorType
 from thalweg.frontend.program import Abortable, Executable, Program
 from thalweg.passes.rewriting import functions, yields
 from thalweg.passes.specialise import of_sizes
+from thalweg.runtime.gpu.array import on_host
 
 KEPT = 64  # sizes of one program whose code is kept, the ones used last
 
@@ -45,6 +46,8 @@ class SizedProgram:
     Called like any executable; safe from several threads.
     """
 
+    takes_device_arrays = True
+
     def __init__(self, program: Program, compile_: Callable[[Program], Executable]) -> None:
         self._program = program
         self._compile = compile_
@@ -57,7 +60,8 @@ class SizedProgram:
         executable = self.of_size(inputs)
         if self._aborted:
             raise CancelledError(self._aborted)
-        return executable(inputs, timeout)
+        anywhere = getattr(executable, "takes_device_arrays", False)
+        return executable(inputs if anywhere else [on_host(a) for a in inputs], timeout)
 
     def abort(self, why: str) -> None:
         """Give up what is under way, and what is to come."""
