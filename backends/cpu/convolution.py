@@ -70,7 +70,7 @@ def keep_depthwise(operation: ir.Operation) -> bool:
     pads = integers(operation, "padding", zeros)
     if (
         groups != [channels, 1]
-        or spatial == 0
+        or 0 in (spatial, channels - 1)
         or made.shape[-1] != channels
         or not _channels_last(numbers, spatial)
         or len({str(value.type.element_type) for value in (x, weight, operation.results[0])}) != 1

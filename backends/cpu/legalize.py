@@ -18,7 +18,7 @@ import numpy as np
 from thalweg.backends.cpu.bodies import integers
 from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, step_over_dilation
 from thalweg.backends.cpu.packed import keep_packed
-from thalweg.backends.cpu.transposed import split_phases
+from thalweg.backends.cpu.transposed import keep_spread, split_phases
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
@@ -218,6 +218,8 @@ def _prepare_convolution(operation: ir.Operation) -> None:
     if keep_packed(operation):
         return
     flip_groups(operation)
+    if keep_spread(operation):
+        return
     for part in split_phases(operation):
         if not keep_depthwise(part):
             _widen_unsigned(part)

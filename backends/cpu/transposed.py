@@ -3,6 +3,9 @@
     before: %2 = stablehlo.convolution(%g, %w) …, lhs_dilate = [2, 2]     zeros between the elements of %g
     after:  for every remainder (0, 0), (0, 1), (1, 0), (1, 1) of a result's place: a convolution of %g with those
             elements of the window that meet no zero there, every second; written to every second place of the result
+
+Where the result has few channels, a convolution of either kind becomes `tw.spread` (emit/spread.py), which multiplies
+each place by the whole window and adds the products up: vectors run along the window as well, and are full.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
 
 MOST_PHASES = 16  # convolutions that one becomes
+FEW_OUTPUTS = 16  # channels of a result, up to which the products are added up
+FEW_INPUTS = 8  # summed in each of them: fewer cost less than adding up
+_REVERSAL = "window_reversal"
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,7 @@ def split_phases(operation: ir.Operation) -> list[ir.Operation]:
     ones = [1] * (len(kinds[0].shape) - 2)
     steps = integers(operation, "lhs_dilation", ones)
     others = [integers(operation, name, ones) for name in ("window_strides", "rhs_dilation")]
-    reversal = "window_reversal"
-    flipped = reversal in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[reversal]))
+    flipped = any(_flags(operation))
     floats = all(isinstance(kind.element_type, ir.FloatType) and 0 not in kind.shape for kind in kinds)
     if steps == ones or others != [ones, ones] or flipped or not floats or math.prod(steps) > MOST_PHASES:
         return [operation]
@@ -82,6 +87,74 @@ def split_phases(operation: ir.Operation) -> list[ir.Operation]:
     operation.results[0].replace_all_uses_with(whole)
     operation.erase()
     return made
+
+
+def keep_spread(operation: ir.Operation) -> bool:
+    """Rewrite a `stablehlo.convolution` with few results, channels last; false if it is another."""
+    g, weight = operation.operands
+    kinds = [ir.RankedTensorType(value.type) for value in (g, weight, operation.results[0])]
+    spatial, numbers = (
+        len(kinds[0].shape) - 2,
+        stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"]),
+    )
+    ones = [1] * spatial
+    steps = integers(operation, "lhs_dilation", ones)
+    others = [integers(operation, name, ones) for name in ("window_strides", "rhs_dilation")]
+    groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
+    window = [kinds[1].shape[k] for k in numbers.kernel_spatial_dimensions]
+    pads = integers(operation, "padding", [0] * (2 * spatial))[::2]
+    low = [k - 1 - before for k, before in zip(window, pads, strict=True)]
+    inputs, outputs = (kinds[k].shape[-1] for k in (0, 2))
+    if (
+        spatial not in (1, 2)
+        or groups != [1, 1]
+        or others != [ones, ones]
+        or len({str(kind.element_type) for kind in kinds}) != 1
+        or str(kinds[0].element_type) not in ("f32", "f64")
+        or any(0 in kind.shape for kind in kinds)
+        or not _channels_last(numbers, spatial)
+        or outputs > FEW_OUTPUTS
+        or inputs < FEW_INPUTS
+        or math.prod(window) == 1
+        or min(low) < 0
+    ):
+        return False
+    order = [*numbers.kernel_spatial_dimensions, numbers.kernel_output_feature_dimension]
+    flags = _flags(operation) or [False] * spatial
+    weight, turned = _unreversed(weight)
+    flip = [flag == (k in turned) for flag, k in zip(flags, numbers.kernel_spatial_dimensions, strict=True)]
+    attributes: dict[str, ir.Attribute] = {
+        "steps": ir.DenseI64ArrayAttr.get(steps),
+        "low": ir.DenseI64ArrayAttr.get(low),
+        "flip": ir.DenseI64ArrayAttr.get([int(f) for f in flip]),
+        "order": ir.DenseI64ArrayAttr.get([*order, numbers.kernel_input_feature_dimension]),
+    }
+    with ir.InsertionPoint(operation), operation.location:
+        result = ir.Operation.create("tw.spread", [kinds[2]], [g, weight], attributes).results[0]
+    operation.results[0].replace_all_uses_with(result)
+    operation.erase()
+    return True
+
+
+def _flags(operation: ir.Operation) -> list[bool]:
+    """Which dimensions of the window are reversed; nothing if none can be."""
+    return list(ir.DenseBoolArrayAttr(operation.attributes[_REVERSAL])) if _REVERSAL in operation.attributes else []
+
+
+def _unreversed(weight: ir.Value) -> tuple[ir.Value, list[int]]:
+    """What a weight is a reversed copy of, and along which dimensions."""
+    owner = weight.owner
+    if isinstance(owner, ir.Block) or owner.name != "stablehlo.reverse":
+        return weight, []
+    return owner.operands[0], integers(owner, "dimensions", [])
+
+
+def _channels_last(numbers: stablehlo.ConvDimensionNumbers, spatial: int) -> bool:
+    """Are image and result [batch, *spatial, channels]?"""
+    wanted = (0, spatial + 1, list(range(1, spatial + 1)))
+    image = (numbers.input_batch_dimension, numbers.input_feature_dimension, list(numbers.input_spatial_dimensions))
+    made = (numbers.output_batch_dimension, numbers.output_feature_dimension, list(numbers.output_spatial_dimensions))
+    return image == made == wanted
 
 
 def _zeros(kind: ir.RankedTensorType) -> ir.Value:

@@ -106,6 +106,8 @@ def sliding(value: Value) -> Sliding | None:
     lanes = [Move(d, generic.extents[d], 1) for d in kept if d in in_weight and d == result[-1].dim]
     if any(len(e) > 1 or any(m.step != 1 for m in e) for e in ends) or len(lanes) != 1:
         return None
+    if lanes[0].extent == 1:
+        return None
     if any(e.constant for e in (read[0], read[-1])):
         return None
     first, channels = ((e or [Move()])[0] for e in ends)

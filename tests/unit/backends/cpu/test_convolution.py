@@ -67,6 +67,17 @@ CONVOLUTIONS = {
     "strided": Conv((2, 9, 10, 3), (3, 3, 3, 20), (2, 4, 4, 20), "stride = [2, 2]"),
     "dilated": Conv((2, 9, 9, 3), (3, 3, 3, 17), (2, 5, 5, 17), "rhs_dilate = [2, 2]"),
     "transposed": Conv((2, 4, 4, 3), (3, 3, 3, 20), (2, 9, 9, 20), "pad = [[2, 2], [2, 2]], lhs_dilate = [2, 2]"),
+    "transposed, few results": Conv(
+        (2, 4, 4, 20), (3, 3, 20, 3), (2, 9, 9, 3), "pad = [[2, 2], [2, 2]], lhs_dilate = [2, 2]"
+    ),
+    "transposed, few results, reversed": Conv(
+        (2, 4, 4, 20), (3, 2, 20, 3), (2, 8, 10, 3),
+        "pad = [[2, 1], [1, 3]], lhs_dilate = [2, 2], reverse = [true, false]",
+    ),
+    "transposed 1-D, few results, with a rest": Conv(
+        (2, 7, 9), (4, 9, 2), (2, 21, 2), "pad = [[1, 4]], lhs_dilate = [3]", "[b, 0, f]x[0, i, o]->[b, 0, f]"
+    ),
+    "one channel in and out": Conv((2, 9, 9, 1), (3, 3, 1, 1), (2, 9, 9, 1), "pad = [[1, 1], [1, 1]]"),
     "reversed": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "reverse = [true, true]"),
     "cropped": Conv((2, 9, 9, 3), (3, 3, 3, 4), (2, 5, 6, 4), "pad = [[-1, -1], [0, -1]]"),
     "grouped": Conv((2, 5, 5, 6), (3, 3, 2, 9), (2, 3, 3, 9), "", groups=3),

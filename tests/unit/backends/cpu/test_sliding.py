@@ -113,6 +113,10 @@ LAYERS = {
     "1-D, strided": Layer(2, (50,), 16, (4,), 33, stride=3, pad=2),
     "3-D": Layer(2, (5, 6, 7), 16, (3, 2, 3), 32, pad=1),
     "3-D, strided": Layer(1, (7, 8, 9), 5, (3, 3, 3), 18, stride=2, pad=1),
+    "few channels": Layer(2, (13, 12), 5, (3, 3), 24, stride=2, pad=1),
+    "few results": Layer(2, (13, 12), 24, (3, 3), 5, pad=1),
+    "few results, several blocks": Layer(1, (83, 9), 16, (5, 5), 16, pad=2),
+    "few channels, 1-D": Layer(2, (40,), 3, (5,), 24, stride=3, pad=2),
     "many weights": Layer(2, (6, 5), 300, (3, 3), 130, pad=1),
     "many weights, no padding": Layer(2, (6, 5), 300, (3, 3), 130),
 }
@@ -141,6 +145,11 @@ def test_parts_of_layers(name: str, part: str) -> None:
 @pytest.mark.parametrize("name", ["3x3, several blocks", "first layer", "strided", "odd channels", "1-D"])
 def test_epilogues_on_two_threads(name: str, part: str) -> None:
     check(LAYERS[name], part, epilogue=True, threads=2)
+
+
+def test_few_results_on_two_threads() -> None:
+    check(LAYERS["few results, several blocks"], "forward", epilogue=True, threads=2)
+    check(LAYERS["first layer"], "data", threads=2)
 
 
 @pytest.mark.parametrize("part", ["forward", "data", "weight"])
