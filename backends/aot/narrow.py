@@ -24,6 +24,7 @@ from thalweg.dialects.mlir import ir, stablehlo
 Array = np.ndarray[Any, Any]
 Storage = Literal["f32", "bf16", "int8"]
 SMALLEST = 1024  # elements; what is smaller is not worth the error
+SMALLEST_IN_BYTES = 256  # where products are made in bytes: the first window of a network is multiplied most often
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Precision:
     ranges: Mapping[str, Ranges] = field(default_factory=dict)
 
 
-def can_narrow(array: Array, storage: Storage) -> bool:
+def can_narrow(array: Array, precision: Precision) -> bool:
     """Whether a tensor that no signature changes is to be stored in fewer bits. int8 needs channels: two axes."""
-    return array.dtype == np.float32 and array.size >= SMALLEST and (storage == "bf16" or array.ndim >= 2)
+    least = SMALLEST if precision.arithmetic == "f32" else SMALLEST_IN_BYTES
+    return array.dtype == np.float32 and array.size >= least and (precision.weights == "bf16" or array.ndim >= 2)
 
 
 def narrowed(array: Array, storage: Storage) -> tuple[Array, Array | None]:

@@ -34,6 +34,8 @@ def reads_buffer(user: Value, value: Value) -> bool:
         return value is user.operands[0] and not fills(user)
     if user.op_name == "tw.depthwise" and widens_bytes(value):
         return False
+    if value.element == "i8" and widened_in_window(user):
+        return True
     if user.kind in ("contract", "convolution", "window") and value.splat is not None:
         assert user.generic is not None
         return value in user.operands[: user.generic.inputs]
@@ -49,6 +51,15 @@ def widens_bytes(value: Value) -> bool:
         return False
     names = [op.name for op in generic.body.ops]
     return names in (["arith.sitofp"], ["arith.uitofp"]) and generic.input_maps == generic.result_maps
+
+
+def widened_in_window(value: Value) -> bool:
+    """Is `value` bytes as floats for a depthwise convolution, which widens them as it reads them?"""
+    return value.kind == "map" and widens_bytes(value) and _in_window(value)
+
+
+def _in_window(value: Value) -> bool:
+    return any(_in_window(user) if user.kind == "reshape" else user.op_name == "tw.depthwise" for user in value.users)
 
 
 def fills(insert: Value) -> bool:

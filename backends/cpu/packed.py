@@ -1,10 +1,11 @@
 """Weights in bytes, laid out for the instructions that add up groups of products (emit/groups.py).
 
-Exported models keep them so: [outer, groups of a run, columns filled up to 16, 4], where a run is what lies side by
-side in the other operand (the inner dimension of a matrix; of a convolution's window a line, all its channels). In the
-program they are put in rows first, which every backend understands:
+Exported models keep them so: [blocks of columns, outer, groups of a run, 16, 4], where a run is what lies side by side
+in the other operand (the inner dimension of a matrix; of a convolution's window a line, all its channels). Each block of
+16 columns lies in one piece, and meets others nowhere in the cache. In the program they are put in rows first, which
+every backend understands:
 
-    before: %t = transpose %p [0, 1, 3, 2] ; %r = reshape %t ; %s = slice %r ; %w = reshape %s : tensor<784x256xi8>
+    before: %t = transpose %p [1, 2, 4, 0, 3] ; %r = reshape %t ; %s = slice %r ; %w = reshape %s : tensor<784x256xi8>
             %2 = stablehlo.dot_general %q, %w : tensor<1x256xi32>
     after:  %2 = tw.packed_product %q, %p {extents, lhs, rhs, dims}
 
@@ -27,20 +28,21 @@ from thalweg.dialects.mlir import ir, stablehlo
 
 Array = np.ndarray[Any, Any]
 GROUP = 4
+_IN_ROWS = (1, 2, 4, 0, 3)
 
 
 def pack(weights: Array, run: int) -> Array:
-    """int8[…, columns] as [outer, groups, columns filled up, 4]; `run` summed elements lie side by side elsewhere."""
+    """int8[…, columns] as [blocks, outer, groups, 16, 4]; `run` summed elements lie side by side elsewhere."""
     columns = weights.shape[-1]
     outer = weights.reshape(-1, run, columns)
     filled = np.pad(outer, ((0, 0), (0, -run % GROUP), (0, -columns % COLUMNS)))
-    apart = filled.reshape(len(outer), -1, GROUP, filled.shape[-1])
-    return np.ascontiguousarray(apart.transpose(0, 1, 3, 2))
+    apart = filled.reshape(len(outer), -1, GROUP, filled.shape[-1] // COLUMNS, COLUMNS)
+    return np.ascontiguousarray(apart.transpose(3, 0, 1, 4, 2))
 
 
 def unpacked(packed: ir.Value, shape: Sequence[int], run: int) -> ir.Value:
     """The program of packed weights of `shape` in rows. Call at an insertion point."""
-    outer, groups, columns, group = ir.RankedTensorType(packed.type).shape
+    blocks, outer, groups, *_ = ir.RankedTensorType(packed.type).shape
     element = ir.RankedTensorType(packed.type).element_type
 
     def made(name: str, to: Sequence[int], value: ir.Value, **lists: Sequence[int]) -> ir.Value:
@@ -48,8 +50,8 @@ def unpacked(packed: ir.Value, shape: Sequence[int], run: int) -> ir.Value:
         kind = ir.RankedTensorType.get(list(to), element)
         return ir.Operation.create(f"stablehlo.{name}", [kind], [value], attributes).results[0]
 
-    value = made("transpose", (outer, groups, group, columns), packed, permutation=(0, 1, 3, 2))
-    value = made("reshape", (outer, groups * group, columns), value)
+    value = made("transpose", (outer, groups, GROUP, blocks, COLUMNS), packed, permutation=_IN_ROWS)
+    value = made("reshape", (outer, groups * GROUP, blocks * COLUMNS), value)
     limits = (outer, run, shape[-1])
     value = made("slice", limits, value, start_indices=(0, 0, 0), limit_indices=limits, strides=(1, 1, 1))
     return made("reshape", shape, value)
@@ -62,8 +64,8 @@ def _source(value: ir.Value) -> ir.Value | None:
         if operation.name == "stablehlo.transpose":
             source = operation.operands[0]
             packed = ir.RankedTensorType(source.type)
-            order = integers(operation, "permutation", ())
-            fits = order == [0, 1, 3, 2] and packed.shape[-1] == GROUP and packed.shape[-2] % COLUMNS == 0
+            order = tuple(integers(operation, "permutation", ()))
+            fits = order == _IN_ROWS and packed.shape[-2:] == [COLUMNS, GROUP]
             return source if fits and str(packed.element_type) == "i8" else None
         starts = integers(operation, "start_indices", (0,))
         if operation.name not in ("stablehlo.reshape", "stablehlo.slice", "stablehlo.convert") or any(starts):
@@ -98,7 +100,7 @@ def keep_packed(operation: ir.Operation) -> bool:
         return False
     is_dot = operation.name == "stablehlo.dot_general"
     loops = _dot_loops(operation) if is_dot else _convolution_loops(operation)
-    outer, groups, *_ = ir.RankedTensorType(packed.type).shape
+    _, outer, groups, *_ = ir.RankedTensorType(packed.type).shape
     columns = operation.results[0].type.shape[-1]
     if loops is None or (run := _run(loops, outer)) is None or -(-run // GROUP) != groups:
         return False
@@ -192,14 +194,15 @@ def integers_or_flags(operation: ir.Operation, name: str) -> list[bool]:
 
 
 def _padded(operation: ir.Operation, x: ir.Value) -> ir.Value:
-    """The image with zeros around it."""
+    """The image with zeros around it, line by line: a line's columns and channels are one dimension meanwhile."""
     kind = ir.RankedTensorType(x.type)
     spatial = len(kind.shape) - 2
     pads = integers(operation, "padding", [0] * (2 * spatial))
     if not any(pads):
         return x
-    low, high = ([0, *pads[k::2], 0] for k in range(2))
-    shape = [n + a + b for n, a, b in zip(kind.shape, low, high, strict=True)]
+    channels, lines = kind.shape[-1], [*kind.shape[:-2], kind.shape[-2] * kind.shape[-1]]
+    low, high = ([0, *pads[k:-2:2], pads[k - 2] * channels] for k in range(2))
+    shape = [n + a + b for n, a, b in zip(lines, low, high, strict=True)]
     scalar = ir.RankedTensorType.get([], kind.element_type)
     nothing = ir.DenseElementsAttr.get_splat(scalar, ir.IntegerAttr.get(kind.element_type, 0))
     zero = ir.Operation.create("stablehlo.constant", [scalar], [], {"value": nothing}).results[0]
@@ -208,5 +211,9 @@ def _padded(operation: ir.Operation, x: ir.Value) -> ir.Value:
         "edge_padding_high": ir.DenseI64ArrayAttr.get(high),
         "interior_padding": ir.DenseI64ArrayAttr.get([0] * len(low)),
     }
-    made = ir.RankedTensorType.get(shape, kind.element_type)
-    return ir.Operation.create("stablehlo.pad", [made], [x, zero], attributes).results[0]
+    element = kind.element_type
+    flat = ir.Operation.create("stablehlo.reshape", [ir.RankedTensorType.get(lines, element)], [x]).results[0]
+    padded = ir.RankedTensorType.get(shape, element)
+    flat = ir.Operation.create("stablehlo.pad", [padded], [flat, zero], attributes).results[0]
+    made = ir.RankedTensorType.get([*shape[:-1], shape[-1] // channels, channels], element)
+    return ir.Operation.create("stablehlo.reshape", [made], [flat]).results[0]

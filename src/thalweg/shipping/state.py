@@ -61,7 +61,7 @@ def state_of(pieces: Sequence[Piece], precision: Precision) -> State:
 
 def _narrow(state: State, pieces: Sequence[Piece], precision: Precision) -> None:
     storage = precision.weights
-    chosen = [n for n, a in state.arrays.items() if n not in state.mutable and can_narrow(a, storage)]
+    chosen = [n for n, a in state.arrays.items() if n not in state.mutable and can_narrow(a, precision)]
     runs = _runs(state, pieces) if precision.arithmetic != "f32" else {}
     packed: dict[str, Array] = {}
     for name in chosen:
