@@ -2,7 +2,7 @@
 
 legalize   StableHLO -> linalg on tensors     backends/cpu/legalize.py
 read       linalg -> value graph              backends/cpu/read.py
-prepare    pads into windows, long sums cut   pads.py, splits.py
+prepare    attention, pads into windows, long sums cut   attention_parts.py, pads.py, splits.py
 form       values -> kernels                  backends/cpu/fusion.py; one file here for each kind of kernel
 save       one Python module per kernel       store.py
 compile    Python -> PTX, cubin, hsaco        compile.py (needs no GPU)
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from thalweg.backends.cpu.attention import form_attention
 from thalweg.backends.cpu.backend import aliases_of, main_function, signature_types
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.fusion import Generator, form
@@ -21,6 +22,8 @@ from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
+from thalweg.backends.gpu.attention import attention
+from thalweg.backends.gpu.attention_parts import split_attention
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.contraction import contraction
 from thalweg.backends.gpu.cumulative import cumulative
@@ -48,6 +51,7 @@ Emit = Callable[[Group, str, GpuOptions], TritonKernel]
 EMITTERS: dict[str, Emit] = {
     **dict.fromkeys(("map", "slice", "reshape", "constant"), elementwise),
     "reduce": rows,
+    "attention": attention,
     **dict.fromkeys(("contract", "convolution"), contraction),
     "window": loops,
     "insert": insert,
@@ -77,7 +81,8 @@ def _has_epilogue(root: Value) -> bool:
 
 def prepare(graph: Graph, options: GpuOptions) -> Graph:
     """Rewrite a graph in place into values that make better kernels on a GPU."""
-    if depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
+    form_attention(graph)
+    if split_attention(graph) | depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
         forget_users(graph)
         drop_dead(graph)
     return graph

@@ -102,3 +102,12 @@ def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOp
         return -(-programs // together) * tile.m * tile.n / tile.share
 
     return min(matmul_tiles(element, m, n, k, options), key=cost)
+
+
+def attention_tile(features: int, options: GpuOptions) -> MatmulTile:
+    """Rows and columns of scores that a program computes together: fewer, the more features a row has."""
+    if features > 128:
+        return MatmulTile(32, 32, 0, 4, 1)
+    if options.tf32 and features <= 64:
+        return MatmulTile(128, 64, 0, 8, 2)
+    return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 2 if options.tf32 else 1)

@@ -33,13 +33,16 @@ class Fused:
         w: where code is written.
         group: its members are computed in the kernel; all other values are read from buffers.
         masks: the name of each axis's mask; an axis whose tiles all are full has none.
+        renamed: what values that members read are called outside of the group.
     """
 
-    def __init__(self, w: Writer, group: Group, masks: dict[str, str]) -> None:
+    def __init__(
+        self, w: Writer, group: Group, masks: dict[str, str], renamed: Mapping[Value, Value] | None = None
+    ) -> None:
         self.w = w
         self.members = group.members
         self.named = set(group.stores)
-        self.masks = masks
+        self.masks, self.renamed = masks, dict(renamed or {})
         self.operands: dict[Value, str] = {}  # in the order of their first use
         self.loads: list[tuple[Value, Index]] = []
         self.written: dict[Value, Index] = {}  # where each result is stored
@@ -273,6 +276,7 @@ class Fused:
 
     def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
+        value = self.renamed.get(value, value)
         self.loads.append((value, address))
         return self.load_from(self.operands.setdefault(storage(value), f"x{len(self.operands)}"), address, axes)
 

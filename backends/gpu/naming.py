@@ -23,6 +23,8 @@ def purpose(group: Group) -> str:
         words = [_HEAVY[root.kind], *_words([v for v in members if v.kind == "map" and v.id > root.id])]
     elif root.kind == "window":
         words = ["pool", *_reductions([root]), *_words([v for v in members if v.kind == "map" and v.id > root.id])]
+    elif root.kind == "attention":
+        words = ["attention", *_attention_words(root)]
     elif root.kind == "opaque":
         words = [root.op_name.rpartition(".")[2]]
     elif any(v.kind == "reduce" for v in members):
@@ -30,6 +32,15 @@ def purpose(group: Group) -> str:
     else:
         words = _words(members) or [_movement(members)]
     return "_".join(words[:4])
+
+
+def _attention_words(root: Value) -> list[str]:
+    """Which way the programs of an attention walk, where it is not the plain one."""
+    spec = root.attention
+    assert spec is not None
+    if any(p.sums(spec.row) for p in spec.products):
+        return ["columns"]
+    return [] if len(spec.scores) == 1 else ["rows"]
 
 
 def _words(members: list[Value]) -> list[str]:

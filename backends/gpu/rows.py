@@ -124,7 +124,7 @@ class _Rows:
         if number.axes >= col.axes and not masks and not number.constant:
             return combiner, number
         inside = masks[0] if masks else "".join(f"{a} >= 0" for a in col.axes) or "True"
-        neutral = _neutral(combiner)
+        neutral = neutral_of(combiner)
         text = f"tl.where({inside}, {number.method if number.constant else number.text}, {neutral.text})"
         return combiner, Num(text, value.element, axes)
 
@@ -134,7 +134,7 @@ class _Rows:
         number = Num(self.w.assign(text, name), value.element, self.row.axes)
         combiner, initial = combiner_of(value), value.operands[value.generic.inputs] if value.generic else None
         assert combiner is not None and initial is not None
-        if initial.splat is None or literal(initial.splat, value.element) != _neutral(combiner):
+        if initial.splat is None or literal(initial.splat, value.element) != neutral_of(combiner):
             start = self.fused.get(initial, self._whole(initial, ZERO))
             combined = apply(self.w, combiner.op, [number, start])
             assert combined is not None
@@ -144,32 +144,7 @@ class _Rows:
     def _reduce_at_once(self, value: Value) -> None:
         col = self._col(_width(value))
         combiner, number = self._contribution(value, col)
-        self._define(value, self._across(combiner, value, number.text) if col.axes else number.text)
-
-    def _across(self, combiner: Combiner, value: Value, tile: str) -> str:
-        """The reduction of a tile's columns."""
-        kind, element = combiner.op.name.partition(".")[2], value.element
-        if element == "i1":
-            call = "tl.max" if kind in ("ori", "maxui", "minsi") else "tl.min"
-            if kind in ("addi", "xori", "muli"):
-                raise not_yet(value, f"a reduction of bool by {kind}")
-            return f"{call}(({tile}).to(tl.int32), axis=1, keep_dims=True) != 0"
-        if kind in ("addf", "addi"):
-            total = f"tl.sum({tile}, axis=1, keep_dims=True)"
-            return f"{total}.to({REGISTER[element]})" if element in ("i16", "i8") else total
-        if kind in ("maxsi", "minsi", "maxui", "minui"):
-            pick, signed = {"max": "larger", "min": "smaller"}[kind[:3]], REGISTER[element]
-            self.w.helpers[pick] = None
-            if kind.endswith("si"):
-                return f"tl.reduce({tile}, 1, {pick}, keep_dims=True)"
-            bits = f"({tile}).to({signed.replace('int', 'uint')}, bitcast=True)"
-            return f"tl.reduce({bits}, 1, {pick}, keep_dims=True).to({signed}, bitcast=True)"
-        helper = {"mulf": "multiply", "muli": "multiply", "maximumf": "maximum", "minimumf": "minimum",
-                  "andi": "both", "ori": "either", "xori": "differ"}.get(kind)  # fmt: skip
-        if helper is None:
-            raise not_yet(value, f"a reduction of {element} by {kind}")
-        self.w.helpers[helper] = None
-        return f"tl.reduce({tile}, 1, {helper}, keep_dims=True)"
+        self._define(value, across(self.w, combiner, value, number.text) if col.axes else number.text)
 
     def _reduce_in_loop(self, batch: Sequence[Value]) -> None:
         """Reductions of one width that do not depend on each other, in one loop."""
@@ -178,7 +153,7 @@ class _Rows:
         for value in batch:
             combiner = combiner_of(value)
             assert combiner is not None
-            neutral = _neutral(combiner).text
+            neutral = neutral_of(combiner).text
             if value.element == "i1":
                 raise not_yet(value, "a reduction of long rows of bool")
             names.append(self.w.assign(f"tl.full([ROWS, COLS], {neutral}, {REGISTER[value.element]})", "acc"))
@@ -193,7 +168,7 @@ class _Rows:
         for value, name in zip(batch, names, strict=True):
             combiner = combiner_of(value)
             assert combiner is not None
-            self._define(value, self._across(combiner, value, name))
+            self._define(value, across(self.w, combiner, value, name))
 
     def _batches(self) -> list[list[Value]]:
         """Reductions in order, cut where one depends on another of its batch, or has another width."""
@@ -236,6 +211,32 @@ class _Rows:
             self.fused.store(f"out{position}", value, self.row * width + col, number)
 
 
+def across(w: Writer, combiner: Combiner, value: Value, tile: str) -> str:
+    """The reduction of a tile's columns."""
+    kind, element = combiner.op.name.partition(".")[2], value.element
+    if element == "i1":
+        call = "tl.max" if kind in ("ori", "maxui", "minsi") else "tl.min"
+        if kind in ("addi", "xori", "muli"):
+            raise not_yet(value, f"a reduction of bool by {kind}")
+        return f"{call}(({tile}).to(tl.int32), axis=1, keep_dims=True) != 0"
+    if kind in ("addf", "addi"):
+        total = f"tl.sum({tile}, axis=1, keep_dims=True)"
+        return f"{total}.to({REGISTER[element]})" if element in ("i16", "i8") else total
+    if kind in ("maxsi", "minsi", "maxui", "minui"):
+        pick, signed = {"max": "larger", "min": "smaller"}[kind[:3]], REGISTER[element]
+        w.helpers[pick] = None
+        if kind.endswith("si"):
+            return f"tl.reduce({tile}, 1, {pick}, keep_dims=True)"
+        bits = f"({tile}).to({signed.replace('int', 'uint')}, bitcast=True)"
+        return f"tl.reduce({bits}, 1, {pick}, keep_dims=True).to({signed}, bitcast=True)"
+    helper = {"mulf": "multiply", "muli": "multiply", "maximumf": "maximum", "minimumf": "minimum",
+              "andi": "both", "ori": "either", "xori": "differ"}.get(kind)  # fmt: skip
+    if helper is None:
+        raise not_yet(value, f"a reduction of {element} by {kind}")
+    w.helpers[helper] = None
+    return f"tl.reduce({tile}, 1, {helper}, keep_dims=True)"
+
+
 def _width(value: Value) -> int:
     """How many elements of a row a reduction combines."""
     assert value.generic is not None
@@ -251,7 +252,7 @@ def _word(value: Value) -> str:
     )
 
 
-def _neutral(combiner: Combiner) -> Num:
+def neutral_of(combiner: Combiner) -> Num:
     """The number that changes nothing, of the type that sums are held in."""
     op, element = combiner.op.name.partition(".")[2], combiner.element
     if element == "i1":

@@ -63,8 +63,8 @@ class _Run:
             self.memory["constant", k] = _copied(constant)
         for k, result in enumerate(program.results):
             self.memory["result", k] = _bytes(math.prod(result.shape) * _dtype(result.dtype).itemsize)
-        for k, argument in program.aliases:
-            self.memory["result", k] = self.memory["argument", argument]
+        for k, aliased in program.aliases:
+            self.memory["result", k] = self.memory["argument", aliased]
 
     def results(self) -> list[Array]:
         self._steps(self.program.steps)

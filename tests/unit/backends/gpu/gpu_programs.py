@@ -41,7 +41,8 @@ def simulated(function: Callable[..., Any], *arguments: Array, folder: Path, **o
     from thalweg.backends.gpu.simulate import simulate
 
     with context.entered():
-        return simulate(lowered(function, *arguments, folder=folder, **options), arguments)
+        constants = tw.function(function).program(*arguments).constants
+        return simulate(lowered(function, *arguments, folder=folder, **options), [*arguments, *constants])
 
 
 def check(function: Callable[..., Any], *arguments: Array, folder: Path, error: float = 2e-5, **options: Any) -> None:

@@ -1,0 +1,351 @@
+"""Attention: matrices of scores that never are in memory (backends/cpu/attention.py finds them).
+
+A program holds a block of rows and walks the columns, or (sums along rows: the gradients of keys and values) a block of
+columns and walks the rows. Scores are computed for a tile, changed, reduced, and used up before the next.
+
+    for start in range(0, columns, BN):
+        scores = tl.dot(q, k)
+        largest, before = maximum(largest, …), largest        # what was added up so far is scaled by
+        scale = tl.exp(before - largest)                      # e^(old maximum - new maximum)
+        total = total * scale + …
+        acc = tl.dot(p, v, acc * scale)
+
+Where sums do not scale with the maximum, the columns are walked once for each reduction that waits for another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from thalweg.backends.cpu.attention import Attention
+from thalweg.backends.cpu.emit import Group
+from thalweg.backends.cpu.emit.attention_sweeps import Sweep, plan_sweeps
+from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
+from thalweg.backends.cpu.graph import ScalarOp, Value
+from thalweg.backends.cpu.scores import Product
+from thalweg.backends.gpu.attention_parts import behind, rescales
+from thalweg.backends.gpu.configurations import attention_tile
+from thalweg.backends.gpu.fused import Fused, Place, not_yet
+from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
+from thalweg.backends.gpu.kernel import TritonKernel
+from thalweg.backends.gpu.module import finish
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.backends.gpu.rows import across, neutral_of
+from thalweg.backends.gpu.scalar import Num, apply
+from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two
+from thalweg.backends.gpu.writer import Writer
+
+
+def attention(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+    """The kernel of the results of an attention that are read."""
+    return _Attention(group, name, options).kernel()
+
+
+@dataclass
+class _Run:
+    """Rows, columns or features: a run of numbers, as the rows and as the columns of a tile."""
+
+    down: Index = ZERO
+    across: Index = ZERO
+    masked: bool = False
+
+
+class _Attention:
+    def __init__(self, group: Group, name: str, options: GpuOptions) -> None:
+        self.group, self.name, self.options = group, name, options
+        root = group.root
+        assert root.attention is not None
+        self.spec: Attention = root.attention
+        spec = self.spec
+        values = dict(zip([*(p.value for p in spec.products), *spec.kept], root.peers, strict=True))
+        self.stores = [v for v in group.stores if v.size]
+        self.outputs = {own: self.stores.index(made) for own, made in values.items() if made in self.stores}
+        self.values = values
+        self.products = [p for p in spec.products if p.value in self.outputs]
+        self.over_columns = any(p.sums(spec.row) for p in self.products)  # do programs hold columns?
+        self.w, self.masks = Writer(), dict[str, str]()
+        inside = Group(root, set(spec.members), self.stores)
+        self.fused = Fused(self.w, inside, self.masks, dict(zip(spec.operands, root.operands, strict=True)))
+        self.inside = inside
+        *self.outer_extents, self.row_count, self.column_count = spec.extents
+        self.features = max([p.features for p in (*spec.scores, *spec.products)])
+        self.tile = attention_tile(self.features, options)
+        self.bm, self.bn = (min(n, max(16, power_of_two(extent))) for n, extent in
+                            ((self.tile.m, self.row_count), (self.tile.n, self.column_count)))  # fmt: skip
+        self.blocks: dict[int, str] = {}  # of features, by their number: the constant's name
+        self.axes: dict[int, _Run] = {}
+        self.reduced: dict[Value, Num] = {}
+        self.rows, self.columns = _Run(), _Run()
+
+    def kernel(self) -> TritonKernel:
+        w = self.w
+        held, block = (self.column_count, self.bn) if self.over_columns else (self.row_count, self.bm)
+        tiles, outer = -(-held // block), math.prod(self.outer_extents)
+        index = counter(w, "outer", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), outer)
+        self.outer = list(coordinates(index, self.outer_extents))
+        w.emit("tile = tl.program_id(0)" + (f" % {tiles}" if outer > 1 else ""))
+        for features in sorted({p.features for p in (*self.spec.scores, *self.spec.products)}):
+            number = "" if len(self.axes) == 0 else str(len(self.axes) + 1)
+            self.blocks[features] = f"BF{number}"
+            size = max(16, power_of_two(features))
+            self.axes[features] = self._run(f"f{number}", "", features, f"BF{number}", size)
+        if self.over_columns:
+            self._columns()
+        else:
+            self._rows()
+        sizes = [(constant, max(16, power_of_two(n))) for n, constant in self.blocks.items()]
+        constants = [("BM", self.bm), ("BN", self.bn), *sizes]
+        return finish(self.fused, self.inside, self.name, outer * tiles, constants, self.tile.warps, self.tile.stages)
+
+    # Programs that hold rows.
+
+    def _rows(self) -> None:
+        w, spec = self.w, self.spec
+        self.rows = self._run("rows", "tile * BM + ", self.row_count, "BM", self.bm)
+        plan = plan_sweeps(spec, self.products, [v for v in spec.kept if v in self.outputs])
+        sweeps, online = self._merged(plan.sweeps)
+        sums = {p.value: self._sum(p, "BM") for p in self.products}
+        for sweep in sweeps:
+            contractions = self._needed(sweep)
+            held = {p.value: self._operand(p, self._row_side(p), self.rows.down, False) for p in contractions}
+            running = {v: w.assign(f"tl.full([BM, 1], {self._neutral(v).text}, tl.float32)", self._word(v))
+                       for v in sweep.reductions}  # fmt: skip
+            end = str(self.column_count)
+            if spec.visible is not None:
+                seen = f"(tile + 1) * BM + {spec.visible}".removesuffix(" + 0")
+                w.emit(f"end = tl.minimum({seen}, {self.column_count})  # what the last of the rows sees")
+                end = "end"
+            with w.scope(f"for start in range(0, {end}, BN):"):
+                self.columns = self._run("cols", "start + ", self.column_count, "BN", self.bn)
+                self._define(self.reduced)
+                for product in contractions:
+                    self._score(product, held[product.value], None)
+                scale = self._reduce(sweep, running, online)
+                for product in sweep.products:
+                    self._add(product, sums[product.value], scale)
+            for value in sweep.reductions:
+                self._finish(value, running[value])
+        self._define(self.reduced)
+        for product in self.products:
+            self._write(product, self._with_factor(product, sums[product.value], self.rows.down), self.rows.down)
+
+    def _merged(self, sweeps: list[Sweep]) -> tuple[list[Sweep], Value | None]:
+        """One sweep instead of two, where all that waits for the largest score can be scaled later; and that score."""
+        first = sweeps[0]
+        if len(sweeps) != 2 or len(first.reductions) != 1 or first.products:
+            return sweeps, None
+        (largest,) = first.reductions
+        combiner = combiner_of(largest)
+        assert combiner is not None
+        scaled = [*sweeps[1].reductions, *(p.operand for p in sweeps[1].products if p.operand)]
+        if combiner.op.name != "arith.maximumf" or not all(rescales(v, largest, self.spec) for v in scaled):
+            return sweeps, None
+        together = Sweep(first.scores, {}, {}, [largest, *sweeps[1].reductions], sweeps[1].products)
+        return [together], largest
+
+    def _reduce(self, sweep: Sweep, running: dict[Value, str], online: Value | None) -> str | None:
+        """Add a tile of scores to the reductions; the factor for what was added up before."""
+        w, scale = self.w, None
+        for value in sweep.reductions:
+            combiner, name = self._combiner(value), running[value]
+            if scale is not None:
+                w.emit(f"{name} = {name} * {scale}")
+            tile = across(w, combiner, value, self._contribution(value, combiner))
+            after = apply(w, combiner.op, [Num(name, "f32"), Num(tile, "f32")])
+            assert after is not None
+            if value is online:
+                new = w.assign(after.text, "larger")
+                # Of a row of which nothing counts so far, the largest score is -inf: nothing is to be scaled.
+                base = w.assign(f'tl.where({new} == float("-inf"), 0.0, {new})', "base")
+                scale = w.assign(f"tl.exp({name} - {base})", "scale")
+                w.emit(f"{name} = {new}")
+                self.fused.define(value, self._place(value), Num(base, "f32", self.rows.down.axes))
+            else:
+                w.emit(f"{name} = {after.text}")
+        return scale
+
+    def _finish(self, value: Value, name: str) -> None:
+        """A reduction that has seen all columns."""
+        initial = self.fused.get(value.operands[1], self._place(value))
+        combiner = self._combiner(value)
+        number = Num(name, "f32", self.rows.down.axes)
+        if initial != self._neutral(value):
+            found = apply(self.w, combiner.op, [number, initial])
+            assert found is not None
+            number = Num(self.w.assign(found.text, self._word(value)), "f32", self.rows.down.axes)
+        self.reduced[value] = number
+        if value in self.outputs:
+            made = self.values[value]
+            address = linear(self._place(value), value.shape)
+            self.fused.store(f"out{self.outputs[value]}", made, address, number)
+
+    # Programs that hold columns.
+
+    def _columns(self) -> None:
+        w, spec = self.w, self.spec
+        self.columns = self._run("cols", "tile * BN + ", self.column_count, "BN", self.bn)
+        sums = {p.value: self._sum(p, "BN") for p in self.products}
+        sweep = Sweep(products=self.products)
+        contractions = self._needed(sweep)
+        held = {p.value: self._operand(p, 1 - self._row_side(p), self.columns.across, True) for p in contractions}
+        start = "0"
+        if spec.visible is not None:
+            seen = f"tl.maximum(tile * BN - {spec.visible}, 0)" if spec.visible else "tile * BN"
+            w.emit(f"first = {seen} // BM * BM  # the first rows that see them")
+            start = "first"
+        with w.scope(f"for start in range({start}, {self.row_count}, BM):"):
+            self.rows = self._run("rows", "start + ", self.row_count, "BM", self.bm)
+            for product in contractions:
+                self._score(product, None, held[product.value])
+            for product in self.products:
+                self._add(product, sums[product.value], None)
+        for product in self.products:
+            self._write(product, Num(sums[product.value], "f32"), self.columns.down)
+
+    # What both do.
+
+    def _run(self, name: str, start: str, extent: int, block: str, size: int) -> _Run:
+        """The numbers from `start` on, as many as a block."""
+        if start and is_wide(self.group):
+            start = f"({start.removesuffix(' + ')}).to(tl.int64) + "
+        self.w.emit(f"{name} = {start}tl.arange(0, {block})")
+        down, across = (
+            of(Symbol(f"{name}[{s}]", extent, frozenset((f"{name}[{s}]",)))) for s in (":, None", "None, :")
+        )
+        if extent % size:
+            self.w.emit(f"{name}_ok = {name} < {extent}")
+            self.masks.update({f"{name}[{s}]": f"{name}_ok[{s}]" for s in (":, None", "None, :")})
+        return _Run(down, across, extent % size != 0)
+
+    def _needed(self, sweep: Sweep) -> list[Product]:
+        """The contractions whose scores a sweep reads."""
+        read = [o for v in sweep.reductions for o in v.operands]
+        read += [p.operand for p in sweep.products if p.operand]
+        members = behind(read, self.spec)
+        members |= behind([o for v in members for o in v.operands if v.kind == "reduce"], self.spec) if len(
+            sweep.reductions) > 1 else set()  # fmt: skip
+        return [p for p in self.spec.scores if p.value in members]
+
+    def _row_side(self, product: Product) -> int:
+        """Which operand of a contraction that makes scores is read along rows."""
+        generic = product.value.generic
+        assert generic is not None
+        return int(any(product.axes[d] == self.spec.row for e in generic.maps[1] for d, _ in e.terms))
+
+    def _loops(self, product: Product, row: Index, column: Index, feature: Index) -> list[Index]:
+        at = [*self.outer, row, column, feature]
+        return [ZERO if axis is None else at[axis] for axis in product.axes]
+
+    def _operand(self, product: Product, position: int, along: Index, features_down: bool) -> str:
+        """A tile of an operand: rows or columns along one side, features along the other."""
+        generic, f = product.value.generic, self.axes[product.features]
+        assert generic is not None
+        value = product.value.operands[position]
+        feature = f.down if features_down else f.across
+        place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[position])
+        place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
+        text = self.fused.read(value, linear(place, value.shape), along.axes | feature.axes)
+        return self.w.assign(text, "a")
+
+    def _precision(self) -> str:
+        return f', input_precision="{self.options.precision}"'
+
+    def _score(self, product: Product, rows: str | None, columns: str | None) -> None:
+        """A tile of scores, from what of its operands is held already."""
+        position = self._row_side(product)
+        rows = rows or self._operand(product, position, self.rows.down, False)
+        columns = columns or self._operand(product, 1 - position, self.columns.across, True)
+        self.fused.comment(product.value)
+        name = self.w.assign(f"tl.dot({rows}, {columns}{self._precision()})", "scores")
+        axes = self.rows.down.axes | self.columns.across.axes
+        self.fused.define(product.value, self._place(product.value), Num(name, "f32", axes))
+
+    def _place(self, value: Value) -> Place:
+        """Where a member is computed."""
+        at = [*self.outer, self.rows.down, self.columns.across]
+        return tuple(ZERO if axis is None else at[axis] for axis in self.spec.axes[value])
+
+    def _define(self, reduced: dict[Value, Num]) -> None:
+        for value, number in reduced.items():
+            self.fused.define(value, self._place(value), number)
+
+    def _contribution(self, value: Value, combiner: Combiner) -> str:
+        """What a tile adds to a reduction; columns outside add nothing."""
+        generic = value.generic
+        assert generic is not None
+        loops = [ZERO] * len(generic.extents)
+        for expression, index in zip(generic.result_maps[0], self._place(value), strict=True):
+            if expression.dim is not None:
+                loops[expression.dim] = index
+        for dim in generic.reductions:
+            if generic.extents[dim] != 1:
+                loops[dim] = self.columns.across
+        (number,) = self.fused.body(value, loops, combiner.contribution)
+        return self._only_inside(number.text, self.columns, self._neutral(value).text, "None, :")
+
+    def _only_inside(self, text: str, along: _Run, otherwise: str, spread: str) -> str:
+        """A tile with another number where it reaches over the end."""
+        if not along.masked:
+            return text
+        (axis,) = (along.across if spread == "None, :" else along.down).axes
+        return self.w.assign(f"tl.where({self.masks[axis]}, {text}, {otherwise})", "p")
+
+    def _sum(self, product: Product, block: str) -> str:
+        return self.w.assign(f"tl.zeros([{block}, {self.blocks[product.features]}], tl.float32)", "acc")
+
+    def _add(self, product: Product, name: str, scale: str | None) -> None:
+        """Add what a tile of scores gives to a product."""
+        w = self.w
+        assert product.operand is not None and product.scores is not None
+        place = self._place(product.operand)
+        number = self.fused.get(product.operand, place)
+        axes = self.rows.down.axes | self.columns.across.axes
+        text = number.text if number.axes >= axes else f"tl.broadcast_to({number.method}, [BM, BN])"
+        if product.sums(self.spec.row):
+            text = self._only_inside(text, self.rows, "0.0", ":, None")
+            other = self._operand(product, 1 - product.scores, self.rows.down, False)
+            if product.factor is not None:
+                other = self._only_inside(
+                    self._with_factor(product, other, self.rows.down).text, self.rows, "0.0", ":, None"
+                )
+            w.emit(f"{name} = tl.dot(tl.trans({text}), {other}, {name}{self._precision()})")
+            return
+        text = self._only_inside(text, self.columns, "0.0", "None, :")
+        other = self._operand(product, 1 - product.scores, self.columns.down, False)
+        before = f"{name} * {scale}" if scale else name
+        self.fused.comment(product.value)
+        w.emit(f"{name} = tl.dot({text}, {other}, {before}{self._precision()})")
+
+    def _with_factor(self, product: Product, name: str, along: Index) -> Num:
+        """A tile whose rows are multiplied or divided by the product's factor."""
+        axes = along.axes | self.axes[product.features].across.axes
+        number = Num(name, "f32", axes)
+        if product.factor is None:
+            return number
+        op, value = product.factor
+        factor = self.fused.get(value, self._place(value))
+        found = apply(self.w, ScalarOp(op, (0, 1), (2,), ("f32",)), [number, factor])
+        assert found is not None
+        return Num(self.w.assign(found.text, "t"), "f32", axes)
+
+    def _write(self, product: Product, number: Num, along: Index) -> None:
+        value, generic = self.values[product.value], product.value.generic
+        assert generic is not None
+        feature = self.axes[product.features].across
+        place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[2])
+        place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
+        number = Num(number.text, "f32", along.axes | feature.axes, number.atom)
+        self.fused.store(f"out{self.outputs[product.value]}", value, linear(place, value.shape), number)
+
+    def _combiner(self, value: Value) -> Combiner:
+        combiner = combiner_of(value)
+        if combiner is None:
+            raise not_yet(value, "a reduction of scores")
+        return combiner
+
+    def _neutral(self, value: Value) -> Num:
+        return neutral_of(self._combiner(value))
+
+    def _word(self, value: Value) -> str:
+        return {"arith.addf": "total", "arith.maximumf": "largest"}.get(self._combiner(value).op.name, "result")

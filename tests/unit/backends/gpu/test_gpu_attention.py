@@ -1,0 +1,72 @@
+"""Attention without its matrices of scores, in Triton's interpreter; its gradients, masks, and scores in other forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gpu_programs import check, numbers, sources
+
+import thalweg as tw
+
+pytest.importorskip("triton")
+
+
+def _attention(causal: bool = False) -> Callable[..., tw.Tensor]:
+    return lambda q, k, v: tw.nn.attention(q, k, v, causal=causal)
+
+
+def _gradients(function: Callable[..., tw.Tensor]) -> Callable[..., Any]:
+    return lambda *x: tw.grad(lambda *x: tw.sum(tw.tanh(function(*x))), argnums=tuple(range(len(x))))(*x)
+
+
+def _sigmoid(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
+    """Scores that grow with the square of e^: they do not scale with the maximum."""
+    scores = q @ tw.matrix_transpose(k)
+    e = tw.exp(scores - tw.max(scores, axis=-1, keepdims=True))
+    return ((e + e * e) / tw.sum(e, axis=-1, keepdims=True)) @ v
+
+
+def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
+    mask = np.random.default_rng(0).random((70, 90)) < 0.7
+    scores = tw.where(mask, q @ tw.matrix_transpose(k) * 0.3, -np.inf)
+    return tw.softmax(scores, axis=-1) @ v
+
+
+SAME = tuple(numbers(2, 3, 100, 24) * s for s in (1.0, 0.7, -0.5))
+OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
+CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
+    "attention": (_attention(), SAME),
+    "causal": (_attention(causal=True), SAME),
+    "rows and columns of other extents": (_attention(), tuple(x[:, None] for x in OTHER)),
+    "masked": (_masked, OTHER),
+    "scores that do not scale": (_sigmoid, OTHER),
+    "gradients": (_gradients(_attention()), SAME),
+    "gradients, causal": (_gradients(_attention(causal=True)), SAME),
+    "gradients, masked": (_gradients(_masked), OTHER),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interpreted(name: str, tmp_path: Path) -> None:
+    function, arguments = CASES[name]
+    check(function, *arguments, folder=tmp_path, error=5e-5)
+
+
+def test_scores_are_walked_once() -> None:
+    texts = sources(*[_attention(), *SAME])
+    (text,) = [text for text in texts if "tl.dot(" in text]
+    assert text.count("for start in range(0, 100, BN):") == 1 and "scale = tl.exp(" in text
+
+
+def test_causal_rows_do_not_look_ahead() -> None:
+    texts = sources(*[_attention(causal=True), *SAME])
+    assert any("end = tl.minimum((tile + 1) * BM" in text for text in texts)
+
+
+def test_sums_along_rows_are_kernels_of_their_own() -> None:
+    texts = sources(*CASES["gradients"][0:1], *SAME)
+    assert sum("tl.trans(" in text for text in texts) == 1
