@@ -12,6 +12,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from thalweg.dialects.diagnostics import DeviceError, DeviceMemoryError
 from thalweg.runtime.gpu.array import Array, DeviceArray
 from thalweg.runtime.gpu.artefact import KernelImage
 from thalweg.runtime.gpu.driver import Driver, DriverError, Handle
-from thalweg.runtime.gpu.memory import Mark, Memory, Parts, PinnedPool, size_text
+from thalweg.runtime.gpu.memory import Mark, Memory, Parts, PinnedPool, Staged, size_text
 
 SMALL = 65_536  # bytes that the driver itself takes over at once, without pinned memory
 CHUNK = 2**25  # bytes of pinned memory that a large copy goes through at a time
+PIECES = 4  # of a large array on their way to the host at a time
+ALIGNED = 16  # bytes: what compiled kernels rely on
 SHOWN = 5  # of the largest tensors, where memory is used up
 
 
@@ -256,25 +259,18 @@ class Gpu:
     def fetching(self, array: DeviceArray) -> Callable[[], Array]:
         """Start bringing an array to the host; what is returned waits for it, from any thread.
 
+        A large array goes in pieces, of which a few are under way at a time.
+
         Raises (what is returned):
             DeviceError: the GPU failed in what made it.
         """
         found = np.empty(array.shape, array.dtype)
-        pieces = []
-        with self.lock:
-            self.enter()
-            self.order(self.down, array.ready)
-            for begin in range(0, array.nbytes, CHUNK):
-                size = min(CHUNK, array.nbytes - begin)
-                staged = self.staging.take(size)
-                try:
-                    self.driver.download(staged.address, array.address + begin, size, self.down)
-                except DriverError as error:
-                    raise self.failed(error) from error
-                pieces.append((begin, size, staged, self.mark(self.down)))
+        begins = iter(range(0, array.nbytes, CHUNK))
+        pieces = deque(self._download(array, begin) for begin in islice(begins, PIECES))
 
         def wait(_kept: DeviceArray = array) -> Array:  # which keeps its memory
-            for begin, size, staged, mark in pieces:
+            while pieces:
+                begin, size, staged, mark = pieces.popleft()
                 try:
                     self.enter()
                     self.driver.await_event(mark.event)
@@ -282,10 +278,35 @@ class Gpu:
                     raise self.failed(error) from error
                 ctypes.memmove(found.ctypes.data + begin, staged.address, size)
                 self.staging.give_back(staged)
-            pieces.clear()
+                pieces.extend(self._download(array, more) for more in islice(begins, 1))
             return found
 
         return wait
+
+    def _download(self, array: DeviceArray, begin: int) -> tuple[int, int, Staged, Mark]:
+        """Start the copy of a piece of an array: where it begins, its size, where it goes, when it is there."""
+        size = min(CHUNK, array.nbytes - begin)
+        with self.lock:
+            self.enter()
+            self.order(self.down, array.ready)
+            staged = self.staging.take(size)
+            try:
+                self.driver.download(staged.address, array.address + begin, size, self.down)
+            except DriverError as error:
+                raise self.failed(error) from error
+            return begin, size, staged, self.mark(self.down)
+
+    def aligned(self, array: DeviceArray) -> DeviceArray:
+        """The array, or a copy of one that another library has put where no kernel of ours expects it."""
+        if array.address % ALIGNED == 0:
+            return array
+        with self.lock:
+            self.enter()
+            found = self.empty(array.shape, array.dtype, "an input")
+            self.order(self.compute, array.ready)
+            self.driver.copy(found.address, array.address, array.nbytes, self.compute)
+            found.ready = self.mark(self.compute)
+            return found
 
     # Kernels.
 

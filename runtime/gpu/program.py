@@ -40,6 +40,7 @@ class _Segment:
     """Launches and copies in a row."""
 
     actions: list[tuple[Action, str]] = field(default_factory=list)  # and what messages call each
+    is_warm: bool = False  # it has run: drivers load kernels late, which cannot happen while capturing
     graph: Handle | None = None
     addresses: tuple[int, ...] = ()  # that the graph was captured with
 
@@ -241,7 +242,7 @@ class LoadedProgram:
     def _run(self, nodes: Sequence[_Node], replay: bool) -> None:
         for node in nodes:
             if isinstance(node, _Segment):
-                if replay and len(node.actions) >= FEWEST:
+                if replay and node.is_warm and len(node.actions) >= FEWEST:
                     self._replay(node)
                 else:
                     self._start(node)
@@ -264,6 +265,7 @@ class LoadedProgram:
                     self.gpu.driver.synchronise(self.gpu.compute)
             except DriverError as error:
                 raise DeviceError(f"{label} failed on {self.gpu.name}, in {self.name}: {error}") from error
+        segment.is_warm = True
 
     def _replay(self, segment: _Segment) -> None:
         """Run a segment as a graph, which is captured first if there is none for these addresses."""
@@ -304,7 +306,7 @@ class LoadedProgram:
             self.gpu.staging.give_back(self._predicate)
         for segment in _segments(getattr(self, "_nodes", ())):
             if segment.graph is not None:
-                with suppress(DriverError):  # at the end of the process the driver may be gone
+                with suppress(Exception):  # at the end of the process the driver may be gone
                     self.gpu.driver.destroy_graph(segment.graph)
 
 

@@ -202,7 +202,7 @@ class _OnGpu:
 
     def _put(self, value: Any) -> DeviceArray:
         if isinstance(value, DeviceArray):
-            return self.gpu.receive(value)
+            return self.gpu.aligned(self.gpu.receive(value))
         return self.gpu.put(np.asarray(value))
 
     def _check(

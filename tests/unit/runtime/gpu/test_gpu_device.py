@@ -12,7 +12,8 @@ import tiny_kernels as tiny
 
 from thalweg.dialects.diagnostics import DeviceError, DeviceMemoryError, UnavailableError
 from thalweg.runtime.gpu import driver as drivers
-from thalweg.runtime.gpu.device import CHUNK, SMALL, Gpu
+from thalweg.runtime.gpu.array import DeviceArray
+from thalweg.runtime.gpu.device import CHUNK, PIECES, SMALL, Gpu
 from thalweg.runtime.gpu.dlpack import from_dlpack
 from thalweg.runtime.gpu.driver import DriverError
 from thalweg.runtime.gpu.memory import size_text
@@ -143,6 +144,25 @@ def test_refill_keeps_the_address(gpu: Gpu) -> None:
     gpu.refill(array, X * 2)
     np.testing.assert_array_equal(array.numpy(), X * 2)
     assert array.address == address
+
+
+def test_what_others_put_at_odd_addresses_is_copied(gpu: Gpu) -> None:
+    whole = gpu.put(np.arange(8, dtype=np.float32))
+    assert gpu.aligned(whole) is whole
+    part = DeviceArray(gpu, whole.memory, (4,), np.dtype(np.float32), offset=4)
+    part.ready = whole.ready
+    found = gpu.aligned(part)
+    assert found.address % 256 == 0
+    np.testing.assert_array_equal(found.numpy(), [1, 2, 3, 4])
+
+
+def test_a_large_array_takes_a_bounded_amount_of_pinned_memory(gpu: Gpu) -> None:
+    array = np.arange(6 * CHUNK // 8)
+    there = gpu.put(array)
+    gpu.synchronise()
+    before = gpu.staging.taken
+    np.testing.assert_array_equal(there.numpy(), array)
+    assert gpu.staging.taken <= max(before, PIECES * CHUNK)
 
 
 def test_timing_gives_a_number_for_each_repeat(gpu: Gpu) -> None:

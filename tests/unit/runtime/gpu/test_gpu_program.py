@@ -129,6 +129,22 @@ def test_branches(gpu: Gpu, first: float, factor: int) -> None:
         np.testing.assert_array_equal(loaded([gpu.put(x), gpu.put(X * 0 + 4)])[0].numpy(), x * factor)
 
 
+def test_an_arm_is_captured_only_after_it_has_run(gpu: Gpu) -> None:
+    """Drivers load kernels when they are first launched, which they cannot while capturing."""
+    selector = Buffer("arena", 0, 1024, 1)
+    twice = (("double", tiny.argument(0), tiny.arena(1)), ("double", tiny.arena(1), tiny.result(0)))
+    more = (("increment", tiny.argument(0), tiny.arena(1)), ("increment", tiny.arena(1), tiny.result(0)))
+    steps = [("below", tiny.argument(0), tiny.argument(1), selector), Branch(selector, (twice, more))]
+    loaded = LoadedProgram(gpu, tiny.program(steps, 2, 1))
+    captured = []
+    for first in (0, 0, 9, 9, 9):
+        calls(gpu)
+        x = np.full(4, first, np.float32)
+        np.testing.assert_array_equal(loaded([gpu.put(x), gpu.put(X * 0 + 4)])[0].numpy(), x + 2 if first else x * 4)
+        captured.append(calls(gpu)["end_capture"])
+    assert captured == [0, 1, 0, 1, 0]
+
+
 def test_what_fails_while_it_runs_is_found_by_checking_launches(gpu: Gpu) -> None:
     loaded = LoadedProgram(gpu, tiny.program(TWO, 1, 1), name="train()")
     gpu.driver.faults["synchronise"] = DriverError("cuStreamSynchronize", 700, "CUDA_ERROR_ILLEGAL_ADDRESS")
