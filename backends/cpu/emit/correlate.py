@@ -28,7 +28,8 @@ from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.sliding import Move, Sliding
 from thalweg.backends.cpu.machine import Machine
 
-PLACES = 256  # summed in one go: so many rows of a panel stay in the first cache
+PANEL_BYTES = 36 << 10  # of a panel of the other operand: it stays in the first cache beside the image
+PLACES = 96  # summed in one go, at least
 FEW_CHANNELS = 16  # fewer do not fill the rows of a register tile
 SHORT_RUN = 6  # rows at one distance, at least
 
@@ -67,9 +68,11 @@ def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Pl
         return None
     lanes = machine.lanes(spec.out.dtype)
     wide = ceil_div(form.lane.extent, lanes)
-    places = math.prod(slide.summed.extent for slide in form.slides[1:])
-    lines = min(form.slides[0].summed.extent, max(1, PLACES // places))
-    rows, vectors = register_tile(run, wide, machine, lines * places, spare=1)
+    rows, vectors = register_tile(run, wide, machine, PLACES, spare=1)
+    most = PANEL_BYTES // (vectors * machine.vector_bits // 8)
+    lines = form.slides[0].summed.extent
+    blocks = ceil_div(lines, max(1, most // math.prod(slide.summed.extent for slide in form.slides[1:])))
+    lines = ceil_div(lines, blocks)
     tiles = 1 if merged or run % rows else run // rows
     pieces, strips = _cut(tiles, ceil_div(wide, vectors), run, form.lane.extent, threads)
     return Plan(run, merged, rows, vectors, lines, pieces, strips)
