@@ -25,6 +25,7 @@ SECTIONS: dict[str, tuple[str, str, int]] = {  # name: (module and function, tit
     "graphs": ("basics:graphs", "Graph capture", 600),
     "mixed": ("basics:mixed", "Programs over the host and GPUs", 600),
     "memory": ("basics:memory", "Memory: leaks, and when it is used up", 900),
+    "collectives": ("several:collectives", "Several GPUs: sums by NCCL, and a model on all of them", 900),
     "dlpack": ("basics:dlpack", "Arrays of other libraries", 300),
     "tuning": ("speed:tuning", "Autotuning", 1800),
     "matmul": ("speed:matmul", "Speed: products of matrices", 1800),

@@ -1,0 +1,82 @@
+"""Several GPUs: sums of them by NCCL, and a model whose batch is shared out among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import thalweg as tw
+from thalweg.dialects.devices import parse
+from thalweg.dialects.diagnostics import UnavailableError
+from thalweg.gpus import gpu_of
+from thalweg.runtime.config import config
+from thalweg.runtime.gpu.nccl import Collective
+from thalweg.tools.gpu_check.check import SKIPPED, Check
+
+Array = np.ndarray[Any, Any]
+
+
+def collectives(check: Check) -> None:
+    """Sums over all GPUs, their speed, and data-parallel training in one program."""
+    names = [name for name in config.devices if "GPU" in name]
+    if len(names) < 2:
+        check.note("several GPUs", SKIPPED, why="there is one GPU")
+        return
+    with check.attempt(f"sums over {len(names)} GPUs") as found:
+        try:
+            _sums(check, names, found)
+        except UnavailableError as error:
+            found["status"], found["why"] = SKIPPED, str(error)
+    with check.attempt("data-parallel training in one program", gpus=len(names)) as found:
+        one, several = (_trained(check, places) for places in (names[:1], names))
+        found["off"] = off = max(float(np.abs(a - b).max()) for a, b in zip(one, several, strict=True))
+        assert off < 1e-4, f"weights differ by {off:.2g}"
+
+
+def _sums(check: Check, names: list[str], found: dict[str, Any]) -> None:
+    gpus = [gpu_of(parse(name)) for name in names]
+    group = Collective(gpus)
+    found["nccl"] = group.version
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal(100_003).astype(np.float32) for _ in gpus]
+    arrays = [gpu.put(part) for gpu, part in zip(gpus, parts, strict=True)]
+    group.all_reduce(arrays)
+    for gpu, array in zip(gpus, arrays, strict=True):
+        off = np.abs(array.numpy() - np.sum(parts, axis=0)).max()
+        assert off < 1e-4, f"{gpu.name} is off by {off}"
+    size = check.size(2**28, 2**10)
+    large = [gpu.empty((size // 4,), np.float32) for gpu in gpus]
+    ms = min(gpus[0].time(lambda: group.all_reduce(large), 5))
+    found["bus_gb_s"] = 2 * (len(gpus) - 1) / len(gpus) * size / ms / 1e6
+
+
+def _trained(check: Check, places: list[str]) -> list[Array]:
+    """Weights after some steps, each with the batch shared out among devices and gradients summed on the first."""
+    rng = np.random.default_rng(0)
+    batch, inputs, outputs = check.size((256, 512, 64), (8, 6, 4))
+    x = rng.normal(size=(batch, inputs)).astype(np.float32)
+    y = rng.normal(size=(batch, outputs)).astype(np.float32)
+    with tw.device(places[0]):
+        w = tw.Variable(rng.normal(size=(inputs, outputs)).astype(np.float32) * 0.1, name="shared_out")
+
+    @tw.function
+    def step(x: Any, y: Any) -> Any:
+        share = batch // len(places)
+        totals = []
+        for number, place in enumerate(places):
+            rows = slice(number * share, (number + 1) * share)
+            with tw.device(place):
+                copied = w.value * 1.0
+                loss = lambda v, r=rows: tw.sum((tw.tanh(x[r] @ v) - y[r]) ** 2)  # noqa: E731
+                totals.append(tw.grad(loss)(copied))
+        with tw.device(places[0]):
+            total = totals[0]
+            for other in totals[1:]:
+                total = total + other
+            w.assign_sub(total * (0.1 / batch))
+        return tw.sum(total)
+
+    for _ in range(check.size(10, 3)):
+        float(step(x, y))
+    return [w.numpy()]
