@@ -18,6 +18,8 @@ from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.program import storage
 
 STORE_COST = 25  # instructions per element that one store and one load are worth
+FAR_STORE_COST = 100  # where the elements come back from memory
+FAR = 1 << 18  # elements that are more than the caches near a processor hold
 ROW_PASSES = 4  # a row kernel walks its rows several times, and computes each time
 _RECOMPUTED = {"map", "slice", "reshape"}
 
@@ -80,7 +82,8 @@ def _drop(
         for reader, chain in needed.values()
         for v in chain
     )
-    if saved <= 0 or work > STORE_COST * saved:
+    cost = FAR_STORE_COST if sum(v.size for v in dropped) >= FAR else STORE_COST
+    if saved <= 0 or work > cost * saved:
         return
     for value in dropped:
         del kernel.stored[value]
