@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from thalweg.backends.aot.quantise import below, largest, like, never_negative, number, op, quantised, spread
 from thalweg.backends.cpu.bodies import integers
 from thalweg.backends.cpu.packed import unpacked
 from thalweg.dialects.mlir import ir, stablehlo
 
 Arithmetic = Literal["f32", "int8", "int8-dynamic"]
 LEAST = 1e-30  # the largest magnitude of a row of zeros
-ROUNDING = 12582912.0  # 1.5 * 2^23: added to a small float, it leaves the nearest integer in the last bits
 EXACT_WINDOW = 512  # products of bytes that float32 adds up exactly
 
 
@@ -130,99 +130,6 @@ def _window_run(operation: ir.Operation, x: list[int], weights: list[int], made:
     return run if groups[0] == 1 and run >= 4 else None
 
 
-# Writing StableHLO.
-
-
-def _op(name: str, kind: ir.Type, operands: Sequence[ir.Value], **attributes: ir.Attribute) -> ir.Value:
-    return ir.Operation.create(f"stablehlo.{name}", [kind], list(operands), attributes).results[0]
-
-
-def _like(value: ir.Value, element: ir.Type) -> ir.RankedTensorType:
-    return ir.RankedTensorType.get(ir.RankedTensorType(value.type).shape, element)
-
-
-def _spread(value: ir.Value, kind: ir.RankedTensorType, dimensions: Sequence[int]) -> ir.Value:
-    return _op("broadcast_in_dim", kind, [value], broadcast_dimensions=ir.DenseI64ArrayAttr.get(list(dimensions)))
-
-
-def _number(value: float, kind: ir.RankedTensorType) -> ir.Value:
-    """A constant in every element."""
-    attribute = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(kind.element_type, value))
-    return _op("constant", kind, [], value=attribute)
-
-
-def largest(x: ir.Value, dimensions: Sequence[int]) -> ir.Value:
-    """The largest magnitude along dimensions."""
-    f32 = ir.F32Type.get()
-    kept = [n for d, n in enumerate(ir.RankedTensorType(x.type).shape) if d not in dimensions]
-    scalar = ir.RankedTensorType.get([], f32)
-    magnitude = x if never_negative(x) else _op("abs", x.type, [x])
-    reduce = ir.Operation.create(
-        "stablehlo.reduce", [ir.RankedTensorType.get(kept, f32)], [magnitude, _number(0.0, scalar)],
-        {"dimensions": ir.DenseI64ArrayAttr.get(list(dimensions))}, regions=1,
-    )  # fmt: skip
-    block = reduce.regions[0].blocks.append(scalar, scalar)
-    with ir.InsertionPoint(block):
-        ir.Operation.create("stablehlo.return", [], [_op("maximum", scalar, list(block.arguments))])
-    return reduce.results[0]
-
-
-def _below(x: ir.Value, bound: float, at_least: bool = False) -> ir.Value:
-    """The smaller of `x` and a number; the larger one with `at_least`."""
-    limit = _number(bound, ir.RankedTensorType(x.type))
-    direction = stablehlo.ComparisonDirectionAttr.get("GT" if at_least else "LT")
-    inside = _op("compare", _like(x, ir.IntegerType.get_signless(1)), [x, limit], comparison_direction=direction)
-    return _op("select", x.type, [inside, x, limit])
-
-
-_SUMS = {"stablehlo." + name for name in ("minimum", "add", "multiply", "divide", "concatenate")}
-_SAME_SIGN = {
-    "stablehlo.reshape", "stablehlo.transpose", "stablehlo.slice", "stablehlo.broadcast_in_dim", "stablehlo.reverse",
-    "stablehlo.dynamic_slice",
-}  # fmt: skip
-
-
-def never_negative(value: ir.Value) -> bool:
-    """Does the program say so: is it a ReLU's result, say, perhaps pooled?"""
-    if isinstance(value.owner, ir.Block):
-        return False
-    operation = value.owner.operation
-    operands = operation.operands
-    match operation.name:
-        case "stablehlo.constant":
-            attribute = operation.attributes["value"]
-            splat = isinstance(attribute, ir.DenseFPElementsAttr) and attribute.is_splat
-            return splat and ir.FloatAttr(ir.DenseElementsAttr(attribute).get_splat_value()).value >= 0
-        case "stablehlo.logistic" | "stablehlo.exponential" | "stablehlo.abs":
-            return True
-        case "stablehlo.maximum":
-            return any(map(never_negative, operands))
-        case "stablehlo.clamp":
-            return never_negative(operands[0])
-        case name if name in _SUMS:
-            return all(map(never_negative, operands))
-        case "stablehlo.reduce" | "stablehlo.reduce_window":
-            *_, combine, _end = (view.operation for view in operation.regions[0].blocks[0].operations)
-            return combine.name in ("stablehlo.maximum", "stablehlo.add") and never_negative(operands[0])
-        case name if name in _SAME_SIGN:
-            return never_negative(operands[0])
-    return False
-
-
-def quantised(x: ir.Value, scale: ir.Value, clamped: bool) -> ir.Value:
-    """`x * scale` as the nearest bytes. `clamped`: there may be larger ones than fit."""
-    f32, i32 = ir.F32Type.get(), ir.IntegerType.get_signless(32)
-    unsigned = never_negative(x)
-    byte = ir.IntegerType.get_unsigned(8) if unsigned else ir.IntegerType.get_signless(8)
-    number = _op("multiply", x.type, [x, scale])
-    if clamped:
-        number = _below(number, 255.0 if unsigned else 127.0)
-        number = number if unsigned else _below(number, -127.0, at_least=True)
-    rounded = _op("add", x.type, [number, _number(ROUNDING, _like(x, f32))])
-    bits = _op("bitcast_convert", _like(x, i32), [rounded])
-    return _op("convert", _like(x, byte), [bits])
-
-
 def multiply_in_bytes(product: Product, weights: ir.Value, scale: ir.Value, known: float | None) -> None:
     """Rewrite a product in place.
 
@@ -233,25 +140,26 @@ def multiply_in_bytes(product: Product, weights: ir.Value, scale: ir.Value, know
     operation, x, f32 = product.operation, product.x, ir.F32Type.get()
     result, shape = operation.results[0], ir.RankedTensorType(operation.operands[1].type).shape
     with ir.InsertionPoint(operation), operation.location:
+        channel = ir.RankedTensorType(result.type).rank - 1
         levels = 255.0 if never_negative(x) else 127.0
         if known is None:
             reduced = product.reduced
             top = largest(x, reduced)
             rows = ir.RankedTensorType(top.type)
-            top = _below(top, LEAST, at_least=True)
-            up = _op("divide", rows, [_number(levels, rows), top])
+            top = below(top, LEAST, at_least=True)
+            up = op("divide", rows, [number(levels, rows), top])
             kept = [d for d in range(ir.RankedTensorType(x.type).rank) if d not in reduced]
-            q = quantised(x, _spread(up, x.type, kept), clamped=False)
-            back = _op("multiply", rows, [top, _number(1 / levels, rows)])
-            step = _spread(back, result.type, list(range(rows.rank)))
+            q = quantised(x, spread(up, x.type, kept))
+            back = op("multiply", rows, [top, number(1 / levels, rows)])
+            step = spread(back, result.type, list(range(rows.rank)))
+            factor = op("multiply", result.type, [spread(scale, result.type, [channel]), step])
         else:
             top_ = max(known, LEAST)
-            q = quantised(x, _number(levels / top_, ir.RankedTensorType(x.type)), clamped=True)
-            step = _number(top_ / levels, ir.RankedTensorType(result.type))
+            q = quantised(x, levels / top_)
+            each = op("multiply", scale.type, [scale, number(top_ / levels, ir.RankedTensorType(scale.type))])
+            factor = spread(each, result.type, [channel])
         sums = _sums(product, q, weights, list(shape))
-        channel = ir.RankedTensorType(result.type).rank - 1
-        factor = _op("multiply", result.type, [_spread(scale, result.type, [channel]), step])
-        scaled = _op("multiply", result.type, [sums, factor])
+        scaled = op("multiply", result.type, [sums, factor])
     result.replace_all_uses_with(scaled)
     operation.erase()
     assert ir.RankedTensorType(scaled.type).element_type == f32
@@ -265,9 +173,9 @@ def _sums(product: Product, q: ir.Value, weights: ir.Value, shape: Sequence[int]
     wide: ir.Type = ir.IntegerType.get_signless(32) if product.run else ir.F32Type.get()
     rows = unpacked(weights, shape, product.run) if product.run else weights
     attributes = {name: operation.attributes[name] for name in operation.attributes}
-    operands = [_op("convert", _like(value, wide), [value]) for value in (q, rows)]
-    sums = ir.Operation.create(operation.name, [_like(operation.results[0], wide)], operands, attributes).results[0]
-    return _op("convert", made, [sums]) if product.run else sums
+    operands = [op("convert", like(value, wide), [value]) for value in (q, rows)]
+    sums = ir.Operation.create(operation.name, [like(operation.results[0], wide)], operands, attributes).results[0]
+    return op("convert", made, [sums]) if product.run else sums
 
 
 def observed(main: ir.Operation) -> list[int]:

@@ -97,21 +97,23 @@ def narrow_arguments(
     block = main.regions[0].blocks[0]
     element = ir.BF16Type.get() if storage == "bf16" else ir.IntegerType.get_signless(8)
     in_bytes = [product for product in products(main) if product.argument in packed]
+    casts: list[ir.Operation] = []
+    scales: dict[int, ir.Value] = {}
     for number in numbers:
         argument = block.arguments[number]
-        scale = _scale_argument(block, argument) if storage == "int8" else None
+        if storage == "int8":
+            scales[number] = _scale_argument(block, argument)
         with ir.InsertionPoint(block.operations[0]), argument.location:
-            kept = ir.Operation.create("builtin.unrealized_conversion_cast", [argument.type], [argument])
-        argument.replace_all_uses_except(kept.results[0], kept)
+            casts.append(ir.Operation.create("builtin.unrealized_conversion_cast", [argument.type], [argument]))
+        argument.replace_all_uses_except(casts[-1].results[0], casts[-1])
         shape = packed[number].shape if number in packed else ir.RankedTensorType(argument.type).shape
         argument.set_type(ir.RankedTensorType.get(shape, element))
-        if number in packed:
-            assert scale is not None
-            for product in in_bytes:
-                if product.argument == number:
-                    multiply_in_bytes(product, argument, scale, ranges.get(product.number))
-        else:
-            _widen(kept, argument, scale)
+        if number not in packed:
+            _widen(casts[-1], argument, scales.get(number))
+    for product in in_bytes:  # in order, so that each sees what the one before has become
+        argument = block.arguments[product.argument]
+        multiply_in_bytes(product, argument, scales[product.argument], ranges.get(product.number))
+    for kept in casts:
         kept.erase()
     _retype(main)
 

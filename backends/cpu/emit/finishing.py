@@ -111,15 +111,24 @@ class Finish:
             at = self.w.index(r * width + v * tile.lanes)
             self.w.emit(f"vector.store {value}, {buffer.name}[{at}] : {buffer.memref}, {kind}")
 
-    def hand_over(self, rows: Index, buffer: Source, width: int, epilogue: Epilogue) -> None:
-        """Give `rows` rows of kept sums to the epilogue, whose code is so written once and not per register."""
-        w, lanes = self.w, self.tile.lanes
+    def hand_over(
+        self, rows: Index, buffer: Source, width: int, epilogue: Epilogue, by_columns: bool = False
+    ) -> None:
+        """Give `rows` rows of kept sums to the epilogue, whose code is so written once and not per register.
+
+        Args:
+            by_columns: rows are the inner loop, so that what each column has of its own is read once for all of them.
+        """
+        w, lanes, vectors = self.w, self.tile.lanes, len(self.tile.widths)
 
         def element(r: Index, v: Index) -> None:
             value = load_lanes(w, buffer, w.linear(0, [(r, width), (v, lanes)]), lanes, None)
             epilogue(self._element(value, w.add(self.row, r), w.linear(self.column, [(v, lanes)])))
 
-        walk(w, rows, 1, lambda r: walk(w, len(self.tile.widths), 1, lambda v: element(r, v)))
+        if by_columns:
+            walk(w, vectors, 1, lambda v: walk(w, rows, 1, lambda r: element(r, v)))
+        else:
+            walk(w, rows, 1, lambda r: walk(w, vectors, 1, lambda v: element(r, v)))
 
     def _element(self, value: str, row: Index, column: Index) -> Element:
         nest, w, lanes = self.nest, self.w, self.tile.lanes

@@ -291,7 +291,7 @@ class Grouped:
             if self.epilogue is not None:
                 assert self.finished is not None
                 left = w.minimum(w.sub(count, row), step) if rest else step
-                finish.hand_over(left, self.finished.source(1), self.width, self.epilogue)
+                finish.hand_over(left, self.finished.source(1), self.width, self.epilogue, by_columns=True)
 
         if self.splits == 1:
             walk(w, count, step, rows)
