@@ -138,6 +138,15 @@ define internal void @__aeabi_memmove{width}(ptr %to, ptr %from, i32 %n) noinlin
 """
 
 
+# What LLVM calls on Apple's systems where memory becomes zero.
+_APPLE_MEMORY = """
+define internal void @bzero(ptr %to, i64 %n) noinline nounwind "no-builtins" {
+  %r = call ptr @memset(ptr %to, i32 0, i64 %n)
+  ret void
+}
+"""
+
+
 @dataclass(frozen=True)
 class Support:
     """LLVM IR, and the functions that it defines: kept though nothing seems to call them, since the code generator
@@ -156,6 +165,9 @@ def support(triple: str, bits: int) -> Support:
         for width in ("", "4", "8"):  # of the alignment that the caller promises
             names += [f"__aeabi_{what}{width}" for what in ("memset", "memclr", "memcpy", "memmove")]
             text += _ARM_MEMORY.format(width=width)
+    if "-apple-" in triple:
+        names.append("bzero")
+        text += _APPLE_MEMORY
     used = ", ".join(f"ptr @{name}" for name in names)
     keep = f'@llvm.compiler.used = appending global [{len(names)} x ptr] [{used}], section "llvm.metadata"\n'
     return Support(tuple(names), text + keep)

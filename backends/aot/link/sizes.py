@@ -69,6 +69,11 @@ def functions(data: bytes) -> dict[str, int]:
     return dict(sorted(((n, size) for n, size in found.items() if size), key=lambda row: (-row[1], row[0])))
 
 
+def undefined(data: bytes) -> list[str]:
+    """What an object of Apple's or Windows' formats calls that is not in it; linkers of the others ask by themselves."""
+    return sorted({symbol.name for symbol in _parse(data)[1] if symbol.section == 0})
+
+
 def _parse(data: bytes) -> _Parsed:
     data = _unpacked(data)
     for magic, parse in ((_ELF, _elf), (_WASM, _wasm), (_MACHO, _macho), (_COFF, _coff)):
@@ -144,10 +149,10 @@ def _coff(data: bytes) -> _Parsed:
         parts.append(_Section(name, 0, size, name.startswith(".text")))
     k = 0
     while k < symbol_count:
-        raw, value, section, type_, _, more = struct.unpack_from("<8sIhHBB", data, table + 18 * k)
+        raw, value, section, type_, storage, more = struct.unpack_from("<8sIhHBB", data, table + 18 * k)
         long = raw[:4] == b"\0\0\0\0"
         name = text_at(data, strings + struct.unpack("<4xI", raw)[0]) if long else raw.rstrip(b"\0").decode()
-        if type_ == 0x20:  # a function
+        if type_ == 0x20 or (section == 0 and storage == 2):  # a function, or something that is not there
             symbols.append(_Symbol(name, section, value, None))
         k += 1 + more
     return parts, symbols

@@ -16,8 +16,10 @@ from thalweg.backends.aot.layout import Layout
 from thalweg.backends.aot.link.archive import apple_archive, gnu_archive
 from thalweg.backends.aot.link.elf import shared_library
 from thalweg.backends.aot.link.sizes import functions as functions_of
+from thalweg.backends.aot.link.sizes import undefined
 from thalweg.backends.aot.link.wasm import module as wasm_module
 from thalweg.backends.aot.targets import Target
+from thalweg.dialects.diagnostics import ExportError
 from thalweg.shipping.check import Error
 
 
@@ -80,6 +82,9 @@ def write_libraries(report: Report, name: str, target: Target, made: Emitted) ->
     if target.is_wasm:
         report.write(f"{folder}/{name}{target.suffix}.wasm", wasm_module(made.code, made.exports))
         return
+    missing = undefined(made.code) if target.format in ("macho", "coff") else []
+    if missing:
+        raise ExportError(f"the code for {target.name} calls what is not there: {', '.join(missing)}.")
     archive = apple_archive if target.format == "macho" else gnu_archive
     extension = "lib" if target.format == "coff" else "a"
     prefix = "" if target.format == "coff" else "lib"
