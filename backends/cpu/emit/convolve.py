@@ -78,7 +78,7 @@ class Convolution:
     def __init__(
         self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None
     ) -> None:
-        self.w, self.form, self.spec, self.cut = w, form, spec, cut
+        self.w, self.form, self.spec, self.cut, self.machine = w, form, spec, cut, machine
         self.dtype, self.lanes = spec.out.dtype, machine.lanes(spec.out.dtype)
         self.width = cut.vectors * self.lanes
         self.panels = ceil_div(form.lane.extent, self.width)
@@ -193,7 +193,15 @@ class Convolution:
         sums, extents, panel_steps = self._merged()
         lhs = replace(self.block, base=start, sums=sums, lane=0)
         rhs = replace(self.panel.source(1), base=self._place(panel[0]), sums=panel_steps)
-        made = Tile(lhs, rhs, tuple(r * steps[-1] for r in range(rows)), panel[1], self.lanes, self.dtype)
+        made = Tile(
+            lhs,
+            rhs,
+            tuple(r * steps[-1] for r in range(rows)),
+            panel[1],
+            self.lanes,
+            self.dtype,
+            unroll=self.machine.unroll,
+        )
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(n, line, at, panel[0]))
 

@@ -94,7 +94,7 @@ class Correlation:
     def __init__(
         self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None
     ) -> None:
-        self.w, self.form, self.spec, self.cut = w, form, spec, cut
+        self.w, self.form, self.spec, self.cut, self.machine = w, form, spec, cut, machine
         self.dtype, self.lanes = spec.out.dtype, machine.lanes(spec.out.dtype)
         self.width = cut.vectors * self.lanes
         self.panels = ceil_div(form.lane.extent, self.width)
@@ -261,7 +261,9 @@ class Correlation:
         start = w.linear(base, [*moved, (own, between)])
         sums = tuple(m.step * step for m, step in zip(self._sums(), layout.spatial, strict=True))
         lhs = replace(self.block, base=start, sums=sums, lane=0)
-        made = Tile(lhs, self.panel.source(1), tuple(range(rows)), columns, self.lanes, self.dtype)
+        made = Tile(
+            lhs, self.panel.source(1), tuple(range(rows)), columns, self.lanes, self.dtype, unroll=self.machine.unroll
+        )
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         spot = self._spot(tile, at, column)
         if self.partial is None:

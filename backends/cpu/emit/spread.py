@@ -196,7 +196,7 @@ class _Spread:
 
         def panel(k: Index, vectors: int) -> None:
             rhs = replace(self.packed, base=w.mul(k, self.inputs * self.width), sums=(self.width,))
-            tile = Tile(lhs, rhs, places, vectors * self.lanes, self.lanes, self.dtype)
+            tile = Tile(lhs, rhs, places, vectors * self.lanes, self.lanes, self.dtype, unroll=self.machine.unroll)
             nothing = [zero(w, self.lanes, self.dtype)] * (rows * vectors)
             kind = lanes_type(self.dtype, self.lanes)
             for i, value in enumerate(accumulate(w, tile, [self.inputs], nothing)):
