@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "passes": {"passes", "dialects"},
     "backends": {"backends", "passes", "dialects", "runtime.config", "runtime.gpu.artefact"},
     "frontend": {"frontend", "dialects", "runtime"},
-    "tools": {*FOLDERS, "compiler", "sized", "steps", "cluster", "shipping", "__init__"},
+    "tools": {*FOLDERS, "compiler", "sized", "steps", "cluster", "gpus", "shipping", "__init__"},
 }
 FILE_LINES, FUNCTION_LINES = 450, 70  # hard ends; the aims are 400 and 60
 
