@@ -16,6 +16,7 @@ from thalweg.backends.cpu.step import call_directly
 from thalweg.backends.cpu.threads import PARALLEL_FOR
 
 WORTHWHILE = 10_000.0  # nanoseconds of work below which a kernel stays on the caller's thread
+SHORT = 400_000.0  # nanoseconds that a thread works at one piece
 TASKS_PER_THREAD = 4
 _NANOSECONDS_PER_BYTE = 0.15
 
@@ -54,8 +55,15 @@ class Parallel:
         parts = [self._definitions(kernel, len(types)) for kernel, types in self.kernels.values()]
         return "\n".join(["", f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32)", *parts])
 
+    def _tasks_each(self, kernel: Kernel) -> int:
+        """Tasks for each thread: several, so that a processor that is taken away delays nobody, where they are long;
+        products of matrices read again what they share in every task."""
+        if kernel.setup or estimate(kernel) < SHORT * self.threads:
+            return 1
+        return 2 if kernel.nanoseconds else TASKS_PER_THREAD
+
     def _definitions(self, kernel: Kernel, buffers: int) -> str:
-        tasks = min(kernel.tiles, self.threads * (1 if kernel.setup else TASKS_PER_THREAD))
+        tasks = min(kernel.tiles, self.threads * self._tasks_each(kernel))
         pointers = [f"ptr %p{k}" for k in range(buffers)]
         lines = [f"define internal void @{kernel.name}_parallel({', '.join(pointers)}) {{"]
         lines.append(f"  %table = alloca [{buffers} x ptr]")

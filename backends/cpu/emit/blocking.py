@@ -9,7 +9,7 @@ from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
 from thalweg.backends.cpu.machine import Machine
 
 FIRST_SHARE = 0.75  # of the first cache that a panel of the shared operand may take: the rest is for the other two
-SECOND_SHARE = 0.45  # of the second cache that panels packed at a time may take
+SECOND_SHARE = 0.5  # of the second cache that panels packed at a time may take
 KEPT_SHARE = 0.25  # of the second cache that rows may take to be there still for the next panel
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
@@ -79,14 +79,14 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     else:
         if scattered and shared > block_bytes // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
             pages = FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
-        rows, vectors = _register_tile(nest, wide, pages or depth, machine)
+        rows, vectors = _register_tile(nest, wide, pages or depth, machine, threads)
     if pages:
         block = depth = ceil_div(block, ceil_div(block, pages))
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
     strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
-    few_panels = panels * nest.batch_count < 4 * threads
+    few_panels = threads > 1 and panels * nest.batch_count < 4 * threads
     in_rows = few_panels or (strided and nest.batch_count > 1)
     by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and contiguous and shared <= block_bytes // 2 and in_rows)
     rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
@@ -94,7 +94,9 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
-    if not by_rows and not pack_lhs and few_panels and threads > 1:
+    if pages and nest.row_count >= threads * SPLIT_ROWS:
+        splits = threads  # panels of the result would share cache lines in every pass
+    elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
     pack_rhs = not by_rows and row_tiles > 1 and packing_pays
     return Schedule(
@@ -127,7 +129,7 @@ def _is_dot(nest: Nest) -> bool:
     return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
 
 
-def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tuple[int, int]:
+def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine, threads: int) -> tuple[int, int]:
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
 
     What was measured beyond that: a load takes 0.6 cycles; where a panel does not stay in the first cache, each vector
@@ -149,6 +151,9 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine) -> tu
                 cycles += 1.25 * _cycles(nest, vectors, depth, machine, rest, wide)
             if packed:  # each summed element of a panel is at another place
                 cycles += 6.0 * depth * ceil_div(vectors, wide)
+            panels = ceil_div(vectors, wide) * nest.batch_count
+            if threads > 1 and panels >= 4 * threads:  # enough to be dealt out; the thread with most of them is awaited
+                cycles *= ceil_div(panels, threads) * threads * wide / (vectors * nest.batch_count)
             best = min(best, (cycles, -tall, wide))
     return -best[1], best[2]
 
