@@ -33,6 +33,7 @@ WEIGHTS_BYTES = 1 << 20  # of packed weights that stay in the second cache while
 BLOCK_ROWS = 392  # results of a block, about
 FEWEST_LANES = 2  # a vector of columns is at least so full, as one part in so many
 DEEP = 8  # summed elements that pay for a loop of their own
+SHORT_SUM = 160  # is up to here
 MANY_RESULTS = 256  # pay for packing the weights
 
 
@@ -103,7 +104,8 @@ class Convolution:
         if epilogue is None:
             self.ending = Ending(w, whole(w, spec.out, scratch=True), lane, self.width)
         else:
-            self.ending = Ending(w, None, lane, self.width, epilogue, self.scratch.view(cut.rows * self.width))
+            buffer = self.scratch.view(cut.rows * self.width) if self.depth > SHORT_SUM else None
+            self.ending = Ending(w, None, lane, self.width, epilogue, buffer)
 
     def _sums(self) -> list[Move]:
         return [*(slide.summed for slide in self.form.slides), self.form.channels]

@@ -32,11 +32,12 @@ class Spot:
 
 @dataclass(frozen=True)
 class Ending:
-    """Stores sums in `out`, or, with an epilogue, hands them over vector by vector through `buffer`.
+    """Stores sums in `out`, or, with an epilogue, hands them over vector by vector.
 
     Args:
         lane: (the result's dimension that lanes run along, its extent).
-        width: columns of a row in `buffer`.
+        buffer: where they wait for the epilogue, whose code is so written once, and not for each register: a loss
+            where sums are short. `width`: columns of a row of it.
     """
 
     w: ScopedWriter
@@ -86,22 +87,29 @@ class Ending:
         return [f"{result}#{k}" for k in range(len(nothing))]
 
     def _hand_over(self, sums: Sequence[str], tile: Tile, spot: Spot) -> None:
-        w, lanes, buffer, (dim, extent) = self.w, tile.lanes, self.buffer, self.lane
-        assert buffer is not None and self.epilogue is not None
-        vectors, kind, epilogue = len(tile.widths), lanes_type(tile.dtype, tile.lanes), self.epilogue
+        if self.buffer is None:
+            for k, value in enumerate(sums):
+                self._element(value, tile, spot, *divmod(k, len(tile.widths)))
+            return
+        w, lanes, buffer, vectors = self.w, tile.lanes, self.buffer, len(tile.widths)
         for k, value in enumerate(sums):
             r, v = divmod(k, vectors)
             at = f"{buffer.name}[{w.index(r * self.width + v * lanes)}]"
-            w.emit(f"vector.store {value}, {at} : {buffer.memref}, {kind}")
+            w.emit(f"vector.store {value}, {at} : {buffer.memref}, {lanes_type(tile.dtype, lanes)}")
 
         def element(r: Index, v: Index) -> None:
             value = load_lanes(w, buffer, w.linear(0, [(r, self.width), (v, lanes)]), lanes, None)
-            column = w.linear(spot.column, [(v, lanes)])
-            mask = ""
-            if tile.columns % lanes:
-                mask = w.op(f"vector.create_mask {w.ssa(w.sub(extent, column))} : vector<{lanes}xi1>")
-            places = {**spot.place, **spot.rows(r), dim: column}
-            corner = tuple(places[d] for d in range(len(places)))
-            epilogue(Element(Num(value, tile.dtype, lanes), corner, dim, mask))
+            self._element(value, tile, spot, r, v)
 
-        walk(w, len(tile.rows), 1, lambda r: walk(w, vectors, 1, lambda v: element(r, v)))
+        # Columns first: what each has of its own, such as a bias, is read once for all rows.
+        walk(w, vectors, 1, lambda v: walk(w, len(tile.rows), 1, lambda r: element(r, v)))
+
+    def _element(self, value: str, tile: Tile, spot: Spot, r: Index, v: Index) -> None:
+        w, lanes, (dim, extent) = self.w, tile.lanes, self.lane
+        assert self.epilogue is not None
+        column, mask = w.linear(spot.column, [(v, lanes)]), ""
+        if tile.columns % lanes and not (isinstance(v, int) and tile.widths[v] == lanes):
+            mask = w.op(f"vector.create_mask {w.ssa(w.sub(extent, column))} : vector<{lanes}xi1>")
+        places = {**spot.place, **spot.rows(r), dim: column}
+        corner = tuple(places[d] for d in range(len(places)))
+        self.epilogue(Element(Num(value, tile.dtype, lanes), corner, dim, mask))
