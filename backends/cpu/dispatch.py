@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from thalweg.backends.cpu.dispatch_ir import IR
-from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.jit import Code
+from thalweg.backends.cpu.kept import object_code
 from thalweg.backends.cpu.once import once
-from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.types import TensorType
 
 # Offsets in PyArrayObject, and in the objects around it, in bytes.
@@ -37,6 +37,12 @@ _METH_FASTCALL = 0x80
 # Words of a descriptor.
 _ARGUMENTS, _RESULTS, _STEP, _TABLE, _BUSY, _ARGUMENT_ROWS, _RESULT_ROWS = range(7)
 _LOCKS, _WRITTEN, _LOCK_ROWS, _WORDS = range(7, 11)  # the locks of variables that the program writes come first
+_OFFSETS = {
+    "TYPE": _TYPE, "DATA": _DATA, "RANK": _RANK, "SHAPE": _SHAPE, "DESCR": _DESCR, "FLAGS": _FLAGS,
+    "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "RESULTS": _RESULTS, "STEP": _STEP,
+    "TABLE": _TABLE, "BUSY": _BUSY, "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
+    "ARGUMENT_ROWS": _ARGUMENT_ROWS, "RESULT_ROWS": _RESULT_ROWS,
+}  # fmt: skip
 
 
 Words: TypeAlias = "ctypes.Array[ctypes.c_int32]"
@@ -149,8 +155,7 @@ def _new_function() -> Any:
 @once
 def _code() -> Code:
     """The native function's code; it lives as long as the process."""
-    options = CpuOptions(opt_level=2)
-    return Code(compile_llvm(IR.format(**_addresses()), options).object_code, "tw_call")
+    return Code(object_code(IR.format(**_OFFSETS)), "tw_call", imports=_addresses())
 
 
 @once
@@ -160,6 +165,7 @@ def _method() -> Any:
 
 
 def _addresses() -> dict[str, int]:
+    """Of the functions and types that the native function uses."""
     api = ctypes.pythonapi
 
     def address(name: str) -> int:
@@ -169,12 +175,8 @@ def _addresses() -> dict[str, int]:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(np._core._multiarray_umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))  # type: ignore[attr-defined]
     return {
-        "TYPE": _TYPE, "DATA": _DATA, "RANK": _RANK, "SHAPE": _SHAPE, "DESCR": _DESCR, "FLAGS": _FLAGS,
-        "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "RESULTS": _RESULTS, "STEP": _STEP,
-        "TABLE": _TABLE, "BUSY": _BUSY, "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
-        "ARGUMENT_ROWS": _ARGUMENT_ROWS, "RESULT_ROWS": _RESULT_ROWS,
         "ndarray": id(np.ndarray), "not_implemented": id(NotImplemented),
         "new_from_descr": table[_NEW_FROM_DESCR] or 0, "new_tuple": address("PyTuple_New"),
         "set_item": address("PyTuple_SetItem"), "incref": address("Py_IncRef"), "decref": address("Py_DecRef"),
         "save_thread": address("PyEval_SaveThread"), "restore_thread": address("PyEval_RestoreThread"),
-    }
+    }  # fmt: skip

@@ -1,10 +1,22 @@
-"""The LLVM IR of the quick way into programs: see `dispatch.py`, which fills in offsets and addresses."""
+"""The LLVM IR of the quick way into programs: see `dispatch.py`, which fills in offsets and tells the linker where
+CPython's and NumPy's functions and types are.
+"""
 
 IR = """
-define internal i1 @fits(ptr %array, ptr %row) {{
+@ndarray = external global i8
+@not_implemented = external global i8
+declare void @incref(ptr)
+declare void @decref(ptr)
+declare ptr @new_from_descr(ptr, ptr, i32, ptr, ptr, ptr, i32, ptr)
+declare ptr @new_tuple(i64)
+declare i32 @set_item(ptr, i64, ptr)
+declare ptr @save_thread()
+declare void @restore_thread(ptr)
+
+define internal i1 @fits(ptr %array, ptr %row) alwaysinline {{
   %type_at = getelementptr i8, ptr %array, i64 {TYPE}
-  %type = load i64, ptr %type_at
-  %is_array = icmp eq i64 %type, {ndarray}
+  %type = load ptr, ptr %type_at
+  %is_array = icmp eq ptr %type, @ndarray
   br i1 %is_array, label %header, label %no
 header:
   %rank_at = getelementptr i8, ptr %array, i64 {RANK}
@@ -50,16 +62,16 @@ no:
   ret i1 false
 }}
 
-define internal ptr @allocate(ptr %row, ptr %table) {{
+define internal ptr @allocate(ptr %row, ptr %table) alwaysinline {{
   %rank = load i64, ptr %row
   %rank32 = trunc i64 %rank to i32
   %shape_at = getelementptr i64, ptr %row, i64 1
   %shape = load ptr, ptr %shape_at
   %descr_at = getelementptr i64, ptr %row, i64 2
   %descr = load ptr, ptr %descr_at
-  call void inttoptr (i64 {incref} to ptr)(ptr %descr)
-  %array = call ptr inttoptr (i64 {new_from_descr} to ptr)(
-    ptr inttoptr (i64 {ndarray} to ptr), ptr %descr, i32 %rank32, ptr %shape, ptr null, ptr null, i32 0, ptr null)
+  call void @incref(ptr %descr)
+  %array = call ptr @new_from_descr(
+    ptr @ndarray, ptr %descr, i32 %rank32, ptr %shape, ptr null, ptr null, i32 0, ptr null)
   %failed = icmp eq ptr %array, null
   br i1 %failed, label %out, label %bind
 bind:
@@ -75,7 +87,7 @@ out:
 }}
 
 ; Take all locks, or none. Their words are two i32: how many readers hold it or -1, and whether somebody waits.
-define internal i1 @lock(ptr %descriptor) {{
+define internal i1 @lock(ptr %descriptor) alwaysinline {{
   %rows_at = getelementptr i64, ptr %descriptor, i64 {LOCK_ROWS}
   %rows = load ptr, ptr %rows_at
   %written_at = getelementptr i64, ptr %descriptor, i64 {WRITTEN}
@@ -122,7 +134,7 @@ no:
 }}
 
 ; Let go of the first `count` locks.
-define internal void @unlock(ptr %descriptor, i64 %count) {{
+define internal void @unlock(ptr %descriptor, i64 %count) alwaysinline {{
   %rows_at = getelementptr i64, ptr %descriptor, i64 {LOCK_ROWS}
   %rows = load ptr, ptr %rows_at
   %written_at = getelementptr i64, ptr %descriptor, i64 {WRITTEN}
@@ -150,21 +162,21 @@ out:
   ret void
 }}
 
-define internal void @unlock_all(ptr %descriptor) {{
+define internal void @unlock_all(ptr %descriptor) alwaysinline {{
   %count_at = getelementptr i64, ptr %descriptor, i64 {LOCKS}
   %count = load i64, ptr %count_at
   call void @unlock(ptr %descriptor, i64 %count)
   ret void
 }}
 
-define internal void @run(ptr %descriptor, ptr %table) {{
+define internal void @run(ptr %descriptor, ptr %table) alwaysinline {{
   %busy = getelementptr i64, ptr %descriptor, i64 {BUSY}
   store i64 1, ptr %busy
   %step_at = getelementptr i64, ptr %descriptor, i64 {STEP}
   %step = load ptr, ptr %step_at
-  %state = call ptr inttoptr (i64 {save_thread} to ptr)()
+  %state = call ptr @save_thread()
   call void %step(ptr %table)
-  call void inttoptr (i64 {restore_thread} to ptr)(ptr %state)
+  call void @restore_thread(ptr %state)
   store i64 0, ptr %busy
   call void @unlock_all(ptr %descriptor)
   ret void
@@ -224,7 +236,7 @@ run_single:
   call void @run(ptr %descriptor, ptr %table)
   ret ptr %array
 several:
-  %tuple = call ptr inttoptr (i64 {new_tuple} to ptr)(i64 %wanted)
+  %tuple = call ptr @new_tuple(i64 %wanted)
   %no_tuple = icmp eq ptr %tuple, null
   br i1 %no_tuple, label %error, label %fill
 fill:
@@ -238,20 +250,20 @@ make:
   %none = icmp eq ptr %item, null
   br i1 %none, label %drop, label %keep
 keep:
-  %ignored = call i32 inttoptr (i64 {set_item} to ptr)(ptr %tuple, i64 %j, ptr %item)
+  %ignored = call i32 @set_item(ptr %tuple, i64 %j, ptr %item)
   %j1 = add i64 %j, 1
   br label %fill
 run_several:
   call void @run(ptr %descriptor, ptr %table)
   ret ptr %tuple
 drop:
-  call void inttoptr (i64 {decref} to ptr)(ptr %tuple)
+  call void @decref(ptr %tuple)
   br label %error
 error:
   call void @unlock_all(ptr %descriptor)
   ret ptr null
 otherwise:
-  call void inttoptr (i64 {incref} to ptr)(ptr inttoptr (i64 {not_implemented} to ptr))
-  ret ptr inttoptr (i64 {not_implemented} to ptr)
+  call void @incref(ptr @not_implemented)
+  ret ptr @not_implemented
 }}
 """

@@ -49,6 +49,7 @@ def _optimize(module: Any, machine: Any, level: int, explicit: bool) -> None:
     builder = llvm.create_pass_builder(machine, tuning)
     if level == 1 or (level == 2 and explicit):
         passes = llvm.create_new_module_pass_manager()
+        passes.add_always_inliner_pass()
         passes.add_instruction_combine_pass()
         if level == 2:
             passes.add_simplify_cfg_pass()

