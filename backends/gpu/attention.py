@@ -33,7 +33,7 @@ from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.rows import across, neutral_of
 from thalweg.backends.gpu.scalar import Num, apply
-from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two
+from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 
 
@@ -82,7 +82,7 @@ class _Attention:
         w = self.w
         held, block = (self.column_count, self.bn) if self.over_columns else (self.row_count, self.bm)
         tiles, outer = -(-held // block), math.prod(self.outer_extents)
-        index = counter(w, "outer", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), outer)
+        index = counter(w, "outer", quotient("tl.program_id(0)", tiles), outer)
         self.outer = list(coordinates(index, self.outer_extents))
         w.emit("tile = tl.program_id(0)" + (f" % {tiles}" if outer > 1 else ""))
         for features in sorted({p.features for p in (*self.spec.scores, *self.spec.products)}):

@@ -24,7 +24,7 @@ from thalweg.backends.gpu.loops import loops, may_leave
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.scalar import Num
-from thalweg.backends.gpu.tiles import axis, counter, counter_in, is_wide
+from thalweg.backends.gpu.tiles import axis, counter, counter_in, is_wide, quotient
 from thalweg.backends.gpu.writer import Writer
 
 GROUP = 8  # rows of tiles that are computed one after the other, so that they find their operands in the cache
@@ -161,7 +161,7 @@ class _Contraction:
         """Which tile a program computes."""
         w = self.w
         tiles = rows * cols
-        batch = counter(w, "batch", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), self.batch.size)
+        batch = counter(w, "batch", quotient("tl.program_id(0)", tiles), self.batch.size)
         if tiles == 1:
             w.emit("tile_m, tile_n = 0, 0")
             return batch
@@ -184,7 +184,7 @@ class _Contraction:
                 w, self.masks, along.name, start, along.size, along.block, along.constant, wide, spread
             )
             return position.axes, along.places(position, ZERO)
-        outer = counter(w, f"{along.name}_outer", f"{tile} // {along.inner}".replace(" // 1", ""), along.tiles)
+        outer = counter(w, f"{along.name}_outer", quotient(f"{tile}", along.inner), along.tiles)
         start = f"{tile} % {along.inner} * {along.constant}" if along.inner > 1 else ""
         last = along.extents[-1]
         position = axis(w, self.masks, along.name, start, last, along.block, along.constant, wide, spread)

@@ -90,7 +90,8 @@ def inplace(fused: Fused, group: Group, results: Sequence[Value]) -> tuple[tuple
         written = fused.written.get(result)
         for position, operand in enumerate(fused.operands):
             read = {address for value, address in fused.loads if storage(value) is operand}
-            same = written is not None and read == {written} and _same_bytes(result, operand)
+            same = written is not None and (read == {written} or (read and operand.size == 1))
+            same = same and _same_bytes(result, operand)
             if same and _depends(result, operand, group):
                 pairs.append((number, position))
     return tuple(pairs)

@@ -20,7 +20,7 @@ from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.scalar import Num, convert_index
-from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two
+from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 from thalweg.dialects.mlir import ir
 
@@ -69,7 +69,7 @@ class _Scatter:
         constants = [("BLOCK", block)]
         blocks = -(-self.size // block)
         if self.unique or self.atomic or self.rows:
-            update = counter(w, "update", f"tl.program_id(0) // {blocks}".replace(" // 1", ""), self.count)
+            update = counter(w, "update", quotient("tl.program_id(0)", blocks), self.count)
             start = f"tl.program_id(0){f' % {blocks}' if self.count > 1 else ''} * BLOCK" if blocks > 1 else ""
             at = axis(w, self.masks, "at", start, self.size, block, "BLOCK", is_wide(self.group))
             self.fused.comment(self.root)

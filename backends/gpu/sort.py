@@ -18,7 +18,7 @@ from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.scalar import Num
-from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two
+from thalweg.backends.gpu.tiles import axis, counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 from thalweg.dialects.mlir import ir
 
@@ -47,7 +47,7 @@ class _Sort:
         others = [n for d, n in enumerate(self.root.shape) if d != self.dim]
         tiles, lines = -(-length // side), math.prod(others)
         wide = is_wide(self.group)
-        line = counter(w, "line", f"tl.program_id(0) // {tiles}".replace(" // 1", ""), lines)
+        line = counter(w, "line", quotient("tl.program_id(0)", tiles), lines)
         self.line = list(coordinates(line, others))
         tile = "tl.program_id(0)" + (f" % {tiles}" if lines > 1 else "")
         start = f"{tile} * SIDE" if tiles > 1 else ""

@@ -22,6 +22,7 @@ from thalweg.backends.gpu.options import GpuOptions
 
 LEAST_K = 512  # products that a program of a split contraction sums at least
 LEAST_ELEMENTS = 1 << 14  # that a program of a split reduction combines at least
+MANY = 1 << 20
 LANES = 64  # results of one program of a reduction over columns
 
 
@@ -53,9 +54,10 @@ def _parts(value: Value, options: GpuOptions) -> int:
         return 1
     if value.kind in ("contract", "convolution") and multiplies_tiles(value):
         batch, m, n, k = sizes_of(value)
-        tile = matmul_tile(value.operands[0].element, batch, m, n, k, options)
+        # With the tile that is best where there are enough of them: smaller ones would read the operands more often.
+        tile = matmul_tile(value.operands[0].element, MANY, m, n, k, options)
         programs = batch * -(-m // tile.m) * -(-n // tile.n)
-        return 1 if programs * 2 > chip else min(2 * chip // programs, k // LEAST_K)
+        return 1 if programs * 2 > chip or k < 4 * LEAST_K else min(2 * chip // programs, k // LEAST_K)
     space = row_space(value) if value.kind == "reduce" else None
     if space is None or value.element in ("i1", "i8", "i16"):
         return 1

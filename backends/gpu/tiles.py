@@ -50,6 +50,11 @@ def counter(w: Writer, name: str, text: str, extent: int) -> Index:
     return of(Symbol(name, extent))
 
 
+def quotient(text: str, divisor: int) -> str:
+    """The text of a division, where it is one."""
+    return text if divisor == 1 else f"{text} // {divisor}"
+
+
 def counter_in(name: str, extent: int) -> Index:
     """A loop's counter."""
     return Index() if extent == 1 else of(Symbol(name, extent))

@@ -9,9 +9,11 @@ import pytest
 from gpu_programs import lowered, numbers, sources
 
 import thalweg as tw
+from thalweg.backends.gpu.backend import lower
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import LoweringError, PassError
+from thalweg.dialects.mlir import ir
 
 
 def test_softmax_is_one_kernel_that_reads_once() -> None:
@@ -57,11 +59,24 @@ def test_transposes_are_read_in_squares() -> None:
     assert "def k0_transpose(" in text and "x0 + col * 90 + row" in text
 
 
+CHOLESKY = """
+func.func @main(%x: tensor<5x5xf32>) -> tensor<5x5xf32> {
+  %0 = "stablehlo.cholesky"(%x) {lower = true} : (tensor<5x5xf32>) -> tensor<5x5xf32> loc("model.py":7:1)
+  return %0 : tensor<5x5xf32>
+}
+"""
+
+
 def test_what_is_not_there_names_the_op_and_the_line() -> None:
     with context.entered(), pytest.raises(LoweringError) as caught:
-        lowered(lambda x: tw.linalg.cholesky(x), numbers(5, 5))
-    assert "cholesky (f32[5,5]): not yet on GPU" in str(caught.value)
-    assert "test_gpu_kernels_text.py:" in str(caught.value)
+        lower(ir.Module.parse(CHOLESKY))
+    assert "model.py:7" in str(caught.value)
+    assert "stablehlo.cholesky (f32[5,5]): not yet on GPU" in str(caught.value)
+
+
+def test_sixteen_tiles_are_divided_by_sixteen() -> None:
+    (text,) = sources(lambda x: tw.softmax(x @ tw.matrix_transpose(x)) @ x, numbers(2, 1024, 16))
+    assert "tl.program_id(0) // 16" in text
 
 
 def test_products_of_integers_are_loops() -> None:
