@@ -204,9 +204,11 @@ class Task:
             What the given ones have become.
         """
         state = self.resources.scoped()
-        state.variables[variable] = self.resources.declare(variable, type_)
+        filled = state.variables[variable] = self.resources.declare(variable, type_)
         state.initialise(given)
         Executor([self._load(partition, state)]).run(Step(0, state, LocalRendezvous()), inputs)
+        with filled.lock.writing():
+            filled.residence.changed_on_host()
         return state.values(list(given))
 
     def values(self, variables: Sequence[str]) -> dict[str, Array]:

@@ -40,7 +40,8 @@ class Cluster:
         jobs: other jobs and how many tasks they have.
         address: of a Ray cluster to join: "auto" for the one of this machine, "ray://host:10001" for one elsewhere.
             None starts Ray here, on loopback, until the cluster is closed.
-        cpus, gpus: that Ray reserves for each task; by default tasks share the processors.
+        cpus, gpus: that Ray reserves for each task; by default tasks share the processors. With gpus=2 each task has the
+            devices CPU:0, GPU:0 and GPU:1.
         threads: of each task's compiled programs; on one machine, by default, the processors divided by the tasks.
         max_restarts: how often a task that died is started again; -1 for as often as it dies.
         timeout: seconds within which all tasks must be there.
@@ -54,6 +55,8 @@ class Cluster:
         >>> with tw.Cluster(ps=2, workers=4) as cluster, tw.Session(graph, target=cluster) as session:
         ...     session.run(train)
     """
+
+    _gpus = 0  # of each task
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Cluster:
         from thalweg.runtime.transport.zeromq import ClusterKey, ZmqLink
 
         self._jobs = counts
+        self._gpus = int(gpus)
         self._closed = False
         self._variables = Variables()
         self._known: WeakValueDictionary[str, Variable] = WeakValueDictionary()
@@ -156,7 +160,8 @@ class Cluster:
     @property
     def devices(self) -> str:
         """Its devices, as the pass `place` takes them."""
-        return ";".join(f"{task}/device:CPU:0" for task in self.tasks)
+        kinds = ["CPU:0", *(f"GPU:{number}" for number in range(self._gpus))]
+        return ";".join(f"{task}/device:{kind}" for task in self.tasks for kind in kinds)
 
     def health(self, timeout: float = 10.0) -> dict[str, dict[str, Any]]:
         """What each task that answers does: steps that run and have run, variables, its process, its traffic."""
