@@ -70,7 +70,7 @@ def functions(data: bytes) -> dict[str, int]:
 
 
 def undefined(data: bytes) -> list[str]:
-    """What an object of Apple's or Windows' formats calls that is not in it; linkers of the others ask by themselves."""
+    """What an object of Apple's or Windows' formats calls that is not in it; for the others our own linkers ask."""
     return sorted({symbol.name for symbol in _parse(data)[1] if symbol.section == 0})
 
 
