@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.costs import own_cost
+from thalweg.backends.cpu.factors import invert_divisors, scaled_result, unscaled
 from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 from thalweg.backends.cpu.scores import Axes, Product, Sink, sink_of
 from thalweg.backends.cpu.visible import last_visible
@@ -150,7 +151,7 @@ def _stages(graph: Graph, cluster: Sequence[Sink]) -> list[_Stage] | None:
     outside.update(value for read in operands for value in read if value in reduced)
     if not all(map(_is_worthwhile, stages)):
         return None
-    return [_finished(stage, read, outside, inside) for stage, read in zip(stages, operands, strict=True)]
+    return [_finished(graph, stage, read, outside, inside) for stage, read in zip(stages, operands, strict=True)]
 
 
 def _is_worthwhile(stage: Attention) -> bool:
@@ -204,7 +205,7 @@ def _operands(graph: Graph, stage: Attention, reduced: dict[Value, Attention]) -
     own = set(graph.values)
     operands: dict[Value, None] = {}
     for product in (*stage.scores, *stage.products):
-        operands.update((o, None) for k, o in enumerate(product.value.operands[:2]) if k != product.scores)
+        operands.update((unscaled(o)[0], None) for k, o in enumerate(product.value.operands[:2]) if k != product.scores)
     light: dict[Value, int] = {}
     read = [
         o for member in sorted(stage.members, key=lambda v: v.id) if member.kind != "contract" for o in member.operands
@@ -217,9 +218,12 @@ def _operands(graph: Graph, stage: Attention, reduced: dict[Value, Attention]) -
     return list(operands)
 
 
-def _finished(stage: Attention, operands: list[Value], outside: set[Value], inside: dict[Value, Axes]) -> _Stage:
+def _finished(
+    graph: Graph, stage: Attention, operands: list[Value], outside: set[Value], inside: dict[Value, Axes]
+) -> _Stage:
     """A stage with its operands, and members of its own."""
-    old = [*(product.value for product in stage.products), *(v for v in stage.reductions if v in outside)]
+    results = [scaled_result(graph, product.value) for product in stage.products]
+    kept = [v for v in stage.reductions if v in outside]
     copies: dict[Value, Value] = {}
     found = sorted({*stage.members, *(p.value for p in stage.products)}, key=lambda v: v.id)
     for number, member in enumerate(found, -len(found)):  # below all ids of the graph
@@ -230,13 +234,27 @@ def _finished(stage: Attention, operands: list[Value], outside: set[Value], insi
     stage.axes.update((value, inside[value]) for value in operands if value in inside)
     stage.scores = sorted((_copied(p, copies) for p in stage.scores), key=lambda p: p.value.id)
     stage.reductions = [copies[v] for v in stage.reductions]
-    stage.products = [_copied(p, copies) for p in stage.products]
-    stage.kept = [copies[v] for v in old[len(stage.products) :]]
+    stage.products = [_copied(p, copies, number) for p, (_, number) in zip(stage.products, results, strict=True)]
+    stage.kept = [copies[v] for v in kept]
     stage.members = {copies[v] for v in stage.members}
     stage.operands = operands
+    _invert(stage, -len(found))
     summed = [*stage.reductions, *(p.operand for p in stage.products if p.operand is not None)]
     stage.visible = last_visible(stage.members, stage.axes, summed, stage.row, stage.column)
-    return _Stage(stage, old)
+    return _Stage(stage, [*(value for value, _ in results), *kept])
+
+
+def _invert(stage: Attention, lowest: int) -> None:
+    """Divide by what each row has of its own once a row."""
+
+    def is_per_row(value: Value) -> bool:
+        axes = stage.axes.get(value.operands[0])
+        return axes is not None and stage.column not in axes
+
+    for number, (divisor, inverse) in enumerate(invert_divisors(stage.members, is_per_row).items(), 1):
+        inverse.id, inverse.peers = lowest - number, (inverse,)
+        stage.members.add(inverse)
+        stage.axes[inverse] = stage.axes[divisor]
 
 
 @dataclass(frozen=True)
@@ -247,10 +265,17 @@ class _Stage:
     replaced: list[Value]
 
 
-def _copied(product: Product, copies: dict[Value, Value]) -> Product:
+def _copied(product: Product, copies: dict[Value, Value], scale: float = 1.0) -> Product:
+    value = copies[product.value]
+    operands = list(value.operands)
+    for k in (0, 1):
+        if k != product.scores:
+            operands[k], number = unscaled(operands[k])
+            scale *= number
+    value.operands = tuple(operands)
     factor = product.factor and (product.factor[0], copies.get(product.factor[1], product.factor[1]))
     operand = product.operand and copies[product.operand]
-    return replace(product, value=copies[product.value], operand=operand, factor=factor)
+    return replace(product, value=value, operand=operand, factor=factor, scale=scale)
 
 
 def _add_operand(

@@ -33,6 +33,7 @@ class Product:
         operand: for one that uses scores: the scores, without `factor`.
         factor: (an op, 'arith.mulf' or 'arith.divf', and a value per row): applied to each row's scores before the
             contraction, or, just as well, to the row of the result or of the other operand.
+        scale: the contraction is meant so many times.
     """
 
     value: Value
@@ -41,6 +42,7 @@ class Product:
     scores: int | None = None
     operand: Value | None = None
     factor: tuple[str, Value] | None = None
+    scale: float = 1.0
 
     def sums(self, axis: int) -> bool:
         """Is it a sum along an axis?"""

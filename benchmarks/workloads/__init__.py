@@ -1,13 +1,26 @@
 """All workloads, in the order of the table. A file a family; each framework's version stands beside the others'."""
 
 from benchmarks.harness import Workload
-from benchmarks.workloads import convnet, dispatch, embedding, fused, loop, lstm, matmul, mlp, models, transformer
+from benchmarks.workloads import (
+    attention,
+    convnet,
+    dispatch,
+    embedding,
+    fused,
+    loop,
+    lstm,
+    matmul,
+    mlp,
+    models,
+    transformer,
+)
 
 WORKLOADS: list[Workload] = [
     *mlp.WORKLOADS,
     *convnet.WORKLOADS,
     *lstm.WORKLOADS,
     *transformer.WORKLOADS,
+    *attention.WORKLOADS,
     *fused.WORKLOADS,
     *embedding.WORKLOADS,
     *dispatch.WORKLOADS,

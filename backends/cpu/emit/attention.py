@@ -22,26 +22,27 @@ from thalweg.backends.cpu.emit.attention_tiles import (
     Factors,
     Memory,
     Shape,
+    Side,
     copy_rows,
     fill,
     load,
     multiply,
     pack_columns,
     store,
+    times,
     write_rows,
     zero,
 )
 from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
-from thalweg.backends.cpu.emit.nest import strides
 from thalweg.backends.cpu.emit.scalar import Num, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
-from thalweg.backends.cpu.graph import Map, Value
+from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel, function
 from thalweg.backends.cpu.machine import Machine, machine
 from thalweg.backends.cpu.options import CpuOptions
-from thalweg.backends.cpu.scores import Axes, Product
+from thalweg.backends.cpu.scores import Product
 
 PANEL = 64  # columns that are worked on together, so that they stay in the first cache
 BLOCK = 64  # rows of a block, at most
@@ -53,28 +54,6 @@ _NANOSECONDS_PER_PRODUCT = 0.012
 def attention(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel of the results of an attention that are read."""
     return _AttentionKernel(group, name, machine(options)).kernel()
-
-
-class _Side:
-    """How an operand or result of a product lies in memory: elements between neighbours along each axis."""
-
-    def __init__(self, memory: Memory, map_: Map, shape: Sequence[int], axes: Axes, count: int) -> None:
-        offset, self.steps = 0, [0] * (count + 1)  # the last one of the features
-        for expression, step in zip(map_, strides(tuple(shape)), strict=True):
-            offset += expression.constant * step
-            for dim, factor in expression.terms:
-                axis = axes[dim]
-                if axis is not None:
-                    self.steps[axis] += factor * step
-        self.memory = Memory(memory.name, memory.size, offset)
-
-    @property
-    def feature(self) -> int:
-        return self.steps[-1]
-
-    def at(self, w: ScopedWriter, outer: Sequence[Index]) -> Memory:
-        """The part for an index of the outer axes."""
-        return self.memory.at(w, *((index.base, step) for index, step in zip(outer, self.steps, strict=False)))
 
 
 class _AttentionKernel:
@@ -151,16 +130,16 @@ class _AttentionKernel:
         view = self.w.hoisted(f"memref.collapse_shape {name} [[{dims}]] : {shaped} into {flat}", "flat")
         return Memory(view, value.size)
 
-    def _side(self, product: Product, position: int) -> _Side:
+    def _side(self, product: Product, position: int) -> Side:
         """An operand of a product; its result for position 2."""
         value, generic = product.value, product.value.generic
         assert generic is not None
         operand = value if position == 2 else value.operands[position]
         name = self.outputs[value] if position == 2 else self.fused.buffer(operand)
         memory = self._flat(name, operand)
-        return _Side(memory, generic.maps[position], operand.shape, product.axes, len(self.spec.extents))
+        return Side(memory, generic.maps[position], operand.shape, product.axes, len(self.spec.extents))
 
-    def _beside(self, product: Product) -> _Side:
+    def _beside(self, product: Product) -> Side:
         """The operand of a product that holds no scores."""
         assert product.scores is not None
         return self._side(product, 1 - product.scores)
@@ -221,7 +200,7 @@ class _AttentionKernel:
             side = self._side(product, self._column_side(product))
             pack_columns(
                 w, self.shape, side.at(w, self.outer), side.steps[spec.column], side.feature, self.columns,
-                product.features, self.packed[product.value], self.panel,
+                product.features, self.packed[product.value], self.panel, product.scale,
             )  # fmt: skip
         for product in self.by_columns:
             if product.value in self.copies:
@@ -260,7 +239,7 @@ class _AttentionKernel:
             write_rows(
                 w, self.shape, self.sums[product.value], wide, self.count, product.features,
                 side.at(w, self.outer).at(w, (self.start, side.steps[self.spec.row])), side.steps[self.spec.row],
-                side.feature, self._factor(product, finished),
+                side.feature, self._finishing(product, finished),
             )  # fmt: skip
 
     def _rows_of_block(self) -> str | int:
@@ -299,6 +278,15 @@ class _AttentionKernel:
             self._define_reduced(row, finished)
             number = widen(self.w, self.fused.get(value, self._place(value, row)), self.shape.lanes)
             return self.w.op(f"{name} {vector}, {number.name} : {self.shape.kind}")
+
+        return change
+
+    def _finishing(self, product: Product, finished: Sequence[Value]) -> Callable[[str | int, str], str]:
+        """What becomes of a vector of a finished row of a product."""
+        factor = self._factor(product, finished)
+
+        def change(row: str | int, vector: str) -> str:
+            return times(self.w, self.shape, factor(row, vector) if factor else vector, product.scale)
 
         return change
 
@@ -434,11 +422,17 @@ class _AttentionKernel:
                     self.fused.store(value, self.outputs[value], self._place(value, row), number)
 
     def _write_by_rows(self) -> None:
+        w, shape = self.w, self.shape
         for product in self.by_rows:
-            side, column = self._side(product, 2), self._side(product, 2).steps[self.spec.column]
+            side, sums, scale = self._side(product, 2), self.sums[product.value], product.scale
+            wide = self._padded(product.features)
+
+            def change(_: str | int, vector: str, scale: float = scale) -> str:
+                return times(w, shape, vector, scale)
+
             write_rows(
-                self.w, self.shape, self.sums[product.value], self._padded(product.features), self.columns,
-                product.features, side.at(self.w, self.outer), column, side.feature,
+                w, shape, sums, wide, self.columns, product.features, side.at(w, self.outer),
+                side.steps[self.spec.column], side.feature, change,
             )  # fmt: skip
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from thalweg.backends.cpu.emit.indexing import Index as LaneIndex
+from thalweg.backends.cpu.emit.nest import strides
 from thalweg.backends.cpu.emit.packing import transpose
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.graph import Map
+from thalweg.backends.cpu.scores import Axes
 
 Index = str | int
 
@@ -26,6 +30,28 @@ class Memory:
     def at(self, w: ScopedWriter, *terms: tuple[Index, int]) -> Memory:
         """The same buffer from `base` + sum(index * step) on."""
         return Memory(self.name, self.size, w.linear(self.base, terms))
+
+
+class Side:
+    """How an operand or result of a product lies in memory: elements between neighbours along each axis."""
+
+    def __init__(self, memory: Memory, map_: Map, shape: Sequence[int], axes: Axes, count: int) -> None:
+        offset, self.steps = 0, [0] * (count + 1)  # the last one of the features
+        for expression, step in zip(map_, strides(tuple(shape)), strict=True):
+            offset += expression.constant * step
+            for dim, factor in expression.terms:
+                axis = axes[dim]
+                if axis is not None:
+                    self.steps[axis] += factor * step
+        self.memory = Memory(memory.name, memory.size, offset)
+
+    @property
+    def feature(self) -> int:
+        return self.steps[-1]
+
+    def at(self, w: ScopedWriter, outer: Sequence[LaneIndex]) -> Memory:
+        """The part for an index of the outer axes."""
+        return self.memory.at(w, *((index.base, step) for index, step in zip(outer, self.steps, strict=False)))
 
 
 @dataclass(frozen=True)
@@ -161,9 +187,17 @@ def add_product(w: ScopedWriter, shape: Shape, a: str, b: str, c: str) -> str:
     return w.op(f"arith.addf {c}, {both} fastmath<contract> : {shape.kind}")
 
 
+def times(w: ScopedWriter, shape: Shape, vector: str, scale: float) -> str:
+    """A vector times a number."""
+    if scale == 1.0:
+        return vector
+    number = w.hoisted(f"arith.constant dense<{scale:.17e}> : {shape.kind}", "scale")
+    return w.op(f"arith.mulf {vector}, {number} fastmath<contract> : {shape.kind}")
+
+
 def pack_columns(
     w: ScopedWriter, shape: Shape, source: Memory, column: int, feature: int, columns: int, features: int, to: Memory,
-    panel: int,
+    panel: int, scale: float = 1.0,
 ) -> None:  # fmt: skip
     """Columns in panels of `panel`: number (column, feature) goes to [column // panel][feature][column % panel].
 
@@ -171,7 +205,7 @@ def pack_columns(
     """
     lanes = shape.lanes
     if column == 1:
-        _copy_panels(w, shape, source, feature, columns, features, to, panel)
+        _copy_panels(w, shape, source, feature, columns, features, to, panel, scale)
         return
 
     def at(j: Index, d: Index) -> Memory:
@@ -186,7 +220,7 @@ def pack_columns(
             place = w.minimum(w.add(j, n), columns - 1)
             vectors.append(_lane(w, shape, source.at(w, (place, column), (first, feature)), feature, used))
         for n, vector in enumerate(transpose(w, vectors, shape.kind)[:used]):
-            store(w, shape, at(j, w.add(first, n)), vector)
+            store(w, shape, at(j, w.add(first, n)), times(w, shape, vector, scale))
 
     with w.for_(0, -(-columns // lanes) * lanes, lanes) as j:
         main = features - features % lanes
@@ -209,15 +243,16 @@ def _lane(w: ScopedWriter, shape: Shape, where: Memory, step: int, used: int) ->
 
 
 def _copy_panels(
-    w: ScopedWriter, shape: Shape, source: Memory, feature: int, columns: int, features: int, to: Memory, panel: int
-) -> None:
+    w: ScopedWriter, shape: Shape, source: Memory, feature: int, columns: int, features: int, to: Memory, panel: int,
+    scale: float,
+) -> None:  # fmt: skip
     """`pack_columns` where columns lie side by side already."""
     lanes = shape.lanes
 
     def vector(d: Index, j: Index, used: int) -> None:
         whole = w.op(f"arith.divui {w.ssa(j)}, {w.index(panel)} : index")
         inside = w.sub(j, w.mul(whole, panel))
-        value = load(w, shape, source.at(w, (d, feature), (j, 1)), used)
+        value = times(w, shape, load(w, shape, source.at(w, (d, feature), (j, 1)), used), scale)
         store(w, shape, to.at(w, (whole, panel * features), (inside, 1), (d, panel)), value)
 
     with w.for_(0, features, 1) as d:
