@@ -127,8 +127,9 @@ def _declare_at_top(block: ir.Block) -> tuple[Values, bool]:
             changed |= operation.block != block
             found[name] = operation
     for operation in reversed(found.values()):
-        if operation != operations(block)[0]:
-            operation.move_before(operations(block)[0])
+        first = block.operations[0].operation
+        if operation != first:
+            operation.move_before(first)
     return {name: operation.results[0] for name, operation in found.items()}, changed
 
 

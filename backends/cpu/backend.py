@@ -147,15 +147,16 @@ def aliases_of(function: ir.Operation) -> dict[int, int]:
     if "arg_attrs" not in function.attributes:
         return {}
     kind = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
+    inputs, results = kind.inputs, kind.results  # lists that are made anew each time
     aliases: dict[int, int] = {}
     for argument, attributes in enumerate(ir.ArrayAttr(function.attributes["arg_attrs"])):
         attributes = ir.DictAttr(attributes)
         if "tw.alias" not in attributes:
             continue
         result = ir.IntegerAttr(attributes["tw.alias"]).value
-        if result not in range(len(kind.results)) or result in aliases or kind.results[result] != kind.inputs[argument]:
+        if result not in range(len(results)) or result in aliases or results[result] != inputs[argument]:
             raise LoweringError(
-                f"argument {argument} ({kind.inputs[argument]}) has tw.alias = {result}, which is not a result of the "
+                f"argument {argument} ({inputs[argument]}) has tw.alias = {result}, which is not a result of the "
                 "same type that no other argument aliases."
             )
         aliases[result] = argument

@@ -22,13 +22,21 @@ def absorb_views(graph: Graph) -> bool:
     `users` is stale afterwards.
     """
     changed = False
-    for value in list(graph.values):
+    own = set(graph.values)  # less what has been absorbed
+    starts: dict[Value, Value] = {}  # what a contraction starts from, where it was made here
+    for value in graph.values:
         for region in value.regions if value.result_index == 0 else ():
             changed |= absorb_views(region)
         if value.kind in _CONTRACTIONS:
             changed |= _absorb_operands(value)
-            changed |= _absorb_transpose(graph, value)
-    return changed
+            absorbed = _absorb_transpose(graph, value, own)
+            if absorbed is not None:
+                own.remove(absorbed)
+                starts[value] = value.operands[2]
+    if starts:
+        kept = (value for value in graph.values if value in own)
+        graph.values = [v for value in kept for v in ((starts[value], value) if value in starts else (value,))]
+    return changed or bool(starts)
 
 
 def _absorb_operands(value: Value) -> bool:
@@ -87,37 +95,42 @@ def _sum(parts: list[tuple[Affine, int]] | tuple[tuple[Affine, int], ...], const
     return Affine(tuple(sorted((d, c) for d, c in terms.items() if c)), constant)
 
 
-def _absorb_transpose(graph: Graph, value: Value) -> bool:
-    """A contraction that is only ever transposed computes the transposed result."""
+def _absorb_transpose(graph: Graph, value: Value, own: set[Value]) -> Value | None:
+    """A contraction that is only ever transposed computes the transposed result; gives the transpose that it took in.
+
+    Args:
+        own: the values of the graph.
+    """
     initial = value.operands[2]
     if len(value.users) != 1 or value in graph.outputs or initial.splat is None:
-        return False
+        return None
     (user,) = value.users
-    if not _is_copy(user) or user.size != value.size or user not in graph.values:
-        return False
+    if not _is_copy(user) or user.size != value.size or user not in own:
+        return None
     source, generic = user.generic, value.generic
     assert source is not None and generic is not None
     order = [e.dim for e in source.result_maps[0]]
     read = [e.dim for e in source.input_maps[0]]
     if None in read or sorted(read) != sorted(order):  # type: ignore[type-var]
-        return False
+        return None
     result = tuple(generic.result_maps[0][read.index(dim)] for dim in order)
     start = Value(initial.id, "constant", user.shape, initial.element, splat=initial.splat)
-    graph.values.insert(graph.values.index(value), start)
     value.generic = replace(generic, maps=(*generic.input_maps, result))
     value.shape = user.shape
     value.operands = (*value.operands[:2], start, *value.operands[3:])
-    _replace_everywhere(graph, user, value)
-    return True
+    value.users = user.users
+    graph.outputs = [value if output is user else output for output in graph.outputs]
+    for reader in user.users:
+        _read_instead(reader, user, value)
+    return user
 
 
-def _replace_everywhere(graph: Graph, old: Value, new: Value) -> None:
-    """Every use of `old`, in this graph and in the regions below it, becomes one of `new`."""
-    new.users = list(old.users)
-    graph.values = [value for value in graph.values if value is not old]
-    graph.outputs = [new if value is old else value for value in graph.outputs]
-    for value in graph.values:
-        value.operands = tuple(new if operand is old else operand for operand in value.operands)
-        value.offsets = tuple(new if offset is old else offset for offset in value.offsets)
-        for region in value.regions:
-            _replace_everywhere(region, old, new)
+def _read_instead(reader: Value, old: Value, new: Value) -> None:
+    """Every use of `old` by a value, in its regions too, becomes one of `new`."""
+    for peer in reader.peers or (reader,):
+        peer.operands = tuple(new if operand is old else operand for operand in peer.operands)
+        peer.offsets = tuple(new if offset is old else offset for offset in peer.offsets)
+    for region in reader.regions:
+        region.outputs = [new if output is old else output for output in region.outputs]
+        for value in region.values:
+            _read_instead(value, old, new)

@@ -20,7 +20,6 @@ class _Scope:
     lines: list[str]
     known: dict[str, str] = field(default_factory=dict)  # expression -> name
     memo: dict[Hashable, Any] = field(default_factory=dict)
-    fence: bool = False  # a branch: what is inside may not run, so nothing moves out of it
 
 
 class ScopedWriter(Writer):
@@ -40,14 +39,16 @@ class ScopedWriter(Writer):
         super().__init__()
         self._scopes = [_Scope(self.lines)]
         self._level: dict[str, int] = {}  # of names that are defined inside loops
+        self._fence = 0  # the innermost scope that nothing moves out of
 
     def _depth(self, expression: str) -> int:
         """The outermost scope in which all operands of an expression are defined."""
-        depth = max((self._level.get(name, 0) for name in _NAME.findall(expression)), default=0)
-        for level in range(len(self._scopes) - 1, depth, -1):
-            if self._scopes[level].fence:
-                return level
-        return depth
+        depth, levels = 0, self._level
+        for name in _NAME.findall(expression):
+            level = levels.get(name, 0)
+            if level > depth:
+                depth = level
+        return max(depth, self._fence)
 
     def op(self, expression: str, hint: str = "t") -> str:
         depth = self._depth(expression)
@@ -88,11 +89,14 @@ class ScopedWriter(Writer):
 
     @contextmanager
     def scope(self, head: str, names: Sequence[str] = (), fence: bool = False, tail: str = "}") -> Iterator[None]:
-        """`head {` … `}`, with `names` defined inside."""
-        self._scopes.append(_Scope([], fence=fence))
-        for name in names:
-            self._level[name] = len(self._scopes) - 1
+        """`head {` … `}`, with `names` defined inside. Nothing moves out of a fence: a branch, which may not run."""
+        self._scopes.append(_Scope([]))
+        level, outer = len(self._scopes) - 1, self._fence
+        self._level.update(dict.fromkeys(names, level))
+        if fence:
+            self._fence = level
         yield
+        self._fence = outer
         lines = self._scopes.pop().lines
         self._scopes[-1].lines += [head + " {", *lines, tail]
 
