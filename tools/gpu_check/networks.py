@@ -105,7 +105,8 @@ def gpt2(check: Check) -> None:
         _measure(check, found, step, x, y)
         if not check.simulated:
             found["tokens_s"] = batch * time / found["ms"] * 1e3
-            peers.times(found, found["ms"], _torch_gpt(text, tokens, time, width, layers, heads))
+            sizes = tokens, time, width, layers, heads
+            peers.times(found, found["ms"], _torch_gpt(text, *sizes), _jax_gpt(text, *sizes))
 
 
 def resnet(check: Check) -> None:
@@ -165,6 +166,51 @@ def _torch_gpt(
         yield name, _torch_step(torch, wrap(model), torch.optim.AdamW(model.parameters(), 1e-4, fused=True), x, y)
 
 
+def _jax_gpt(
+    text: Any, tokens: int, time: int, width: int, layers: int, heads: int
+) -> Iterator[tuple[str, peers.Step]]:
+    """The same network in plain JAX, its optimiser written out."""
+    jax = peers.jax_or_none()
+    if jax is None:
+        return
+    xp, nn = jax.numpy, jax.nn
+    square, wide = (width, width), (width, 4 * width)
+    shapes = [(tokens, width), (time, width), *[square] * (4 * layers), *[wide] * layers, *[wide[::-1]] * layers]
+    weights = [w * 0.02 for w in peers.jax_arrays(jax, shapes, "float32")]
+    x, y = xp.asarray(text[:, :-1]), xp.asarray(text[:, 1:])
+
+    def mixed(h: Any, q: Any, k: Any, v: Any, o: Any) -> Any:
+        parts = [(h @ w).reshape(*h.shape[:2], heads, width // heads) for w in (q, k, v)]
+        return jax.nn.dot_product_attention(*parts, is_causal=True).reshape(h.shape) @ o
+
+    def loss(weights: list[Any]) -> Any:
+        embed, place, *rest = weights
+        h = embed[x] + place
+        for k in range(layers):
+            h = h + mixed(nn.standardize(h), *rest[4 * k : 4 * k + 4])
+            up, down = rest[4 * layers + k], rest[5 * layers + k]
+            h = h + nn.gelu(nn.standardize(h) @ up) @ down
+        logits = nn.log_softmax(nn.standardize(h) @ embed.T)
+        return -xp.mean(xp.take_along_axis(logits, y[..., None], 2))
+
+    def update(w: Any, g: Any, m: Any, v: Any) -> tuple[Any, Any, Any]:
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        return w - 1e-4 * (m / (xp.sqrt(v) + 1e-8) + 0.01 * w), m, v
+
+    def step(state: list[tuple[Any, Any, Any]]) -> tuple[Any, list[tuple[Any, Any, Any]]]:
+        value, gradients = jax.value_and_grad(loss)([w for w, _, _ in state])
+        return value, [update(w, g, m, v) for (w, m, v), g in zip(state, gradients, strict=True)]
+
+    compiled = jax.jit(step, donate_argnums=0)
+    kept = [[(w, xp.zeros_like(w), xp.zeros_like(w)) for w in weights]]
+
+    def run() -> Any:
+        value, kept[0] = compiled(kept[0])
+        return value
+
+    yield "jax", run
+
+
 def _torch_step(torch: Any, model: Any, optimizer: Any, x: Any, y: Any) -> peers.Step:
     def step() -> Any:
         optimizer.zero_grad(set_to_none=True)
@@ -183,12 +229,38 @@ def _torch_resnet(images: Any, labels: Any) -> Iterator[tuple[str, peers.Step]]:
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    from torchvision.models import resnet50
-
     last = torch.channels_last
     x = torch.from_numpy(images).cuda().permute(0, 3, 1, 2).contiguous(memory_format=last)
     y = torch.from_numpy(labels.astype(np.int64)).cuda()
     for name, wrap in (("torch", lambda m: m), ("torch.compile", torch.compile)):
-        model = resnet50().cuda().to(memory_format=last)
+        model = _resnet50_of_torch(torch.nn).cuda().to(memory_format=last)
         optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
         yield name, _torch_step(torch, wrap(model), optimizer, x, y)
+
+
+def _resnet50_of_torch(nn: Any) -> Any:
+    """The same network as `Resnet`, of PyTorch's layers."""
+
+    class TorchBottleneck(nn.Module):  # type: ignore[misc]
+        def __init__(self, inputs: int, width: int, stride: int) -> None:
+            super().__init__()
+            sizes = ((inputs, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1))
+            layers = [layer for a, b, window, step in sizes for layer in (*_normed(nn, a, b, window, step), nn.ReLU())]
+            self.layers = nn.Sequential(*layers[:-1])
+            same = inputs == 4 * width and stride == 1
+            self.around = nn.Identity() if same else nn.Sequential(*_normed(nn, inputs, 4 * width, 1, stride))
+
+        def forward(self, x: Any) -> Any:
+            return nn.functional.relu(self.layers(x) + self.around(x))
+
+    blocks, inputs = [], 64
+    for stage, count in enumerate((3, 4, 6, 3)):
+        for number in range(count):
+            blocks.append(TorchBottleneck(inputs, 64 << stage, 2 if stage and not number else 1))
+            inputs = 256 << stage
+    start = *_normed(nn, 3, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+    return nn.Sequential(*start, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+
+
+def _normed(nn: Any, inputs: int, outputs: int, window: int, stride: int) -> tuple[Any, Any]:
+    return nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False), nn.BatchNorm2d(outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Step = Callable[[], Any]
@@ -63,23 +63,30 @@ def jax_milliseconds(step: Step, rounds: int = 5, count: int = 20) -> float:
     return best * 1e3
 
 
-def times(found: dict[str, Any], ours: float, steps: Iterator[tuple[str, Step]]) -> None:
-    """Put the peers' milliseconds beside ours, and how many times ours each takes."""
+def times(found: dict[str, Any], ours: float, *peers: Iterator[tuple[str, Step]]) -> None:
+    """Put the peers' milliseconds beside ours, and how many times ours each takes. One that cannot do it says so, and
+    the others are measured."""
     found["ms"] = ours
-    while True:
-        try:
-            name, step = next(steps)
-        except StopIteration:
-            return
-        except Exception as error:  # a peer that cannot do it says so, and the others are measured
-            found["peer failed"] = f"{type(error).__name__}: {error}"[:300]
-            return
-        try:
-            ms = jax_milliseconds(step) if name.startswith("jax") else torch_milliseconds(step)
-        except Exception as error:
-            found[f"{name} failed"] = f"{type(error).__name__}: {error}"[:300]
-            continue
-        found[f"{name}_ms"], found[f"{name}_ratio"] = ms, ms / ours
+    for steps in peers:
+        while True:
+            name = "a peer"
+            try:
+                name, step = next(steps)
+                ms = jax_milliseconds(step) if name.startswith("jax") else torch_milliseconds(step)
+            except StopIteration:
+                break
+            except Exception as error:
+                found[f"{name} failed"] = f"{type(error).__name__}: {error}"[:300]
+                continue  # a generator that raised is at its end
+            found[f"{name}_ms"], found[f"{name}_ratio"] = ms, ms / ours
+
+
+def jax_arrays(jax: Any, shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Any]:
+    """Random arrays on the GPU."""
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return [
+        jax.random.normal(key, shape, getattr(jax.numpy, dtype)) for key, shape in zip(keys, shapes, strict=True)
+    ]
 
 
 def torch_dtype(torch: Any, name: str) -> Any:

@@ -54,7 +54,7 @@ def matmul(check: Check) -> None:
                 peak = _peak(check, kind)
                 if peak is not None:
                     found["share_of_peak"] = rate / peak
-                peers.times(found, ours, _torch_product(m, n, k, kind))
+                peers.times(found, ours, _torch_product(m, n, k, kind), _jax_product(m, n, k, kind))
 
 
 def _random(shape: tuple[int, ...], dtype: str) -> Any:
@@ -78,6 +78,16 @@ def _torch_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, pee
     dtype = peers.torch_dtype(torch, "float32" if kind == "tf32" else kind)
     a, b = (torch.randn(shape, device="cuda").to(dtype) for shape in ((m, k), (k, n)))
     yield "cublas", lambda: a @ b
+
+
+def _jax_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, peers.Step]]:
+    jax = peers.jax_or_none()
+    if jax is None:
+        return
+    a, b = peers.jax_arrays(jax, [(m, k), (k, n)], "float32" if kind == "tf32" else kind)
+    precision = "highest" if kind == "float32" else "default"
+    product = jax.jit(lambda a, b: jax.numpy.matmul(a, b, precision=precision))
+    yield "jax", lambda: product(a, b)
 
 
 def fused(check: Check) -> None:
@@ -113,7 +123,8 @@ def fused(check: Check) -> None:
                     continue
                 found["gb_s"] = rate = passes * rows * columns * x.dtype.itemsize / ms / 1e6
                 found["share_of_copy"] = rate / copied
-                peers.times(found, ms, _torch_unary(theirs, (rows, columns), dtype))
+                shape = rows, columns
+                peers.times(found, ms, _torch_unary(theirs, shape, dtype), _jax_unary(name, shape, dtype))
 
 
 def _copy_rate(check: Check) -> float:
@@ -136,6 +147,28 @@ def _torch_unary(
     yield "torch.compile", lambda: compiled(x)
 
 
+def _jax_unary(name: str, shape: tuple[int, int], dtype: str) -> Iterator[tuple[str, peers.Step]]:
+    jax = peers.jax_or_none()
+    if jax is None:
+        return
+    nn, xp = jax.nn, jax.numpy
+    labels = xp.arange(shape[0]) % shape[1]
+
+    def entropy(x: Any) -> Any:
+        chosen = xp.take_along_axis(nn.log_softmax(x.astype("float32")), labels[:, None], 1)
+        return -xp.mean(chosen)
+
+    functions = {
+        "softmax": nn.softmax,
+        "layer norm": nn.standardize,
+        "cross-entropy": entropy,
+        "gelu chain": lambda x: nn.gelu(x * 2 + 1, approximate=False) * x,
+    }
+    (x,) = peers.jax_arrays(jax, [shape], dtype)
+    function = jax.jit(functions[name])
+    yield "jax", lambda: function(x)
+
+
 def attention(check: Check) -> None:
     """Attention forward, and forward with backward: operations a second, beside the best that PyTorch has."""
     shapes = check.size([(8, 16, 1024, 64), (4, 16, 4096, 64), (2, 16, 4096, 128)], [(1, 2, 16, 8)])
@@ -153,7 +186,8 @@ def attention(check: Check) -> None:
                         continue
                     work = 4 * batch * heads * length**2 * depth * (0.5 if causal else 1) * (3.5 if backward else 1)
                     found["tflops"] = work / ms / 1e9
-                    peers.times(found, ms, _torch_attention(shape, causal, backward))
+                    theirs = _torch_attention(shape, causal, backward), _jax_attention(shape, causal, backward)
+                    peers.times(found, ms, *theirs)
 
 
 def _attention_step(causal: bool, backward: bool) -> Callable[..., Any]:
@@ -179,6 +213,23 @@ def _torch_attention(shape: tuple[int, ...], causal: bool, backward: bool) -> It
         return found
 
     yield "torch", step
+
+
+def _jax_attention(shape: tuple[int, ...], causal: bool, backward: bool) -> Iterator[tuple[str, peers.Step]]:
+    jax = peers.jax_or_none()
+    if jax is None:
+        return
+    batch, heads, length, depth = shape
+    q, k, v = peers.jax_arrays(jax, [(batch, length, heads, depth)] * 3, "bfloat16")
+
+    def forward(q: Any, k: Any, v: Any) -> Any:
+        return jax.nn.dot_product_attention(q, k, v, is_causal=causal, implementation="cudnn")
+
+    def total(q: Any, k: Any, v: Any) -> Any:
+        return forward(q, k, v).astype("float32").sum()
+
+    function = jax.jit(jax.grad(total, argnums=(0, 1, 2)) if backward else forward)
+    yield "jax (cudnn)", lambda: function(q, k, v)
 
 
 def dispatch(check: Check) -> None:
