@@ -28,6 +28,7 @@ from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.contraction import contraction
 from thalweg.backends.gpu.cumulative import cumulative
 from thalweg.backends.gpu.depthwise import depthwise_as_windows
+from thalweg.backends.gpu.descriptors import matmul
 from thalweg.backends.gpu.elementwise import elementwise
 from thalweg.backends.gpu.fused import not_yet
 from thalweg.backends.gpu.insert import insert
@@ -52,7 +53,8 @@ EMITTERS: dict[str, Emit] = {
     **dict.fromkeys(("map", "slice", "reshape", "constant"), elementwise),
     "reduce": rows,
     "attention": attention,
-    **dict.fromkeys(("contract", "convolution"), contraction),
+    "contract": matmul,
+    "convolution": contraction,
     "window": loops,
     "insert": insert,
     "stablehlo.scatter": scatter,

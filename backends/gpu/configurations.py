@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from thalweg.backends.gpu.options import GpuOptions
 
+# Bytes of shared memory that a program may use.
+_SHARED = {"sm_80": 166912, "sm_86": 101376, "sm_89": 101376, "gfx942": 65536}
 SMALLEST = 16  # side of what tensor cores multiply
 _PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "gfx942": 304}
 
@@ -87,10 +89,16 @@ def matmul_tiles(element: str, m: int, n: int, k: int, options: GpuOptions) -> I
     limits = [max(SMALLEST, 1 << max(size - 1, 0).bit_length()) for size in (m, n, k)]
     for tile in lists.get(element, _NARROW):
         if tile.m <= limits[0] and tile.n <= limits[1]:
+            depth, width = min(tile.k, limits[2]), {"f64": 8, "f32": 4}.get(element, 2)
             stages = min(tile.stages, 2) if options.vendor == "hip" else tile.stages
-            if options.vendor == "hip" and (tile.m + tile.n) * tile.k * (4 if element == "f32" else 2) > 49152:
-                continue
-            yield MatmulTile(tile.m, tile.n, min(tile.k, limits[2]), tile.warps, stages, tile.share)
+            while stages > 1 and stages * (tile.m + tile.n) * depth * width > shared(options):
+                stages -= 1
+            yield MatmulTile(tile.m, tile.n, depth, tile.warps, stages, tile.share)
+
+
+def shared(options: GpuOptions) -> int:
+    """Bytes of shared memory that a program may use."""
+    return _SHARED.get(options.chip, 232448)
 
 
 def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOptions) -> MatmulTile:
@@ -106,8 +114,8 @@ def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOp
 
 def attention_tile(features: int, options: GpuOptions) -> MatmulTile:
     """Rows and columns of scores that a program computes together: fewer, the more features a row has."""
-    if features > 128:
+    if features > 128 or shared(options) <= 65536:
         return MatmulTile(32, 32, 0, 4, 1)
-    if options.tf32 and features <= 64:
+    if options.tf32 and features <= 64 and shared(options) > 166912:
         return MatmulTile(128, 64, 0, 8, 2)
-    return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 2 if options.tf32 else 1)
+    return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 1)

@@ -34,7 +34,7 @@ _ACCUMULATOR = {"f64": "tl.float64", "i32": "tl.int32"}
 def contraction(group: Group, name: str, options: GpuOptions) -> TritonKernel:
     """The kernel of a group whose root is a contraction or a convolution."""
     if multiplies_tiles(group.root):
-        return _Contraction(group, name, options).kernel()
+        return Contraction(group, name, options).kernel()
     return loops(group, name, options)
 
 
@@ -117,7 +117,9 @@ class Axis:
         return dict(zip(self.dims, found, strict=True))
 
 
-class _Contraction:
+class Contraction:
+    """Writes one kernel."""
+
     def __init__(self, group: Group, name: str, options: GpuOptions) -> None:
         self.group, self.name, self.options, self.root = group, name, options, group.root
         assert self.root.generic is not None
@@ -137,13 +139,13 @@ class _Contraction:
         self.fused = Fused(self.w, group, self.masks)
 
     def kernel(self) -> TritonKernel:
-        w, tile = self.w, self.tile
+        w = self.w
         rows, cols = self.m.tiles, self.n.tiles
         batch = self._tile(rows, cols)
         wide = is_wide(self.group)
         places = dict(zip(self.batch.dims, coordinates(batch, self.batch.extents), strict=True))
-        m_axes, m_places = self._across(self.m, "tile_m", wide, "[:, None]")
-        n_axes, n_places = self._across(self.n, "tile_n", wide, "[None, :]")
+        m_axes, m_places = self.across(self.m, "tile_m", wide, "[:, None]")
+        n_axes, n_places = self.across(self.n, "tile_n", wide, "[None, :]")
         places.update(m_places | n_places)
         w.emit(f"acc = tl.full([BM, BN], 0, {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
         if self.k.stepped:
@@ -152,9 +154,13 @@ class _Contraction:
         else:
             with w.scope(f"for start in range(0, {self.k.size}, BK):"):
                 self._step(places, m_axes, n_axes)
-        self._store(places, m_axes | n_axes)
+        self.store(places, m_axes | n_axes)
+        return self.finished(self.batch.size * rows * cols)
+
+    def finished(self, grid: int) -> TritonKernel:
+        """The kernel, once its body is written."""
+        tile = self.tile
         constants = [("BM", tile.m), ("BN", tile.n), ("BK", tile.k)]
-        grid = self.batch.size * rows * cols
         return finish(self.fused, self.group, self.name, grid, constants, tile.warps, tile.stages)
 
     def _tile(self, rows: int, cols: int) -> Index:
@@ -166,6 +172,12 @@ class _Contraction:
             w.emit("tile_m, tile_n = 0, 0")
             return batch
         w.emit(f"tile = tl.program_id(0) % {tiles}" if batch.terms else "tile = tl.program_id(0)")
+        self.place_tile(rows, cols)
+        return batch
+
+    def place_tile(self, rows: int, cols: int) -> None:
+        """The row and the column of a tile from its number."""
+        w = self.w
         if rows > 1 and cols > 1:
             w.emit(f"first = tile // {GROUP * cols} * {GROUP}  # {GROUP} rows of tiles at a time, column by column")
             w.emit(f"height = tl.minimum({rows} - first, {GROUP})")
@@ -173,9 +185,8 @@ class _Contraction:
             w.emit(f"tile_n = tile % {GROUP * cols} // height")
         else:
             w.emit(f"tile_m, tile_n = {'0, tile' if rows == 1 else 'tile, 0'}")
-        return batch
 
-    def _across(self, along: Axis, tile: str, wide: bool, spread: str) -> tuple[frozenset[str], dict[int, Index]]:
+    def across(self, along: Axis, tile: str, wide: bool, spread: str) -> tuple[frozenset[str], dict[int, Index]]:
         """The positions of a tile along m or n: their axes, and the loops' indices."""
         w = self.w
         if not along.stepped:
@@ -198,6 +209,8 @@ class _Contraction:
             inner = f" // {k.inner}" if k.inner > 1 else ""
             outer = counter_in("step", k.tiles) if not inner else counter(w, "tap", f"step{inner}", k.tiles // k.inner)
             w.emit(f"k = step % {k.inner} * BK + tl.arange(0, BK)" if inner else "k = tl.arange(0, BK)")
+        elif is_wide(self.group):
+            w.emit("k = (start + tl.arange(0, BK)).to(tl.int64)")
         else:
             w.emit("k = start + tl.arange(0, BK)")
         size = k.extents[-1] if k.stepped else k.size
@@ -207,10 +220,14 @@ class _Contraction:
             self.masks.update({"k[None, :]": "k_ok[None, :]", "k[:, None]": "k_ok[:, None]"})
         a = w.assign(self._operand(self.left, places | k.places(across, outer), m_axes | across.axes), "a")
         b = w.assign(self._operand(self.right, places | k.places(down, outer), down.axes | n_axes), "b")
+        self.multiply(a, b)
+
+    def multiply(self, a: str, b: str) -> None:
+        """Add the products of two tiles."""
         precision = f', input_precision="{self.options.precision}"' if self.root.operands[0].element == "f32" else ""
         kind = {"f64": ", out_dtype=tl.float64", "i32": ", out_dtype=tl.int32"}.get(self.root.element, "")
         self.fused.comment(self.root)
-        w.emit(f"acc = tl.dot({a}, {b}, acc{precision}{kind})")
+        self.w.emit(f"acc = tl.dot({a}, {b}, acc{precision}{kind})")
 
     def _operand(self, number: int, places: dict[int, Index], axes: frozenset[str]) -> str:
         """An operand's tile, as it lies in memory."""
@@ -221,7 +238,7 @@ class _Contraction:
         with self.fused.guarded(inside):
             return self.fused.read(value, linear(_at(value, place), value.shape), axes)
 
-    def _store(self, places: dict[int, Index], axes: frozenset[str]) -> None:
+    def store(self, places: dict[int, Index], axes: frozenset[str]) -> None:
         """What is computed from the sums."""
         every = [places.get(d, ZERO) for d in range(len(self.generic.extents))]
         place = tuple(affine(expression, every) for expression in self.generic.maps[2])

@@ -276,9 +276,12 @@ class Fused:
 
     def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
-        value = self.renamed.get(value, value)
-        self.loads.append((value, address))
-        return self.load_from(self.operands.setdefault(storage(value), f"x{len(self.operands)}"), address, axes)
+        self.loads.append((self.renamed.get(value, value), address))
+        return self.load_from(self.pointer(value), address, axes)
+
+    def pointer(self, value: Value) -> str:
+        """The name of a value's buffer."""
+        return self.operands.setdefault(storage(self.renamed.get(value, value)), f"x{len(self.operands)}")
 
     def load_from(self, buffer: str, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a pointer at an address."""

@@ -1,4 +1,4 @@
-"""Attention without its matrices of scores, in Triton's interpreter; its gradients, masks, and scores in other forms."""
+"""Attention without its matrices of scores, in Triton's interpreter: gradients, masks, scores of other forms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_programs import check, numbers, sources
+from gpu_programs import check, lowered, numbers, sources
 
 import thalweg as tw
+from thalweg.backends.gpu.compile import compile_kernel
+from thalweg.backends.gpu.configurations import shared
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.backends.gpu.store import save
+from thalweg.dialects import context
 
 pytest.importorskip("triton")
 
@@ -70,3 +75,14 @@ def test_causal_rows_do_not_look_ahead() -> None:
 def test_sums_along_rows_are_kernels_of_their_own() -> None:
     texts = sources(*CASES["gradients"][0:1], *SAME)
     assert sum("tl.trans(" in text for text in texts) == 1
+
+
+@pytest.mark.parametrize("chip", ["sm_80", "gfx942"])
+def test_gradients_fit_the_chips(chip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    options = GpuOptions(chip, folder=tmp_path)
+    with context.entered():
+        program = lowered(_gradients(_attention(causal=True)), *SAME, folder=tmp_path, chip=chip)
+        kernels = [kernel for kernel in program.kernels if "attention" in kernel.name]
+        made = [compile_kernel(kernel, save(kernel, tmp_path), options).image for kernel in kernels]
+    assert len(made) == 3 and all(image.shared <= shared(options) for image in made)

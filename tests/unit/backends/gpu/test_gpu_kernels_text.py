@@ -6,7 +6,7 @@ import ast
 
 import numpy as np
 import pytest
-from gpu_programs import lowered, numbers, sources
+from gpu_programs import numbers, sources
 
 import thalweg as tw
 from thalweg.backends.gpu.backend import lower

@@ -16,6 +16,7 @@ from gpu_programs import check, lowered, numbers
 import thalweg as tw
 from thalweg.backends.gpu.compile import compile_kernel
 from thalweg.backends.gpu.options import GpuOptions
+from thalweg.backends.gpu.store import save
 from thalweg.dialects import context
 
 pytest.importorskip("triton")
@@ -60,6 +61,28 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 def test_interpreted(name: str, tmp_path: Path) -> None:
     function, arguments = PROGRAMS[name]
     check(function, *arguments, folder=tmp_path)
+
+
+DESCRIBED = {
+    "rows": (lambda x, y: tw.tanh(tw.matmul(x, y)), (numbers(70, 96, dtype=BF16), numbers(96, 40, dtype=BF16))),
+    "columns": (
+        lambda x, y: tw.matmul(tw.transpose(x), tw.transpose(y)),
+        (numbers(96, 72, dtype=BF16), numbers(200, 96, dtype=BF16)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_products_by_descriptors(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    function, arguments = DESCRIBED[name]
+    check(function, *arguments, folder=tmp_path, descriptors=True)
+    options = GpuOptions("sm_90", folder=tmp_path, descriptors=True)
+    with context.entered():
+        program = lowered(function, *arguments, folder=tmp_path, descriptors=True)
+        (kernel,) = [k for k in program.kernels if "matmul" in k.name]
+        made = compile_kernel(kernel, save(kernel, tmp_path), options)
+    assert "cp.async.bulk.tensor" in made.assembly and made.image.scratch > 0
 
 
 COMPILED = ("elementwise", "softmax", "layernorm of long rows", "matmul in bf16", "network", "rows taken", "transpose")

@@ -1,4 +1,4 @@
-"""Whole training steps as Triton kernels: gradients, the optimiser's update in place, loops. In Triton's interpreter."""
+"""Whole training steps in Triton's interpreter: gradients, the optimiser's update in place, loops."""
 
 from __future__ import annotations
 
