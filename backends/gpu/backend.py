@@ -116,8 +116,7 @@ def compile_stablehlo(module: ir.Module, options: GpuOptions | None = None) -> l
         MissingExtraError: Triton is not installed.
     """
     lowered = lower(module, options)
-    paths = lowered.save()
-    return [compile_kernel(k, path, lowered.options) for k, path in zip(lowered.kernels, paths, strict=True)]
+    return [compile_kernel(kernel.text, lowered.options) for kernel in lowered.kernels]
 
 
 def compile_program(module: ir.Module, options: GpuOptions | None = None) -> DeviceProgram:

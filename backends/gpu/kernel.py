@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from thalweg.backends.cpu.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """What the machine code of a kernel depends on: plain data, which other processes can compile.
+
+    Args:
+        parameters: names and element types of the pointers.
+        constants, warps, stages: as in TritonKernel.
+    """
+
+    name: str
+    source: str
+    parameters: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, int], ...]
+    warps: int
+    stages: int
+
+    @property
+    def anonymous(self) -> str:
+        """The code without the kernel's name, comments and what is said about it: kernels of equal code share it."""
+        code = self.source[self.source.index("import triton") :].replace(self.name, "kernel")
+        return re.sub(r"^ *#.*\n", "", code, flags=re.MULTILINE)
+
+    @property
+    def digest(self) -> str:
+        """Names the folder that the kernel is saved in."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:12]
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> KernelText:
+        """From what `dataclasses.asdict` and JSON make of one."""
+        pairs = {key: tuple((name, value) for name, value in data[key]) for key in ("parameters", "constants")}
+        return KernelText(**{**data, **pairs})
 
 
 @dataclass(frozen=True)
@@ -36,3 +74,7 @@ class TritonKernel(Kernel):
         operands = [(f"x{k}", value.element) for k, value in enumerate(self.operands)]
         results = [(f"out{k}", value.element) for k, value in enumerate(self.results)]
         return (*operands, *results, *([("workspace", "i8")] if self.workspace else []))
+
+    @property
+    def text(self) -> KernelText:
+        return KernelText(self.name, self.source, self.parameters, self.constants, self.warps, self.stages)

@@ -1,28 +1,73 @@
-"""Kernels' modules in files, and the functions in them. Triton is imported here and in simulate.py only."""
+"""Kernels' modules and their machine code in files. Triton is imported here, in compile.py and in simulate.py only.
+
+    <folder>/<digest>/k0_softmax.py    the module
+    <folder>/images/<digest>.sm_90     a line of JSON, then the cubin: of all kernels of this code, whatever their names
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
+import os
 import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from thalweg.backends.gpu.kernel import TritonKernel
+from thalweg.backends.gpu.kernel import KernelText, TritonKernel
+from thalweg.backends.gpu.options import GpuOptions
 from thalweg.dialects.diagnostics import MissingExtraError
+from thalweg.runtime.gpu.artefact import KernelImage
 
 
-def save(kernel: TritonKernel, folder: Path) -> Path:
+def save(kernel: KernelText | TritonKernel, folder: Path) -> Path:
     """Write a kernel's module to a folder named by its contents; a file that is there is left alone."""
-    digest = hashlib.sha256(kernel.source.encode()).hexdigest()[:12]
-    path = folder / digest / f"{kernel.name}.py"
+    text = kernel.text if isinstance(kernel, TritonKernel) else kernel
+    path = folder / text.digest / f"{text.name}.py"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(kernel.source)
-        partial.replace(path)
+        _write(path, text.source.encode())
     return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of a file or nothing, whoever else writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _image_path(kernel: KernelText, options: GpuOptions) -> Path:
+    code = hashlib.sha256(kernel.anonymous.encode()).hexdigest()[:24]
+    return options.folder / "images" / f"{code}.{options.chip}"
+
+
+def save_image(kernel: KernelText, image: KernelImage, options: GpuOptions) -> None:
+    """Keep a kernel's machine code."""
+    head = {**asdict(image), "binary": None, "triton": _version()}
+    _write(_image_path(kernel, options), json.dumps(head).encode() + b"\n" + image.binary)
+
+
+def load_image(kernel: KernelText, options: GpuOptions) -> KernelImage | None:
+    """Machine code that was kept; None if there is none, or if another Triton than the one here made it."""
+    try:
+        head, _, binary = _image_path(kernel, options).read_bytes().partition(b"\n")
+        data = json.loads(head)
+        made_by = data.pop("triton")
+    except (OSError, ValueError, KeyError):
+        return None
+    return KernelImage(**{**data, "binary": binary}) if _version() in ("", made_by) else None
+
+
+def _version() -> str:
+    """Of Triton; empty where it is not installed."""
+    try:
+        return version("triton")
+    except PackageNotFoundError:
+        return ""
 
 
 def triton() -> Any:

@@ -16,7 +16,6 @@ from gpu_programs import check, lowered, numbers
 import thalweg as tw
 from thalweg.backends.gpu.compile import compile_kernel
 from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.gpu.store import save
 from thalweg.dialects import context
 
 pytest.importorskip("triton")
@@ -81,7 +80,7 @@ def test_products_by_descriptors(name: str, tmp_path: Path, monkeypatch: pytest.
     with context.entered():
         program = lowered(function, *arguments, folder=tmp_path, descriptors=True)
         (kernel,) = [k for k in program.kernels if "matmul" in k.name]
-        made = compile_kernel(kernel, save(kernel, tmp_path), options)
+        made = compile_kernel(kernel.text, options)
     assert "cp.async.bulk.tensor" in made.assembly and made.image.scratch > 0
 
 
@@ -97,7 +96,7 @@ def test_compiled(name: str, chip: str, tmp_path: Path, monkeypatch: pytest.Monk
     options = GpuOptions(chip, folder=tmp_path)
     with context.entered():
         program = lowered(function, *arguments, folder=tmp_path, chip=chip)
-        made = [compile_kernel(k, path, options) for k, path in zip(program.kernels, program.save(), strict=True)]
+        made = [compile_kernel(kernel.text, options) for kernel in program.kernels]
     assert made and all(kernel.image.binary.startswith(b"\x7fELF") for kernel in made)
     assert all(kernel.image.shared <= (232448 if chip == "sm_90" else 65536) for kernel in made)
     if name == "matmul in bf16":
