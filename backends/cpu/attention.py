@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.costs import own_cost
-from thalweg.backends.cpu.factors import invert_divisors, scaled_result, unscaled
+from thalweg.backends.cpu.factors import invert_divisors, read_by, scaled_result
 from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 from thalweg.backends.cpu.scores import Axes, Product, Sink, sink_of
 from thalweg.backends.cpu.visible import last_visible
@@ -205,7 +205,7 @@ def _operands(graph: Graph, stage: Attention, reduced: dict[Value, Attention]) -
     own = set(graph.values)
     operands: dict[Value, None] = {}
     for product in (*stage.scores, *stage.products):
-        operands.update((unscaled(o)[0], None) for k, o in enumerate(product.value.operands[:2]) if k != product.scores)
+        operands.update((read_by(product.value, k)[0], None) for k in (0, 1) if k != product.scores)
     light: dict[Value, int] = {}
     read = [
         o for member in sorted(stage.members, key=lambda v: v.id) if member.kind != "contract" for o in member.operands
@@ -267,12 +267,13 @@ class _Stage:
 
 def _copied(product: Product, copies: dict[Value, Value], scale: float = 1.0) -> Product:
     value = copies[product.value]
-    operands = list(value.operands)
+    assert value.generic is not None
+    operands, maps = list(value.operands), list(value.generic.maps)
     for k in (0, 1):
         if k != product.scores:
-            operands[k], number = unscaled(operands[k])
+            operands[k], maps[k], number = read_by(value, k)
             scale *= number
-    value.operands = tuple(operands)
+    value.operands, value.generic = tuple(operands), replace(value.generic, maps=tuple(maps))
     factor = product.factor and (product.factor[0], copies.get(product.factor[1], product.factor[1]))
     operand = product.operand and copies[product.operand]
     return replace(product, value=value, operand=operand, factor=factor, scale=scale)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from thalweg.backends.cpu.graph import Affine, Body, Graph, ScalarOp, Value
+from thalweg.backends.cpu.graph import Affine, Body, Graph, Map, ScalarOp, Value
+from thalweg.backends.cpu.views import read_through
 
 
 def unscaled(value: Value) -> tuple[Value, float]:
@@ -41,6 +42,19 @@ def _number(text: str) -> float | None:
 
 def _identity(rank: int) -> tuple[Affine, ...]:
     return tuple(Affine(((d, 1),)) for d in range(rank))
+
+
+def read_by(contraction: Value, position: int) -> tuple[Value, Map, float]:
+    """What a contraction reads, through views and products with a number: the value, where, and how many times."""
+    assert contraction.generic is not None
+    value, map_, scale = contraction.operands[position], contraction.generic.maps[position], 1.0
+    while True:
+        source, number = unscaled(value)
+        behind = read_through(source, map_)
+        if source is value and behind is None:
+            return value, map_, scale
+        value, map_ = behind or (source, map_)
+        scale *= number
 
 
 def scaled_result(graph: Graph, value: Value) -> tuple[Value, float]:

@@ -45,7 +45,7 @@ def _absorb_operands(value: Value) -> bool:
     assert generic is not None
     operands, maps = list(value.operands), list(generic.maps)
     for k in range(generic.inputs):
-        while (source := _source(operands[k], maps[k])) is not None:
+        while (source := read_through(operands[k], maps[k])) is not None:
             operands[k], maps[k] = source
     changed = tuple(operands) != value.operands
     value.operands = tuple(operands)
@@ -53,7 +53,7 @@ def _absorb_operands(value: Value) -> bool:
     return changed
 
 
-def _source(value: Value, map_: Map) -> tuple[Value, Map] | None:
+def read_through(value: Value, map_: Map) -> tuple[Value, Map] | None:
     """What a view reads when it is read at `map_`: its operand and the composed map; None where `value` is no view."""
     if value.kind == "slice" and all(isinstance(offset, int) for offset in value.offsets):
         moved = zip(map_, value.offsets, value.strides, strict=True)

@@ -381,3 +381,20 @@ def cnn_train_step(k1, k2, w, x, y):
 
     value, grads = jax.value_and_grad(loss, argnums=(0, 1, 2))(k1, k2, w)
     return value, *(p - 0.1 * g for p, g in zip((k1, k2, w), grads, strict=True))
+
+
+_QUERIES, _KEYS = (2, 20, 3, 8), (2, 36, 3, 8)
+
+
+@program(floats(*_QUERIES), floats(*_KEYS), floats(*_KEYS), floats(2, 3, 20, 36), _random.random((2, 1, 20, 36)) < 0.8)
+def attention(q, k, v, bias, mask):
+    grouped = jax.nn.dot_product_attention(jnp.concatenate([q, -q], 2), k, v)  # two heads of queries for each of keys
+    return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask), grouped
+
+
+@program(floats(*_QUERIES), floats(*_QUERIES), floats(*_QUERIES))
+def attention_grad(q, k, v):
+    def loss(q, k, v):
+        return (jax.nn.dot_product_attention(q, k, v, is_causal=True) ** 2).sum()
+
+    return jax.value_and_grad(loss, argnums=(0, 1, 2))(q, k, v)
