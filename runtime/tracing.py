@@ -233,7 +233,7 @@ def current() -> Trace | None:
 
 
 def clock_offset(asked: int, answered: int, received: int, replied: int) -> int:
-    """What another task's clock is ahead of ours, in ns, by Cristian's algorithm: the middles of both are the same moment.
+    """What another task's clock is ahead of ours, in ns, by Cristian's algorithm: both middles are one moment.
 
     That may be wrong by half of what the messages took. An offset within that error is none: tasks of one machine share
     its clock, and to move their events would put what arrives before what was sent.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from thalweg.runtime.cluster.launch import RayHere, RayTasks
     from thalweg.runtime.cluster.program import ClusterProgram, TaskPart
     from thalweg.runtime.cluster.registry import Follower, Publisher
-    from thalweg.runtime.tracing import Trace, clock_offset
+    from thalweg.runtime.tracing import Trace
     from thalweg.steps import CutStep
 
 
