@@ -74,6 +74,10 @@ def _pairs(a: Device, b: Device) -> list[tuple[object, object]]:
 
 
 CPU = Device("CPU", 0)
+NO_GPU = (
+    "No GPU was found; `thalweg gpu-check` tells why. tw.config.set_virtual_devices(gpu=1) tries programs for GPUs "
+    "without one, thalweg translate --to triton (or ptx, cubin) makes the kernels."
+)
 
 _NAME = re.compile(
     r"(?:/job:(?P<job>\w+))?(?:/(?:task|replica):(?P<task>\d+))?"

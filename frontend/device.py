@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from thalweg.dialects.devices import CPU, Device, parse
+from thalweg.dialects.devices import CPU, NO_GPU, Device, parse
 from thalweg.dialects.location import user_frame
 from thalweg.runtime.config import config
-from thalweg.runtime.gpu.driver import why_none
 
 __all__ = [
     "CPU",
@@ -65,11 +64,9 @@ def check_device(name: str | Device | None) -> Device:
     found = _here(wanted)
     if found is None:
         names = ", ".join(f"'{d}'" for d in devices())
-        hint = why_none() if wanted.kind == "GPU" else ""
-        raise ValueError(
-            f"{user_frame()} there is no device '{wanted}' here; this process has {names}. "
-            + (hint or "tw.config.set_virtual_devices(cpu=…) makes more.")
-        )
+        no_gpu = wanted.kind == "GPU" and all(d.kind != "GPU" for d in devices())
+        hint = NO_GPU if no_gpu else "tw.config.set_virtual_devices(cpu=…) makes more."
+        raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has {names}. {hint}")
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from thalweg.dialects.build import row_of
 from thalweg.dialects.context import type_of
-from thalweg.dialects.devices import Device, parse
+from thalweg.dialects.devices import NO_GPU, Device, parse
 from thalweg.dialects.diagnostics import PassError, did_you_mean
 from thalweg.dialects.location import scope_of, where_of
 from thalweg.dialects.mlir import ir
@@ -19,10 +19,6 @@ from thalweg.dialects.types import TensorType
 from thalweg.passes.rewriting import inside
 
 COLOCATE = "colocate:"
-_NO_GPU = (
-    " No GPU was found: `thalweg gpu-check` tells why. tw.config.set_virtual_devices(gpu=1) tries programs for GPUs "
-    "without one; thalweg translate --to triton (or ptx, cubin) makes the kernels."
-)
 
 
 def request_of(operation: ir.Operation) -> str:
@@ -109,7 +105,8 @@ class Sets:
             raise PassError(f"{_place(operation)}: {error}") from None
         bits = sum(1 << i for i, device in enumerate(self.devices) if device.satisfies(wanted))
         if not bits:
-            hint = _NO_GPU if wanted.kind == "GPU" else ""
+            has_gpus = any(device.kind == "GPU" for device in self.devices)
+            hint = f" {NO_GPU}" if wanted.kind == "GPU" and not has_gpus else ""
             raise PassError(f"{_place(operation)} asks for {request}, which is not there. {self.listing()}{hint}")
         return bits
 

@@ -10,4 +10,5 @@ def f(x):
 f(tw.ones((3,)))
 
 # -> PassError: no_such_device.py:7: in f(): exp asks for /device:GPU:3, which is not there. The devices are
-#    /device:CPU:0. Programs do not run on GPUs yet; thalweg translate --to triton (or ptx, cubin) makes the kernels.
+#    /device:CPU:0. No GPU was found; `thalweg gpu-check` tells why. tw.config.set_virtual_devices(gpu=1) tries
+#    programs for GPUs without one, thalweg translate --to triton (or ptx, cubin) makes the kernels.

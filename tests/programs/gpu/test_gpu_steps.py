@@ -287,5 +287,10 @@ def test_one_that_is_not_there_is_named_with_the_line() -> None:
         with tw.device("gpu:5"):
             return x + 1
 
-    with pytest.raises(tw.ThalwegError, match=r"test_gpu_steps.*asks for /device:GPU:5.*not there.*gpu-check"):
+    with pytest.raises(tw.ThalwegError, match=r"test_gpu_steps.*asks for /device:GPU:5.*not there.*GPU:1\.$"):
         f(X)
+    with tw.config.override(virtual_gpus=0, default_device="cpu"):
+        if any(d.kind == "GPU" for d in tw.devices()):
+            pytest.skip("this machine has a GPU")
+        with pytest.raises(tw.ThalwegError, match=r"asks for /device:GPU:5, .*No GPU was found; `thalweg gpu-check`"):
+            tw.function(f.fn)(X)
