@@ -19,6 +19,7 @@ Axes = tuple[int | None, ...]  # of each dimension: a number into the extents of
 LEAST = 16  # rows or columns below which a matrix of scores is not worth the trouble
 MOST_FEATURES = 512
 DEEPEST = 200
+MOST_VALUES = 200  # looked at for one matrix of scores, or long programs take a time that grows with their square
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Tree:
             if self.axes.get(value, axes) != axes and known:
                 raise _Unfit
             return known
+        if len(self.heavy) >= MOST_VALUES:
+            raise _Unfit
         heavy = False
         if value.kind == "constant" and value.splat is not None:
             return False
