@@ -18,6 +18,7 @@ from functools import cached_property
 
 from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
 from thalweg.backends.cpu.fusion import form
+from thalweg.backends.cpu.hoist import hoist_packing
 from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
@@ -107,7 +108,8 @@ def lower(
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
-    program = form(absorb_paddings(absorb_widenings(read_function(function)), options), options)
+    graph = absorb_paddings(absorb_widenings(read_function(function)), options)
+    program = form(hoist_packing(graph, options), options)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())

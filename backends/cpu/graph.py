@@ -14,12 +14,14 @@ A `Value` is one tensor (or scalar) of the program. Its `kind` says how it comes
     reduce       elements combined along dimensions
     contract     sums of products over projected dimensions: any dot_general
     convolution  sums of products over a sliding window
+    pack         a matrix laid out in panels for products that read it often (hoist.py)
     window       a reduction over a sliding window: pooling, cumulative sums
     attention    a matrix of scores, made and used up (attention.py); `attention` says how
     control      stablehlo.while, stablehlo.if, stablehlo.case; `regions` are graphs
     opaque       any other op, named by `op_name`; an emitter must be registered under that name
 
-`map`, `reduce`, `contract`, `convolution` and `window` come from `linalg.generic` and carry a `Generic`.
+`map`, `reduce`, `contract`, `convolution` and `window` come from `linalg.generic` and carry a `Generic`, as `pack`
+does.
 """
 
 from __future__ import annotations

@@ -129,7 +129,15 @@ def _is_dot(nest: Nest) -> bool:
     return inner.lhs == 1 and inner.rhs == 1 and nest.row_count <= 8 and inner.extent >= 8
 
 
-def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine, threads: int) -> tuple[int, int]:
+def panel_vectors(nest: Nest, machine: Machine, threads: int) -> int:
+    """Vectors of each panel, where the columns are cut into panels for good: all are equally wide."""
+    vectors = ceil_div(nest.lane.extent, machine.lanes(accumulator(nest.out.dtype)))
+    return _register_tile(nest, vectors, nest.sum_count, machine, threads, even=True)[1]
+
+
+def _register_tile(
+    nest: Nest, vectors: int, depth: int, machine: Machine, threads: int, even: bool = False
+) -> tuple[int, int]:
     """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
 
     What was measured beyond that: a load takes 0.6 cycles; where a panel does not stay in the first cache, each vector
@@ -142,6 +150,8 @@ def _register_tile(nest: Nest, vectors: int, depth: int, machine: Machine, threa
     best = (float("inf"), 1, 1)
     side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
     for wide in range(1, min(vectors, machine.widest) + 1):
+        if even and vectors % wide:
+            continue
         for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
             if side_by_side and tall not in (4, 8, 16):
                 continue  # rows that lie side by side are packed as vectors

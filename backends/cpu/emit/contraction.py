@@ -19,6 +19,7 @@ from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulato
 from thalweg.backends.cpu.emit.scalar import Num, apply
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.slide import slid
+from thalweg.backends.cpu.emit.tiled import tiled
 from thalweg.backends.cpu.emit.tiling import Tiling
 from thalweg.backends.cpu.graph import Map, ScalarOp, Value
 from thalweg.backends.cpu.kernel import Kernel, function, storage_type
@@ -74,8 +75,8 @@ def describe(value: Value, lhs: str, rhs: str, out: str) -> Contraction:
         offset, moves = flat_strides(map_, operand.shape, len(generic.extents))
         buffers.append(Buffer(name, operand.shape, storage_type(operand.element), offset, sign))
         steps.append(moves)
-    dims = {e.dim: position for position, e in enumerate(generic.result_maps[0])}
-    axes = tuple(Axis(n, steps[0][d], steps[1][d], dims.get(d)) for d, n in enumerate(generic.extents))
+    dims = {d: (position, step) for position, e in enumerate(generic.result_maps[0]) for d, step in e.terms}
+    axes = tuple(Axis(n, steps[0][d], steps[1][d], *dims.get(d, ())) for d, n in enumerate(generic.extents))
     result = Buffer(out, value.shape, storage_type(value.element))
     return Contraction(axes, buffers[0], buffers[1], result, logical=value.element == "i1")
 
@@ -111,7 +112,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), finishing.names[0])
     plain = stores == [root] and root.element != "i1" and _is_zero(initial)
     epilogue = None if plain else finishing.element
-    narrow = grouped(w, spec, options, epilogue)
+    narrow = tiled(w, spec, options, finishing.element) or grouped(w, spec, options, epilogue)
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
         code = Generated(text, narrow.tiles, narrow.scratch, narrow.flips)

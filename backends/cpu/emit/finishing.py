@@ -139,7 +139,8 @@ class Finish:
         places: dict[int, Index] = {}
         rows = w.delinearize(row, [a.extent for a in nest.rows])
         for axis, place in zip((*nest.batch, *nest.rows, nest.lane), (*self.batch, *rows, column), strict=True):
-            places.update(self._parts(axis, place))
+            for d, part in self._parts(axis, place):
+                places[d] = w.add(places.get(d, 0), part)
         corner = tuple(places.get(d, 0) for d in range(len(nest.out.shape)))
         dtype, dim = nest.out.dtype, nest.lane.dims[-1][0] if nest.lane.dims else None
         if dim is None:
@@ -155,10 +156,10 @@ class Finish:
             return Num(self.w.op(f"arith.trunci {value} : {source} to {number.type}"), element, lanes)
         return number
 
-    def _parts(self, axis: Fused, place: Index) -> dict[int, Index]:
-        """The coordinates in the result's dimensions of a place on a merged axis."""
-        places = self.w.delinearize(place, [extent for _, extent in axis.dims])
-        return {dim: p for (dim, _), p in zip(axis.dims, places, strict=True)}
+    def _parts(self, axis: Fused, place: Index) -> list[tuple[int, Index]]:
+        """What a place on a merged axis adds to the coordinates in the result's dimensions."""
+        places = self.w.delinearize(place, [extent for _, extent, _ in axis.dims])
+        return [(dim, self.w.mul(p, step)) for (dim, _, step), p in zip(axis.dims, places, strict=True)]
 
 
 def narrowed(w: ScopedWriter, value: str, source: str, target: str, lanes: int) -> str:

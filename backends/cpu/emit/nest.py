@@ -17,12 +17,14 @@ class Axis:
     Args:
         lhs, rhs: elements of the flat operand that one step moves.
         dim: the dimension of the result that it runs through, or None: it is summed over.
+        step: places that it moves there: several, where another axis runs through those between.
     """
 
     extent: int
     lhs: int
     rhs: int
     dim: int | None = None
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,13 @@ def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Fused:
-    """Adjacent axes merged into one loop. `dims`: (result dimension, extent) of the parts, outermost first."""
+    """Adjacent axes merged into one loop. `dims`: (result dimension, extent, step) of the parts, outermost first."""
 
     extent: int
     lhs: int
     rhs: int
     out: int
-    dims: tuple[tuple[int, int], ...] = ()
+    dims: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def classify(contraction: Contraction, lanes: int, plain: bool) -> Nest:
 def _single(axis: Axis, steps: tuple[int, ...]) -> Fused:
     if axis.dim is None:
         return Fused(axis.extent, axis.lhs, axis.rhs, 0)
-    return Fused(axis.extent, axis.lhs, axis.rhs, steps[axis.dim], ((axis.dim, axis.extent),))
+    return Fused(axis.extent, axis.lhs, axis.rhs, steps[axis.dim] * axis.step, ((axis.dim, axis.extent, axis.step),))
 
 
 def _swap(axis: Fused) -> Fused:
