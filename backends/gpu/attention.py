@@ -25,7 +25,7 @@ from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.graph import ScalarOp, Value
 from thalweg.backends.cpu.scores import Product
 from thalweg.backends.gpu.attention_parts import behind, rescales
-from thalweg.backends.gpu.configurations import attention_tile
+from thalweg.backends.gpu.configurations import MatmulTile, Tile, attention_tile, attention_tiles
 from thalweg.backends.gpu.fused import Fused, Place, not_yet
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -37,9 +37,16 @@ from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 
 
-def attention(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+def attention(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
     """The kernel of the results of an attention that are read."""
-    return _Attention(group, name, options).kernel()
+    return _Attention(group, name, options, tile).kernel()
+
+
+def tiles_of_attention(group: Group, options: GpuOptions) -> list[Tile]:
+    """The tiles that such a kernel may have."""
+    spec = group.root.attention
+    assert spec is not None
+    return list(attention_tiles(max(p.features for p in (*spec.scores, *spec.products)), options))
 
 
 @dataclass
@@ -52,7 +59,7 @@ class _Run:
 
 
 class _Attention:
-    def __init__(self, group: Group, name: str, options: GpuOptions) -> None:
+    def __init__(self, group: Group, name: str, options: GpuOptions, tile: Tile | None) -> None:
         self.group, self.name, self.options = group, name, options
         root = group.root
         assert root.attention is not None
@@ -70,7 +77,7 @@ class _Attention:
         self.inside = inside
         *self.outer_extents, self.row_count, self.column_count = spec.extents
         self.features = max([p.features for p in (*spec.scores, *spec.products)])
-        self.tile = attention_tile(self.features, options)
+        self.tile = tile if isinstance(tile, MatmulTile) else attention_tile(self.features, options)
         self.bm, self.bn = (min(n, max(16, power_of_two(extent))) for n, extent in
                             ((self.tile.m, self.row_count), (self.tile.n, self.column_count)))  # fmt: skip
         self.blocks: dict[int, str] = {}  # of features, by their number: the constant's name

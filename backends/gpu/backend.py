@@ -13,6 +13,7 @@ simulate   in Triton's interpreter, on NumPy  simulate.py (needs no GPU)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from thalweg.backends.cpu.attention import form_attention
 from thalweg.backends.cpu.backend import aliases_of, main_function, signature_types
@@ -22,14 +23,15 @@ from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
-from thalweg.backends.gpu.attention import attention
+from thalweg.backends.gpu.attention import attention, tiles_of_attention
 from thalweg.backends.gpu.attention_parts import split_attention
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
-from thalweg.backends.gpu.contraction import contraction
+from thalweg.backends.gpu.configurations import Tile
+from thalweg.backends.gpu.contraction import contraction, contraction_tiles
 from thalweg.backends.gpu.cumulative import cumulative
 from thalweg.backends.gpu.depthwise import depthwise_as_windows
 from thalweg.backends.gpu.descriptors import matmul
-from thalweg.backends.gpu.elementwise import elementwise
+from thalweg.backends.gpu.elementwise import elementwise, flat_tiles
 from thalweg.backends.gpu.fused import not_yet
 from thalweg.backends.gpu.insert import insert
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -38,15 +40,16 @@ from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.pads import absorb_pads
 from thalweg.backends.gpu.program import build
-from thalweg.backends.gpu.rows import rows
+from thalweg.backends.gpu.rows import row_tiles, rows
 from thalweg.backends.gpu.scatter import scatter
 from thalweg.backends.gpu.select_scatter import select_and_scatter
 from thalweg.backends.gpu.sort import sort
 from thalweg.backends.gpu.splits import split_sums
+from thalweg.backends.gpu.tuning import Tuner
 from thalweg.dialects.mlir import ir
 from thalweg.runtime.gpu.artefact import DeviceProgram
 
-Emit = Callable[[Group, str, GpuOptions], TritonKernel]
+Emit = Callable[..., TritonKernel]  # of (group, name, options); those of `CANDIDATES` also take `tile`
 
 # Who writes the kernel that a value starts, by its kind, or by its op's name where the kind is `opaque`.
 EMITTERS: dict[str, Emit] = {
@@ -64,8 +67,18 @@ EMITTERS: dict[str, Emit] = {
 }
 
 
-def emit(group: Group, name: str, options: GpuOptions) -> TritonKernel:
-    """The kernel of a group.
+# What may be tried instead of the tile that the rules choose, for the kinds of kernel that have a choice.
+CANDIDATES: dict[str, Callable[[Group, GpuOptions], list[Tile]]] = {
+    "map": flat_tiles,
+    "reduce": row_tiles,
+    "contract": contraction_tiles,
+    "convolution": contraction_tiles,
+    "attention": tiles_of_attention,
+}
+
+
+def emit(group: Group, name: str, options: GpuOptions, tuner: Tuner | None = None) -> TritonKernel:
+    """The kernel of a group, by the tile that a tuner knows to be best.
 
     Raises:
         LoweringError: an op that has no Triton code; it names the op and the user's line.
@@ -74,7 +87,10 @@ def emit(group: Group, name: str, options: GpuOptions) -> TritonKernel:
     emitter = EMITTERS.get(root.op_name if root.kind == "opaque" else root.kind)
     if emitter is None:
         raise not_yet(root, root.op_name)
-    return emitter(group, name, options)
+    if tuner is None or root.kind not in CANDIDATES:
+        return emitter(group, name, options)
+    tuned = partial(emitter, group, name, options)
+    return tuner.best(lambda tile: tuned(tile=tile), lambda: CANDIDATES[root.kind](group, options))
 
 
 def _has_epilogue(root: Value) -> bool:
@@ -90,8 +106,11 @@ def prepare(graph: Graph, options: GpuOptions) -> Graph:
     return graph
 
 
-def lower(module: ir.Module, options: GpuOptions | None = None) -> Lowered:
+def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None) -> Lowered:
     """The kernels of the function `main` of a StableHLO module with static shapes. The module is not changed.
+
+    Args:
+        tuner: chooses tiles by what it has measured; None leaves that to the rules (configurations.py).
 
     Raises:
         LoweringError: an op that has no Triton code; it names the op and the user's line.
@@ -101,7 +120,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None) -> Lowered:
         linalg = legalize(module)
         function = main_function(linalg)
         aliases = aliases_of(function)
-        generator = Generator(lambda group, name: emit(group, name, options), _has_epilogue)
+        generator = Generator(lambda group, name: emit(group, name, options, tuner), _has_epilogue)
         program = form(prepare(read_function(function), options), generator)
         order_updates(program, aliases)
         inputs, outputs = signature_types(function)
@@ -119,7 +138,7 @@ def compile_stablehlo(module: ir.Module, options: GpuOptions | None = None) -> l
     return [compile_kernel(kernel.text, lowered.options) for kernel in lowered.kernels]
 
 
-def compile_program(module: ir.Module, options: GpuOptions | None = None) -> DeviceProgram:
+def compile_program(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None) -> DeviceProgram:
     """A module as all that a launcher needs. Needs no GPU.
 
     Raises:
@@ -127,7 +146,7 @@ def compile_program(module: ir.Module, options: GpuOptions | None = None) -> Dev
         MissingExtraError: Triton is not installed; the chip `virtual` needs none here.
     """
     with module.context, ir.Location.unknown(module.context):
-        return build(lower(module, options))
+        return build(lower(module, options, tuner))
 
 
 STAGES = ("triton", "ptx")

@@ -83,27 +83,31 @@ def compile_all(kernels: Sequence[TritonKernel], options: GpuOptions) -> dict[st
     Raises:
         MissingExtraError: Triton is not installed, and a kernel was not compiled before; the chip `virtual` needs none.
     """
-    unique: dict[str, KernelText] = {}
-    shared = {kernel.name: unique.setdefault(kernel.text.anonymous, kernel.text) for kernel in kernels}
-    images = compile_texts(list(unique.values()), options)
-    return {name: images[text.name] for name, text in shared.items()}
+    texts = {kernel.name: kernel.text for kernel in kernels}
+    unique = {text.anonymous: text for text in reversed(texts.values())}
+    images = dict(zip(unique, compile_texts(list(unique.values()), options), strict=True))
+    return {name: images[text.anonymous] for name, text in texts.items()}
 
 
-def compile_texts(kernels: Sequence[KernelText], options: GpuOptions) -> dict[str, KernelImage]:
-    """The images of kernels of different names, from the folder or compiled now."""
+def compile_texts(kernels: Sequence[KernelText], options: GpuOptions) -> list[KernelImage]:
+    """The images of kernels, from the folder or compiled now.
+
+    Raises:
+        MissingExtraError: as `compile_all`.
+    """
     if options.chip == VIRTUAL:
-        return {k.name: KernelImage(k.name, VIRTUAL, k.source.encode(), k.warps) for k in kernels}
+        return [KernelImage(k.name, VIRTUAL, k.source.encode(), k.warps) for k in kernels]
     missing = [k for k in kernels if load_image(k, options) is None]
     processes = min(os.cpu_count() or 1, len(missing) // 2)
     if len(missing) >= MANY and processes > 1:
         _elsewhere(missing, options, processes)
-    found = {}
+    found = []
     for kernel in kernels:
         image = load_image(kernel, options)
         if image is None:
             image = compile_kernel(kernel, options).image
             save_image(kernel, image, options)
-        found[kernel.name] = image
+        found.append(image)
     return found
 
 

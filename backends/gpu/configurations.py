@@ -35,6 +35,41 @@ class MatmulTile:
         return f"{self.m}x{self.n}x{self.k}w{self.warps}s{self.stages}"
 
 
+@dataclass(frozen=True)
+class FlatTile:
+    """A run of elements of a program."""
+
+    block: int
+    warps: int
+
+    def __str__(self) -> str:
+        return f"{self.block}w{self.warps}"
+
+
+@dataclass(frozen=True)
+class RowTile:
+    """Rows of a program: so many elements at a time.
+
+    Args:
+        tile: elements of a tile of several rows.
+        at_once: elements of the longest row that a program holds.
+    """
+
+    tile: int
+    at_once: int
+    warps: int
+
+    def __str__(self) -> str:
+        return f"{self.tile}of{self.at_once}w{self.warps}"
+
+
+Tile = MatmulTile | FlatTile | RowTile
+FLAT_TILES = tuple(FlatTile(block, warps) for block in (512, 1024, 2048, 4096) for warps in (4, 8))
+ROW_TILES = tuple(RowTile(tile, at_once, warps) for tile in (1024, 2048, 4096) for at_once in (4096, 8192, 16384)
+                  for warps in (4, 8, 16))  # fmt: skip
+_ATTENTION = tuple(MatmulTile(m, n, 0, warps, stages) for m in (32, 64, 128) for n in (32, 64, 128)
+                   for warps in (4, 8) for stages in (1, 2))  # fmt: skip
+
 # For elements of 16 bits or less, multiplied by tensor cores.
 _NARROW = (
     MatmulTile(128, 256, 64, 8, 3, 1.0),
@@ -119,3 +154,9 @@ def attention_tile(features: int, options: GpuOptions) -> MatmulTile:
     if options.tf32 and features <= 64 and shared(options) > 166912:
         return MatmulTile(128, 64, 0, 8, 2)
     return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 1)
+
+
+def attention_tiles(features: int, options: GpuOptions) -> list[MatmulTile]:
+    """What may be tried instead of `attention_tile`."""
+    most = shared(options)
+    return [t for t in _ATTENTION if t.stages * 4 * features * (t.m + 3 * t.n) <= most]

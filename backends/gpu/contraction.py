@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Value
-from thalweg.backends.gpu.configurations import MatmulTile, matmul_tile
+from thalweg.backends.gpu.configurations import MatmulTile, Tile, matmul_tile, matmul_tiles
 from thalweg.backends.gpu.fused import Fused, Place
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -31,10 +31,10 @@ GROUP = 8  # rows of tiles that are computed one after the other, so that they f
 _ACCUMULATOR = {"f64": "tl.float64", "i32": "tl.int32"}
 
 
-def contraction(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+def contraction(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
     """The kernel of a group whose root is a contraction or a convolution."""
     if multiplies_tiles(group.root):
-        return Contraction(group, name, options).kernel()
+        return Contraction(group, name, options, tile).kernel()
     return loops(group, name, options)
 
 
@@ -49,6 +49,14 @@ def multiplies_tiles(root: Value) -> bool:
     if element == "i8":
         return root.element == "i32" and any(op.name == "arith.extsi" for op in root.generic.body.ops)
     return (element in ("f32", "f16", "bf16") and root.element != "f64") or (element, root.element) == ("f64", "f64")
+
+
+def contraction_tiles(group: Group, options: GpuOptions) -> list[Tile]:
+    """The tiles that such a kernel may have."""
+    if not multiplies_tiles(group.root):
+        return []
+    _, m, n, k = sizes_of(group.root)
+    return list(matmul_tiles(group.root.operands[0].element, m, n, k, options))
 
 
 @dataclass(frozen=True)
@@ -120,13 +128,14 @@ class Axis:
 class Contraction:
     """Writes one kernel."""
 
-    def __init__(self, group: Group, name: str, options: GpuOptions) -> None:
+    def __init__(self, group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> None:
         self.group, self.name, self.options, self.root = group, name, options, group.root
         assert self.root.generic is not None
         self.generic = self.root.generic
         c = classes_of(self.root)
         self.left, self.right = c.left, 1 - c.left
-        self.tile: MatmulTile = matmul_tile(self.root.operands[0].element, *sizes_of(self.root), options)
+        usual = matmul_tile(self.root.operands[0].element, *sizes_of(self.root), options)
+        self.tile = tile if isinstance(tile, MatmulTile) else usual
         extents = self.generic.extents
         self.m = Axis("m", c.m, extents, self.tile.m, "BM")
         self.n = Axis("n", c.n, extents, self.tile.n, "BN")

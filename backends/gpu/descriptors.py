@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Value
-from thalweg.backends.gpu.configurations import processors
+from thalweg.backends.gpu.configurations import Tile, processors
 from thalweg.backends.gpu.contraction import Axis, Contraction, contraction, multiplies_tiles
 from thalweg.backends.gpu.index import ZERO, Symbol, affine, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -18,13 +18,13 @@ from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.tiles import is_wide
 
 
-def matmul(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+def matmul(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
     """The kernel of a contraction: by descriptors where they are asked for and fit, else by pointers."""
     if options.descriptors and _has_engine(options) and multiplies_tiles(group.root) and not is_wide(group):
-        by_descriptors = _Described(group, name, options)
+        by_descriptors = _Described(group, name, options, tile)
         if by_descriptors.fits:
             return by_descriptors.kernel()
-    return contraction(group, name, options)
+    return contraction(group, name, options, tile)
 
 
 def _has_engine(options: GpuOptions) -> bool:
@@ -45,8 +45,8 @@ class _Matrix:
 class _Described(Contraction):
     """The kernel with descriptors, where `fits`."""
 
-    def __init__(self, group: Group, name: str, options: GpuOptions) -> None:
-        super().__init__(group, name, options)
+    def __init__(self, group: Group, name: str, options: GpuOptions, tile: Tile | None) -> None:
+        super().__init__(group, name, options, tile)
         self.a, self.b = self._matrix(self.left, self.m), self._matrix(self.right, self.n)
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thalweg.backends.cpu.emit import Group
+from thalweg.backends.gpu.configurations import FLAT_TILES, FlatTile, Tile
 from thalweg.backends.gpu.fused import Fused, Place
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -21,11 +22,11 @@ from thalweg.backends.gpu.writer import Writer
 SIDE = 32  # of a square tile
 
 
-def elementwise(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+def elementwise(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
     """The kernel of a group without heavy values."""
     shape = group.stores[0].shape
     crossed = _crossed_dimension(group, shape)
-    return _flat(group, name, shape) if crossed is None else _square(group, name, shape, crossed)
+    return _flat(group, name, shape, tile) if crossed is None else _square(group, name, shape, crossed)
 
 
 def _write(fused: Fused, group: Group, place: Place, address: Index) -> None:
@@ -35,14 +36,21 @@ def _write(fused: Fused, group: Group, place: Place, address: Index) -> None:
         fused.store(f"out{position}", value, address, number)
 
 
-def _flat(group: Group, name: str, shape: Sequence[int]) -> TritonKernel:
+def flat_tiles(group: Group, options: GpuOptions) -> list[Tile]:
+    """The tiles that such a kernel may have; square ones have no others."""
+    shape = group.stores[0].shape
+    large = group.stores[0].size >= 1 << 16
+    return list(FLAT_TILES) if large and _crossed_dimension(group, shape) is None else []
+
+
+def _flat(group: Group, name: str, shape: Sequence[int], tile: Tile | None) -> TritonKernel:
     size = group.stores[0].size
-    block = flat_block(size)
+    block, warps = (tile.block, tile.warps) if isinstance(tile, FlatTile) else (flat_block(size), 4)
     w, masks = Writer(), dict[str, str]()
     i = axis(w, masks, "i", "tl.program_id(0) * BLOCK", size, block, "BLOCK", is_wide(group))
     fused = Fused(w, group, masks)
     _write(fused, group, coordinates(i, shape), i)
-    return finish(fused, group, name, -(-size // block), [("BLOCK", block)], 4)
+    return finish(fused, group, name, -(-size // block), [("BLOCK", block)], warps)
 
 
 def _square(group: Group, name: str, shape: Sequence[int], crossed: int) -> TritonKernel:

@@ -16,6 +16,7 @@ from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
 from thalweg.backends.cpu.graph import Value
+from thalweg.backends.gpu.configurations import ROW_TILES, RowTile, Tile
 from thalweg.backends.gpu.fused import Fused, not_yet
 from thalweg.backends.gpu.index import ZERO, Index, coordinates
 from thalweg.backends.gpu.kernel import TritonKernel
@@ -32,16 +33,24 @@ TILE = 2048  # elements of a tile of several rows
 LANES = 64  # rows of a tile whose neighbours in memory are rows
 
 
-def rows(group: Group, name: str, options: GpuOptions) -> TritonKernel:
+def rows(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
     """The kernel of a group whose root is a reduction."""
     space = row_space(group.root)
     if space is None:
         return loops(group, name, options)
-    return _Rows(group, name, space).kernel()
+    return _Rows(group, name, space, tile if isinstance(tile, RowTile) else None).kernel()
+
+
+def row_tiles(group: Group, options: GpuOptions) -> list[Tile]:
+    """The tiles that such a kernel may have."""
+    space = row_space(group.root)
+    return list(ROW_TILES) if space is not None and space.style == "row" else []
 
 
 class _Rows:
-    def __init__(self, group: Group, name: str, space: RowSpace) -> None:
+    def __init__(self, group: Group, name: str, space: RowSpace, tile: RowTile | None) -> None:
+        at_once, size = (tile.at_once, tile.tile) if tile else (AT_ONCE, TILE)
+        self.warps = tile.warps if tile else 0
         self.group, self.name, self.space = group, name, space
         self.reductions = sorted((v for v in group.members if v.kind == "reduce"), key=lambda v: v.id)
         self.stores = [v for v in group.stores if v.size]
@@ -49,8 +58,8 @@ class _Rows:
         widths = [*(_width(v) for v in self.reductions), *(v.size // self.count for v in self.stores)]
         widest = power_of_two(max(widths))
         if space.style == "row":
-            self.cols = widest if widest <= AT_ONCE else LOOPED
-            self.rows = min(power_of_two(self.count), max(1, TILE // self.cols))
+            self.cols = widest if widest <= at_once else LOOPED
+            self.rows = min(power_of_two(self.count), max(1, size // self.cols))
         else:
             self.rows = min(power_of_two(self.count), LANES)
             self.cols = min(widest, max(1, TILE // self.rows))
@@ -73,7 +82,7 @@ class _Rows:
                 self._reduce_at_once(value)
         self._store()
         constants = [("ROWS", self.rows), ("COLS", self.cols)]
-        warps = 4 if self.rows * self.cols <= 4096 else 8
+        warps = self.warps or (4 if self.rows * self.cols <= 4096 else 8)
         grid = -(-self.count // self.rows)
         return finish(self.fused, self.group, self.name, grid, constants, warps)
 

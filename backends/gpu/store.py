@@ -28,11 +28,11 @@ def save(kernel: KernelText | TritonKernel, folder: Path) -> Path:
     text = kernel.text if isinstance(kernel, TritonKernel) else kernel
     path = folder / text.digest / f"{text.name}.py"
     if not path.exists():
-        _write(path, text.source.encode())
+        write_file(path, text.source.encode())
     return path
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """All of a file or nothing, whoever else writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -48,7 +48,7 @@ def _image_path(kernel: KernelText, options: GpuOptions) -> Path:
 def save_image(kernel: KernelText, image: KernelImage, options: GpuOptions) -> None:
     """Keep a kernel's machine code."""
     head = {**asdict(image), "binary": None, "triton": _version()}
-    _write(_image_path(kernel, options), json.dumps(head).encode() + b"\n" + image.binary)
+    write_file(_image_path(kernel, options), json.dumps(head).encode() + b"\n" + image.binary)
 
 
 def load_image(kernel: KernelText, options: GpuOptions) -> KernelImage | None:
