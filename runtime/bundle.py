@@ -149,6 +149,14 @@ class Model:
             raise BundleError(f"{os.fspath(path)} cannot be read: {error}") from None
         self._take(file, path)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state as a weights file, which `restore` and every other library of this model take."""
+        file = np.empty(self._symbol("file_bytes", ctypes.c_size_t)(), np.uint8)
+        state, place = ctypes.c_void_p(self._memory.ctypes.data), ctypes.c_void_p(file.ctypes.data)
+        status = self._symbol("save", ctypes.c_int32)(state, place, ctypes.c_size_t(file.nbytes))
+        assert status == 0  # all of it is ours
+        file.tofile(path)
+
     def _take(self, file: Array, path: str | os.PathLike[str]) -> None:
         state = ctypes.c_void_p()
         check = self._symbol("state_of", ctypes.c_int32)

@@ -5,6 +5,9 @@
     size_t   m_state_bytes(void);
     size_t   m_arena_bytes(int32_t signature);   of the signature with this number; 0 for none
     int32_t  m_state_of(const void *file, size_t bytes, const void **state);
+    size_t   m_file_bytes(void);                 of a weights file
+    int32_t  m_save(const void *state, void *file, size_t bytes);     write one into memory
+    int32_t  m_restore(const void *file, size_t bytes, void *state);  check one, and take its state
     const void *m_initial_state(void);           NULL where the weights are in a file of their own
     const char *m_meta(void);                    JSON
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thalweg.backends.aot.layout import HASH_AT, Layout
+from thalweg.backends.aot.layout import HASH_AT, Layout, file_header
 from thalweg.dialects.types import TensorType
 
 VERSION = 1
@@ -88,7 +91,7 @@ class Function:
 
 def exported_names(model: str, functions: Sequence[Function], shared: bool = False) -> list[str]:
     """The symbols that a library offers; `shared`: for several threads."""
-    common = ("abi", "state_bytes", "arena_bytes", "state_of", "initial_state", "meta")
+    common = ("abi", "state_bytes", "arena_bytes", "state_of", "file_bytes", "save", "restore", "initial_state", "meta")
     on_pools = (f"{f.name}{ON_POOL}" for f in functions if shared)
     return [f"{model}_{name}" for name in (*(f.name for f in functions), *on_pools, *common)]
 
@@ -107,7 +110,7 @@ def interface(
     parts = [_signature(model, function, bits, shared) for function in functions]
     parts += [_alone(model, function, bits) for function in functions if shared]
     parts.append(_constants(model, functions, layout, bits))
-    parts.append(_state_of(model, layout, bits))
+    parts += [_state_of(model, layout, bits), _files(model, layout, bits)]
     parts.append(_text(f"{model}_meta", meta))
     state = f"@{model}.state" if embedded else "null"
     parts.append(f"define ptr @{model}_initial_state() nounwind {{\n  ret ptr {state}\n}}\n")
@@ -256,6 +259,52 @@ def _state_of(model: str, layout: Layout, bits: int) -> str:
     state = w.op(f"getelementptr i8, ptr %file, i{bits} {start}", "state")
     w.lines.append(f"  store ptr {state}, ptr %out")
     return w.text()
+
+
+_COPY = """
+define internal void @{model}.copy(ptr %to, ptr %from, {word} %n) noinline nounwind {{
+entry:
+  br label %test
+test:
+  %i = phi {word} [ 0, %entry ], [ %next, %step ]
+  %more = icmp ult {word} %i, %n
+  br i1 %more, label %step, label %out
+step:
+  %a = getelementptr i8, ptr %from, {word} %i
+  %b = getelementptr i8, ptr %to, {word} %i
+  %x = load <16 x i32>, ptr %a, align 1
+  store <16 x i32> %x, ptr %b, align 1
+  %next = add {word} %i, 64
+  br label %test
+out:
+  ret void
+}}
+"""
+
+
+def _files(model: str, layout: Layout, bits: int) -> str:
+    """Writing and reading whole weights files; their parts are multiples of 64 bytes."""
+    header, word = file_header(layout), f"i{bits}"
+    size = len(header) + layout.nbytes
+    text = f"@{model}.header = internal constant [{len(header)} x i8] {quoted(header)}, align {ALIGNMENT}\n"
+    text += f"define {word} @{model}_file_bytes() nounwind {{\n  ret {word} {size}\n}}\n"
+    w = _Writer(f"define i32 @{model}_save(ptr %state, ptr %file, {word} %bytes) nounwind")
+    w.refuse_if(w.op("icmp eq ptr %file, null", "nofile"), NULL_POINTER)
+    w.refuse_if(w.op("icmp eq ptr %state, null", "nostate"), NULL_POINTER)
+    w.refuse_if(w.op(f"icmp ult {word} %bytes, {size}", "short"), SHORT_ARENA)
+    w.add(f"  call void @{model}.copy(ptr %file, ptr @{model}.header, {word} {len(header)})")
+    at = w.op(f"getelementptr i8, ptr %file, {word} {len(header)}", "data")
+    w.add(f"  call void @{model}.copy(ptr {at}, ptr %state, {word} {layout.nbytes})")
+    text += w.text()
+    w = _Writer(f"define i32 @{model}_restore(ptr %file, {word} %bytes, ptr %state) nounwind")
+    place = w.op("alloca ptr", "place")
+    w.refuse_if(w.op("icmp eq ptr %state, null", "nostate"), NULL_POINTER)
+    w.op(f"call i32 @{model}_state_of(ptr %file, {word} %bytes, ptr {place})", "status")
+    w.add("  %fits = icmp eq i32 %status, 0", "  br i1 %fits, label %take, label %refuse", "refuse:")
+    w.add("  ret i32 %status", "take:")
+    found = w.op(f"load ptr, ptr {place}", "found")
+    w.add(f"  call void @{model}.copy(ptr %state, ptr {found}, {word} {layout.nbytes})")
+    return text + w.text() + _COPY.format(model=model, word=word)
 
 
 def _text(name: str, value: str) -> str:

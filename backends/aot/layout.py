@@ -78,8 +78,8 @@ PREFIX = b'{"__metadata__":{"thalweg.layout":"'
 HASH_AT = 8 + len(PREFIX)  # of a file: 8 bytes of length, then the header
 
 
-def to_safetensors(layout: Layout, block: bytes) -> bytes:
-    """The file: its data begins at a multiple of the alignment, so that a mapped file is the state."""
+def file_header(layout: Layout) -> bytes:
+    """What stands in the file before the state: a multiple of the alignment, so that a mapped file is the state."""
     header: dict[str, Any] = {"__metadata__": {"thalweg.layout": layout.hash, "format": "thalweg"}}
     for entry in layout.entries:
         end = entry.offset + entry.type.nbytes
@@ -93,4 +93,9 @@ def to_safetensors(layout: Layout, block: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     assert text.startswith(PREFIX)
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text + block
+    return len(text).to_bytes(8, "little") + text
+
+
+def to_safetensors(layout: Layout, block: bytes) -> bytes:
+    """The file."""
+    return file_header(layout) + block

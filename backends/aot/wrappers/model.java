@@ -13,6 +13,7 @@ public final class __CLASS__ {
     private static final int STATE_BYTES = __STATE_BYTES__;
     private final ByteBuffer state = allocate(STATE_BYTES);
     private final ByteBuffer arena = allocate(__ARENA__);
+    private byte[] header; // of weights files
 
     /** The model with the weights of a file that was exported with it. */
     public __CLASS__(byte[] weights) {
@@ -28,13 +29,14 @@ public final class __CLASS__ {
         if (!fits) throw new IllegalArgumentException("not the weights of this model, or truncated");
         state.clear();
         state.put(weights, weights.length - STATE_BYTES, STATE_BYTES);
+        header = java.util.Arrays.copyOf(weights, weights.length - STATE_BYTES);
     }
 
-    /** A copy of the state's bytes: all variables. */
+    /** A weights file with the state as it is: all variables. */
     public byte[] save() {
-        byte[] out = new byte[STATE_BYTES];
+        byte[] out = java.util.Arrays.copyOf(header, header.length + STATE_BYTES);
         state.clear();
-        state.get(out);
+        state.get(out, header.length, STATE_BYTES);
         return out;
     }
 __METHODS__

@@ -38,28 +38,23 @@ export class Model {
     if (!this.needsWeights) new Uint8Array(exports.memory.buffer).copyWithin(this.#state, initial, initial + size);
   }
 
-  /** A copy of the state's bytes: all variables, as in the weights file. */
+  /** A weights file with the state as it is: all variables. */
   save() {
-    const size = this.#exports.__MODEL___state_bytes();
-    return new Uint8Array(this.#exports.memory.buffer).slice(this.#state, this.#state + size);
+    const mark = this.#end, size = this.#exports.__MODEL___file_bytes(), place = this.#allocate(size);
+    this.#check("save", this.#exports.__MODEL___save(this.#state, place, size));
+    this.#end = mark;
+    return new Uint8Array(this.#exports.memory.buffer).slice(place, place + size);
   }
 
-  /** Take the state from a weights file, or from what `save` gave. */
+  /** Take the state from a weights file, such as `save` gives; all or nothing. */
   restore(file) {
     const data = file instanceof ArrayBuffer ? new Uint8Array(file)
       : new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
-    const size = this.#exports.__MODEL___state_bytes();
-    if (data.length === size) {
-      new Uint8Array(this.#exports.memory.buffer).set(data, this.#state);
-      return;
-    }
-    const mark = this.#end;
-    const place = this.#allocate(data.length), out = this.#allocate(4);
+    const mark = this.#end, place = this.#allocate(data.length);
     new Uint8Array(this.#exports.memory.buffer).set(data, place);
-    this.#check("restore", this.#exports.__MODEL___state_of(place, data.length, out));
-    const from = new Uint32Array(this.#exports.memory.buffer, out, 1)[0];
-    new Uint8Array(this.#exports.memory.buffer).copyWithin(this.#state, from, from + size);
+    const status = this.#exports.__MODEL___restore(place, data.length, this.#state);
     this.#end = mark;
+    this.#check("restore", status);
   }
 __METHODS__
   #allocate(size) {

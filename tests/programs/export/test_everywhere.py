@@ -38,9 +38,12 @@ static float x[16 * 24], out[11 * 5], loss[1], largest[1];
 static int32_t y[16];
 static char arena[DIGITS_TRAIN_STEP_ARENA_BYTES + DIGITS_INFER_ARENA_BYTES] __attribute__((aligned(64)));
 static char state[DIGITS_STATE_BYTES] __attribute__((aligned(64)));
+static char file[DIGITS_STATE_BYTES + 4096];
+static float last;
 static int infer(void) {
   int status = digits_infer(state, x, out, 11, arena, sizeof arena);
   printf("%.9g %.9g ", out[0], out[54]);
+  last = out[0];
   return status;
 }
 int main(void) {
@@ -56,6 +59,14 @@ int main(void) {
   bad |= infer();
   bad |= digits_abi() != DIGITS_ABI || digits_state_bytes() != DIGITS_STATE_BYTES;
   bad |= digits_arena_bytes(DIGITS_INFER) != DIGITS_INFER_ARENA_BYTES || digits_arena_bytes(9) != 0;
+  bad |= digits_file_bytes() > sizeof file || digits_save(state, file, sizeof file) != DIGITS_OK;
+  memset(state, 0, sizeof state);
+  bad |= digits_restore(file, digits_file_bytes() - 1, state) != DIGITS_WRONG_LAYOUT || state[0] != 0;
+  bad |= digits_restore(file, digits_file_bytes(), state) != DIGITS_OK;
+  bad |= digits_restore(0, 9, state) != DIGITS_NULL_POINTER || digits_restore(file, 9, 0) != DIGITS_NULL_POINTER;
+  bad |= digits_save(state, 0, 9) != DIGITS_NULL_POINTER || digits_save(state, file, 9) != DIGITS_SHORT_ARENA;
+  out[0] = 0;
+  bad |= digits_infer(state, x, out, 11, arena, sizeof arena) || out[0] != last;
   bad |= digits_infer(0, x, out, 1, arena, sizeof arena) != DIGITS_NULL_POINTER;
   bad |= digits_infer(state, 0, out, 1, arena, sizeof arena) != DIGITS_NULL_POINTER;
   bad |= digits_infer(state, x, out, 1, arena, 1) != DIGITS_SHORT_ARENA;
@@ -240,7 +251,11 @@ public class Main {
         for (int i = 0; i < 5; i++) System.out.print(model.trainStep(x, y).loss[0] + " ");
         out = model.infer(few);
         System.out.print(out[0] + " " + out[54] + " ");
-        int bad = 0;
+        byte[] file = model.save();
+        model.restore(Files.readAllBytes(Path.of("weights.safetensors")));
+        int bad = model.infer(few)[0] == out[0] ? 1 : 0;
+        model.restore(file);
+        if (model.infer(few)[0] != out[0]) bad = 1;
         try { model.infer(new float[25]); bad = 1; } catch (IllegalArgumentException e) { }
         try { model.restore(new byte[300]); bad = 1; } catch (IllegalArgumentException e) { }
         System.out.println(bad);

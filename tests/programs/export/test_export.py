@@ -104,6 +104,18 @@ def test_weights_of_another_model(everywhere: Path, tmp_path: Path) -> None:
     assert all((model.state[n] == before[n]).all() for n in before)
 
 
+def test_saved_and_restored(everywhere: Path, tmp_path: Path) -> None:
+    model = load(everywhere)
+    model.save(tmp_path / "first.safetensors")
+    assert (tmp_path / "first.safetensors").read_bytes() == (everywhere / "weights.safetensors").read_bytes()
+    model.train(XS, Y)
+    model.save(tmp_path / "trained.safetensors")
+    other = load(everywhere)
+    assert not np.array_equal(other.infer(X), model.infer(X))
+    other.restore(tmp_path / "trained.safetensors")
+    np.testing.assert_array_equal(other.infer(X), model.infer(X))
+
+
 def test_wrong_calls(everywhere: Path) -> None:
     model = load(everywhere)
     with pytest.raises(BundleError, match=r"x must be f32\[4,24\], got float64\[4,24\]"):
