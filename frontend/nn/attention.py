@@ -19,9 +19,19 @@ from thalweg.frontend.tensor import ArrayLike, Tensor
 
 @array_function
 def attention(
-    query: ArrayLike, key: ArrayLike, value: ArrayLike, *, causal: bool = False, mask: ArrayLike = None
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    causal: bool = False,
+    mask: ArrayLike = None,
+    bias: ArrayLike = None,
+    scale: float | None = None,
 ) -> Tensor:
-    """softmax(query keyᵀ / sqrt(features)) value, with softmax over the keys.
+    """softmax(query keyᵀ * scale + bias) value, with softmax over the keys.
+
+    Compiled, the scores of all queries with all keys are never in memory together, nor are their gradients; those of a
+    causal mask are not all computed.
 
     Args:
         query: float[…, queries, features].
@@ -29,13 +39,21 @@ def attention(
         value: float[…, keys, features'].
         causal: query i sees the keys up to i only, counted from the end where there are more keys than queries.
         mask: bool that broadcasts to [… , queries, keys], true where a query may see a key.
+        bias: float that broadcasts to [… , queries, keys].
+        scale: 1 / sqrt(features) if None.
 
     Returns:
         float[…, queries, features']. A query that sees no key gets the mean of all values.
+
+    Example:
+        >>> y = tw.nn.attention(q, k, v, causal=True)       # [batch, heads, time, features]
     """
     query, key = xp.asarray(query), xp.asarray(key)
     queries, keys = query.shape[-2], key.shape[-2]
-    scores = xp.matmul(query * (1 / math.sqrt(query.shape[-1])), xp.matrix_transpose(key))
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = xp.matmul(query * factor, xp.matrix_transpose(key))
+    if bias is not None:
+        scores = scores + bias
     if causal:
         # Compared from two ranges in the program: a table would be a constant of queries x keys.
         last_seen = xp.expand_dims(xp.arange(queries, dtype="int32"), axis=1) + (keys - queries)

@@ -107,6 +107,14 @@ def test_attention():
     np.testing.assert_allclose(both, attend(q, k, v, mask & seen), rtol=1e-4, atol=1e-5)
 
 
+def test_attention_with_bias_and_scale():
+    q, k, v, bias = normal(2, 3, 5, 4), normal(2, 3, 7, 4), normal(2, 3, 7, 6), normal(3, 5, 7)
+    scores = 0.3 * q.astype(float) @ np.swapaxes(k, -1, -2) + bias
+    weights = np.exp(scores)
+    expected = weights / weights.sum(axis=-1, keepdims=True) @ v
+    np.testing.assert_allclose(nn.attention(q, k, v, bias=bias, scale=0.3), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_query_that_sees_nothing_gets_a_number():
     q, k, v = normal(1, 2), normal(3, 2), normal(3, 2)
     got = nn.attention(q, k, v, mask=np.zeros((1, 3), bool))
