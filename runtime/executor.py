@@ -323,9 +323,10 @@ class _Run:
             if op.way is Way.BLOCKING:
                 tag = ended.state.tag(ended.instance) if ended.state is not None else ""
                 return ended, op.run(Call(op.node, inputs, self.step, op.device, tag)), None
-            if op.reads or op.writes:
-                return ended, self._with_variables(op, inputs), None
-            return ended, op.run(inputs), None
+            outputs = self._with_variables(op, inputs) if op.reads or op.writes else op.run(inputs)
+            if self.step.tracer is not None and hasattr(op.run, "settle"):
+                op.run.settle()
+            return ended, outputs, None
         except Exception as error:
             return ended, (), error
 

@@ -249,6 +249,10 @@ class GpuCluster:
         with self._held:
             return self._program.run(inputs, self._options.checking or self._asked)
 
+    def settle(self) -> None:
+        """Wait until everything that was started is done."""
+        self._program.gpu.synchronise()
+
 
 class GpuProgram:
     """A whole program on one GPU, bound to its captured arrays and variables; no step, no executor.

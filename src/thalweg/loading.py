@@ -155,6 +155,12 @@ class SizedCluster:
                     self._sizes.popitem(last=False)
         return found(inputs)
 
+    def settle(self) -> None:
+        """Wait for what was started, where clusters only start their work."""
+        for program in list(self._sizes.values()):
+            if hasattr(program, "settle"):
+                program.settle()
+
     def _of_sizes(self, shapes: Sequence[tuple[int, ...]]) -> Program:
         with context.entered():
             module = ir.Module.parse(self._text)

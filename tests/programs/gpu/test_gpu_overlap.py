@@ -115,3 +115,22 @@ def test_out_of_memory_names_variables_and_intermediate_tensors_with_their_lines
     assert "/device:GPU:0 is out of memory" in text
     assert "the arena of g()" in text
     assert "test_gpu_overlap.py" in text, "the user's lines of what is in the arena"
+
+
+def test_a_trace_waits_for_the_work(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    @tw.function
+    def f(x):
+        with tw.device("gpu:0"):
+            a = tw.exp(x)
+        with tw.device("cpu:0"):
+            return tw.sum(a)
+
+    f(X)
+    driver = virtual_driver()
+    driver.log.clear()
+    f(X)
+    assert "synchronise" not in [call[0] for call in driver.log]
+    with tw.trace_steps(tmp_path / "steps.json"):
+        f(X)
+    assert "synchronise" in [call[0] for call in driver.log]
+    assert "/device:GPU:0" in (tmp_path / "steps.json").read_text()
