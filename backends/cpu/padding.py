@@ -28,26 +28,27 @@ def _absorb(graph: Graph, options: CpuOptions) -> bool:
     for value in graph.values:
         for region in value.regions if value.result_index == 0 else ():
             changed |= _absorb(region, options)
-        if value.kind == "convolution" and _pads(value.operands[0]):
-            changed |= _read_inside(value, options)
+        if value.kind == "convolution" and (padding := padding_of(value.operands[0])) is not None:
+            changed |= _read_inside(value, padding, options)
     return changed
 
 
-def _pads(value: Value) -> bool:
-    """Is a value a tensor in the middle of zeros?"""
+def padding_of(value: Value) -> tuple[Value, list[int]] | None:
+    """What a value holds in the middle of zeros, and how many are before it in each dimension; None for others."""
     if value.kind != "insert" or not fills(value):
-        return False
+        return None
     splat = value.operands[0].splat
     assert splat is not None
-    return not splat.startswith("0x") and splat not in ("true", "false") and float(splat) == 0
+    if splat.startswith("0x") or splat in ("true", "false") or float(splat) != 0:
+        return None
+    return value.operands[1], [offset for offset in value.offsets if isinstance(offset, int)]
 
 
-def _read_inside(value: Value, options: CpuOptions) -> bool:
-    """Read the padded tensor instead of its padded copy, where there is a kernel that can; was it done?"""
-    padded, (generic, operands) = value.operands[0], (value.generic, value.operands)
+def _read_inside(value: Value, padding: tuple[Value, list[int]], options: CpuOptions) -> bool:
+    """Read the tensor inside of the padding, where there is a kernel that can; was it done?"""
+    (source, low), (generic, operands) = padding, (value.generic, value.operands)
     assert generic is not None
-    low = [offset for offset in padded.offsets if isinstance(offset, int)]
-    value.operands = (padded.operands[1], *operands[1:])
+    value.operands = (source, *operands[1:])
     value.generic = replace(generic, maps=(_moved(generic.maps[0], low), *generic.maps[1:]))
     if takes(value, describe(value, "%a", "%b", "%c"), options):
         return True
