@@ -90,6 +90,7 @@ class Plan:
     def __init__(self, program: Program, aliases: Mapping[int, int], threads: int, alignment: int = ALIGNMENT) -> None:
         self._scratch: dict[tuple[Value, ...], Location] = {}  # by the kernel's results
         self.constants: dict[Value, int] = {}  # constant data, numbered
+        self._constants: list[Value] = []  # by their numbers
         self.positions = 0
         self._slots: dict[Value, Slot] = {}
         self._carried: dict[Value, Value] = {}  # argument of a loop's region -> the loop's result
@@ -128,9 +129,16 @@ class Plan:
         """Where a value's bytes are."""
         slot = self.slot(value)
         if slot is None:
-            return Location("constant", self.constants.setdefault(self.root(value), len(self.constants)))
+            number = self.constants.setdefault(self.root(value), len(self.constants))
+            if number == len(self._constants):
+                self._constants.append(self.root(value))
+            return Location("constant", number)
         assert slot.location is not None
         return slot.location
+
+    def constant(self, number: int) -> Value:
+        """The value of a number among the constant data."""
+        return self._constants[number]
 
     def bounce(self, bytes_: int) -> Location:
         """Room for one value while values change places."""

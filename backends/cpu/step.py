@@ -8,6 +8,8 @@ typed views.
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from thalweg.backends.cpu.constants import constant_bytes
@@ -63,8 +65,7 @@ class StepWriter:
         if location.kind == "arena":
             return "%arena", "memref<?arena?xi8>"
         if location.kind == "constant":
-            value = next(v for v, number in self.plan.constants.items() if number == location.number)
-            kind = f"memref<{nbytes(value)}xi8>"
+            kind = f"memref<{nbytes(self.plan.constant(location.number))}xi8>"
             return self.w.hoisted(f"memref.get_global @constant{location.number} : {kind}", "constant"), kind
         name = f"%{location.kind[0]}{location.number}"
         return name, f"memref<{self.sizes[name]}xi8>"
@@ -85,18 +86,22 @@ class StepWriter:
 
     def _move(self, copies: Iterable[tuple[Location, Location, int]]) -> None:
         """Copies that happen at the same time: ordered so that no source is overwritten before it is read."""
-        pending = [copy for copy in copies if copy[0] != copy[1] and copy[2]]
+        pending = {number: copy for number, copy in enumerate(copies) if copy[0] != copy[1] and copy[2]}
+        readers = Counter(source for source, _, _ in pending.values())
+        writer = {target: number for number, (_, target, _) in pending.items()}
+        free = [number for number, (_, target, _) in pending.items() if target not in readers]  # ascending: a heap
+        rooms: dict[Location, Location] = {}  # where a source has gone
         while pending:
-            sources = [source for source, _, _ in pending]
-            free = next((c for c in pending if c[1] not in sources), None)
-            if free is None:  # a cycle: free the first source
-                source, _, size = pending[0]
-                room = self.plan.bounce(size)
-                self._copy(source, room, size)
-                pending = [(room if s == source else s, t, n) for s, t, n in pending]
-            else:
-                self._copy(*free)
-                pending.remove(free)
+            if not free:  # only cycles are left: free the first source
+                source, _, size = next(iter(pending.values()))
+                rooms[source] = self.plan.bounce(size)
+                self._copy(source, rooms[source], size)
+                heapq.heappush(free, writer[source])
+            source, target, size = pending.pop(heapq.heappop(free))
+            self._copy(rooms.get(source, source), target, size)
+            readers[source] -= 1
+            if not readers[source] and source not in rooms and writer.get(source) in pending:
+                heapq.heappush(free, writer[source])
 
     # Steps.
 
