@@ -20,6 +20,7 @@ from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
 from thalweg.backends.cpu.fusion import form
 from thalweg.backends.cpu.hoist import hoist_packing
 from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
+from thalweg.backends.cpu.layout import prefer_channels_last
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.padding import absorb_paddings
@@ -108,7 +109,8 @@ def lower(
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
-    graph = absorb_paddings(absorb_widenings(read_function(function)), options)
+    graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
+    graph = absorb_paddings(graph, options)
     program = form(hoist_packing(graph, options), options)
     order_updates(program, aliases)
     share_kernels(program)
