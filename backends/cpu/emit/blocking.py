@@ -70,7 +70,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
     block_bytes = machine.second_cache // 2  # of the shared operand
     wide = ceil_div(max(nest.lane.extent, 1), lanes)
-    scattered = len(nest.sums) == 1 and nest.lane.rhs == 1 and item == 4 and nest.rhs.dtype == dtype
+    scattered = len(nest.sums) == 1 and nest.lane.rhs == 1 and item >= 4 and nest.rhs.dtype == dtype
     pages = 0  # summed elements at a time, so that few pages are read in turn
     if nest.row_count == 1:
         # Nothing is read twice: wide panels.
@@ -90,7 +90,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     in_rows = few_panels or (strided and nest.batch_count > 1)
     by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and contiguous and shared <= block_bytes // 2 and in_rows)
     rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
-    packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item == 4 and panels > 1)
+    packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item >= 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
