@@ -27,6 +27,7 @@ from thalweg.backends.cpu.visible import last_visible
 
 CHEAP = 24  # cost per element up to which what depends on no score (a mask from two ranges) is computed in place
 ALONE = 1 << 22  # scores from which on memory counts for more than threads
+KEPT = 1 << 19  # scores below which keeping them for the gradient is faster than computing them again
 
 
 @dataclass
@@ -149,7 +150,7 @@ def _stages(graph: Graph, cluster: Sequence[Sink]) -> list[_Stage] | None:
     operands = [_operands(graph, stage, reduced) for stage in stages]
     outside = {v for v in reduced if v in graph.outputs or any(u not in inside and u not in roots for u in v.users)}
     outside.update(value for read in operands for value in read if value in reduced)
-    if not all(map(_is_worthwhile, stages)):
+    if not all(map(_is_worthwhile, stages)) or (len(stages) > 1 and math.prod(extents) < KEPT):
         return None
     return [_finished(graph, stage, read, outside, inside) for stage, read in zip(stages, operands, strict=True)]
 

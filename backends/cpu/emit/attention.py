@@ -73,7 +73,7 @@ class _AttentionKernel:
         self.shape = Shape(lanes, 6, 4 if target.registers >= 32 else 2)
         self.fused = Fused(self.w, spec.members, lanes)
         *self.outer_extents, self.rows, self.columns = spec.extents
-        self.panel = max(PANEL, lanes)
+        self.panel = min(PANEL, -(-self.columns // lanes) * lanes)
         self.width = -(-self.columns // self.panel) * self.panel  # columns of a strip
         self.pitch = self.width + lanes  # from row to row: a power of two would put all rows into few sets of the cache
         self.block = self._block_rows()
@@ -154,9 +154,7 @@ class _AttentionKernel:
             if self.by_rows:
                 self.outer = self.fused.at.delinear(Index(tile), self.outer_extents)
                 self._pack()
-                for product in self.by_rows:
-                    memory = self.sums[product.value]
-                    fill(w, self.shape, memory, memory.size, zero(w, self.shape))
+                self._clear(self.by_rows if self.blocks > 1 else ())
                 if self.blocks == 1:
                     self._block(0)
                 else:
@@ -223,9 +221,7 @@ class _AttentionKernel:
         for value, memory in self.partial.items():
             neutral = widen(w, _combiner(value).neutral(w, self.shape.lanes), self.shape.lanes)
             fill(w, self.shape, memory, memory.size, neutral.name)
-        for product in self.by_columns:
-            memory = self.sums[product.value]
-            fill(w, self.shape, memory, memory.size, zero(w, self.shape))
+        self._clear(self.by_columns if self.width > self.panel else ())
         panels = self._panels()
         finished: list[Value] = []
         for sweep in self.plan.sweeps:
@@ -241,6 +237,12 @@ class _AttentionKernel:
                 side.at(w, self.outer).at(w, (self.start, side.steps[self.spec.row])), side.steps[self.spec.row],
                 side.feature, self._finishing(product, finished),
             )  # fmt: skip
+
+    def _clear(self, products: Sequence[Product]) -> None:
+        """Sums that are added up from several panels or blocks start from nothing; others are stored at once."""
+        for product in products:
+            memory = self.sums[product.value]
+            fill(self.w, self.shape, memory, memory.size, zero(self.w, self.shape))
 
     def _rows_of_block(self) -> str | int:
         if self.rows % self.block == 0:
@@ -322,13 +324,14 @@ class _AttentionKernel:
             other = side.at(w, self.outer).at(w, (self.start, step)) if copy is None else copy
             factors = self._factors(scores, 1, self.pitch, other, wide if copy else step, product.features, copy)
             out = self.sums[product.value].at(w, (first, wide))
-            multiply(w, self.shape, factors, self.panel, self.panel, self.count, out, wide, True)
+            multiply(w, self.shape, factors, self.panel, self.panel, self.count, out, wide, self.blocks > 1)
             return
         step = wide if copy else side.steps[spec.column]
         other = (copy or side.at(w, self.outer)).at(w, (first, step))
         factors = self._factors(scores, self.pitch, 1, other, step, product.features, copy)
         count = self.panel if self.columns % self.panel == 0 else w.minimum(self.panel, w.sub(self.columns, first))
-        multiply(w, self.shape, factors, self.count, self._most(), count, self.sums[product.value], wide, True)
+        adds = self.width > self.panel
+        multiply(w, self.shape, factors, self.count, self._most(), count, self.sums[product.value], wide, adds)
 
     def _factors(
         self, left: Memory, row: int, step: int, other: Memory, other_step: int, features: int, copy: Memory | None
@@ -366,6 +369,7 @@ class _AttentionKernel:
         """One row of a panel: `width` columns from `first` on."""
         w, fused, lanes = self.w, self.fused, self.shape.lanes
         self._define_reduced(row, finished)
+        nothing = zero(w, self.shape)
         parts: dict[Value, list[Num]] = {value: [] for value in sweep.reductions}
         for offset in range(0, width, lanes):
             column = Index(w.add(first, offset), 1)
@@ -381,6 +385,9 @@ class _AttentionKernel:
             for number, strip in zip(numbers, sweep.stored.values(), strict=True):
                 store(w, self.shape, self.strips[strip].at(w, (row, self.pitch), (first, 1), (offset, 1)), number.name)
             fused.limit(0)
+        for offset in range(-(-width // lanes) * lanes, self.panel, lanes):  # no garbage is multiplied: it may be slow
+            for strip in sweep.stored.values():
+                store(w, self.shape, self.strips[strip].at(w, (row, self.pitch), (first, 1), (offset, 1)), nothing)
         for value, found in parts.items():
             combiner, where = _combiner(value), self.partial[value].at(w, (row, lanes))
             total = found[0]

@@ -201,7 +201,7 @@ def pack_columns(
 ) -> None:  # fmt: skip
     """Columns in panels of `panel`: number (column, feature) goes to [column // panel][feature][column % panel].
 
-    Columns past the last one repeat it.
+    Panels are whole: columns past the last one repeat it, or are zero.
     """
     lanes = shape.lanes
     if column == 1:
@@ -222,7 +222,7 @@ def pack_columns(
         for n, vector in enumerate(transpose(w, vectors, shape.kind)[:used]):
             store(w, shape, at(j, w.add(first, n)), times(w, shape, vector, scale))
 
-    with w.for_(0, -(-columns // lanes) * lanes, lanes) as j:
+    with w.for_(0, -(-columns // panel) * panel, lanes) as j:
         main = features - features % lanes
         if main:
             with w.for_(0, main, lanes) as d:
@@ -262,6 +262,8 @@ def _copy_panels(
                 vector(d, j, lanes)
         if columns % lanes:
             vector(d, main, columns % lanes)
+        for j in range(-(-columns // lanes) * lanes, -(-columns // panel) * panel, lanes):
+            store(w, shape, to.at(w, (j // panel, panel * features), (j % panel, 1), (d, panel)), zero(w, shape))
 
 
 def copy_rows(

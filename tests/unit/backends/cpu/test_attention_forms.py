@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.backends.cpu import attention
 from thalweg.backends.cpu.attention import Attention, form_attention
 from thalweg.backends.cpu.backend import main_function
 from thalweg.backends.cpu.legalize import legalize
@@ -17,6 +18,12 @@ from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
 
 SHAPE = (2, 3, 32, 8)
+
+
+@pytest.fixture(autouse=True)
+def _small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of few scores are faster with the scores kept: here they are attention all the same."""
+    monkeypatch.setattr(attention, "KEPT", 0)
 
 
 def found(function: Callable[..., object], *shapes: tuple[int, ...]) -> list[Attention]:
@@ -120,3 +127,10 @@ def test_a_dense_layer_after_a_normalised_one_is_none():
         return (h / tw.sqrt(tw.mean(h * h, axis=-1, keepdims=True) + 1e-5)) @ b
 
     assert not found(dense, (64, 32), (32, 32), (32, 32))
+
+
+def test_few_scores_are_kept_for_the_gradient(monkeypatch):
+    monkeypatch.undo()
+    assert not found(gradient(tw.nn.attention), SHAPE, SHAPE, SHAPE)
+    assert len(found(gradient(tw.nn.attention), *[(4, 512, 8)] * 3)) == 2
+    assert len(found(tw.nn.attention, SHAPE, SHAPE, SHAPE)) == 1

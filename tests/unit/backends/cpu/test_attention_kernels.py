@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.backends.cpu.backend import lower
+from thalweg.backends.cpu import attention
+from thalweg.backends.cpu.backend import compile_stablehlo, lower
 from thalweg.compiler import driver
 from thalweg.dialects import context
+from thalweg.dialects.mlir import ir
 
 RNG = np.random.default_rng(0)
 Array = np.ndarray
+
+
+@pytest.fixture(autouse=True)
+def _small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of few scores are faster with the scores kept: here they are attention all the same."""
+    monkeypatch.setattr(attention, "KEPT", 0)
+    monkeypatch.setattr(tw.config, "cache", False)
 
 
 def randoms(*shapes: tuple[int, ...]) -> list[Array]:
@@ -142,6 +152,17 @@ def test_a_nan_stays_in_its_row():
     q[1, 5, 3] = np.nan
     found = np.asarray(tw.function(tw.nn.attention)(q, k, v))
     assert np.isnan(found[1, 5]).all() and np.isnan(found).sum() == 8
+
+
+@pytest.mark.parametrize("name", ["attention", "attention_grad"])
+def test_programs_of_jax(name):
+    folder = Path(__file__).parents[3] / "conformance" / "stablehlo" / "programs"
+    arrays = np.load(folder / f"{name}.npz")
+    arguments = [arrays[f"in{k}"] for k in range(sum(n.startswith("in") for n in arrays.files))]
+    with context.entered():
+        program = compile_stablehlo(ir.Module.parse((folder / f"{name}.mlir").read_text()))
+    for k, result in enumerate(program(arguments)):
+        close(result, arrays[f"out{k}"])
 
 
 def arena(function: Callable[..., object], length: int) -> int:
