@@ -76,6 +76,7 @@ class Config:
     virtual_gpus: int = _option(0, "/device:GPU:0, 1… whose kernels run in Triton's interpreter, to try programs")
     default_device: str = _option("", "cpu or gpu, where programs run that ask for none; empty: a GPU if there is one")
     gpu_graphs: bool = _option(True, "replay what a program launches on a GPU as one graph, from its second run on")
+    gpu_tuning: bool = _option(False, "compile kernels for a GPU with several sizes of tiles, time them, keep the best")
     tf32: bool = _option(False, "on a GPU, round 32-bit floats to 10 bits of fraction in products of matrices: faster")
     check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
     placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")

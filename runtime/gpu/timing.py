@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import ml_dtypes
 import numpy as np
 
+from thalweg.dialects.diagnostics import DeviceError
 from thalweg.runtime.gpu.array import DeviceArray
-from thalweg.runtime.gpu.artefact import DeviceProgram, Tensor
+from thalweg.runtime.gpu.artefact import ALIGNMENT, Buffer, DeviceProgram, KernelImage, Launch, Tensor
 from thalweg.runtime.gpu.device import Gpu
 from thalweg.runtime.gpu.program import LoadedProgram
 
@@ -41,6 +42,25 @@ def milliseconds(gpu: Gpu, program: DeviceProgram, repeats: int = 10, most: floa
         gpu.driver.fill(other.address, 0, FLUSHED, gpu.compute)
         times += _once(gpu, loaded, arguments, 1)
     return min(times)
+
+
+def launch_seconds(gpu: Gpu, image: KernelImage, grid: int, sizes: Sequence[int]) -> float:
+    """The least time of some launches of one kernel, each with a cold cache; infinity if it cannot be launched.
+
+    Args:
+        grid: programs.
+        sizes: bytes of the buffer of each parameter, which hold zeros: they may be indices.
+    """
+    scratch = -(-image.scratch * grid * image.clusters // ALIGNMENT) * ALIGNMENT
+    step = Launch(
+        0, (grid, 1, 1), tuple(Buffer("argument", k, 0, size) for k, size in enumerate(sizes)),
+        Buffer("arena", 0, 0, scratch) if scratch else None,
+    )  # fmt: skip
+    arguments = tuple(Tensor((size,), "uint8") for size in sizes)
+    try:
+        return milliseconds(gpu, DeviceProgram(image.chip, (image,), (step,), scratch, arguments, ())) / 1e3
+    except DeviceError:
+        return math.inf
 
 
 def _once(gpu: Gpu, loaded: LoadedProgram, arguments: Sequence[DeviceArray], repeats: int) -> list[float]:

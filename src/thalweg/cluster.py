@@ -40,8 +40,8 @@ class Cluster:
         jobs: other jobs and how many tasks they have.
         address: of a Ray cluster to join: "auto" for the one of this machine, "ray://host:10001" for one elsewhere.
             None starts Ray here, on loopback, until the cluster is closed.
-        cpus, gpus: that Ray reserves for each task; by default tasks share the processors. With gpus=2 each task has the
-            devices CPU:0, GPU:0 and GPU:1.
+        cpus, gpus: that Ray reserves for each task; by default tasks share the processors. With gpus=2 each task has
+            the devices CPU:0, GPU:0 and GPU:1.
         threads: of each task's compiled programs; on one machine, by default, the processors divided by the tasks.
         max_restarts: how often a task that died is started again; -1 for as often as it dies.
         timeout: seconds within which all tasks must be there.

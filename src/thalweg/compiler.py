@@ -56,6 +56,7 @@ from thalweg.steps import CutStep, Target, compile_step, cut, home_of, measured
 # What takes a program all the way is imported where it is used: most programs come from the cache.
 if TYPE_CHECKING:
     from thalweg.backends.gpu.options import GpuOptions
+    from thalweg.backends.gpu.tuning import Measure
     from thalweg.backends.pjrt.lower import Portable
 
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
@@ -215,20 +216,28 @@ class Driver:
             stablehlo, names = self.to_stablehlo(module)
             return lower(stablehlo), names
 
-    def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
+    def device_program(
+        self, module: ir.Module, chip: str, measure: Measure | None = None
+    ) -> tuple[DeviceProgram, list[str]]:
         """What a launcher runs for a `tw` module on a GPU of this kind, and the names of the variables that are its
-        trailing arguments; from the cache on disk where it has been compiled before."""
+        trailing arguments; from the cache on disk where it has been compiled before.
+
+        Args:
+            measure: times kernels on a GPU of this kind, to choose among sizes of tiles; None leaves that to rules.
+        """
         from thalweg.backends.gpu import backend as gpu
+        from thalweg.backends.gpu.tuning import Tuner
 
         with self._one_at_a_time, context.entered():
             options = self.gpu_options(chip)
-            key = digest(str(module), self.options.code_key(), repr(options), *_versions(), _triton_version())
+            how = f"{options} tuned={measure is not None}"
+            key = digest(str(module), self.options.code_key(), how, *_versions(), _triton_version())
             cached = self._disk().get(key) if self.options.cache else None
             if cached is not None:
                 data, names = _unpacked(cached)
                 return DeviceProgram.from_bytes(data), names
             stablehlo, names = self.to_stablehlo(module)
-            program = gpu.compile_program(stablehlo, options)
+            program = gpu.compile_program(stablehlo, options, Tuner(options, measure))
             if self.options.cache:
                 self._disk().put(key, _packed(program.to_bytes(), names))
             return program, names

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from thalweg.backends.gpu.simulate import launch
+from thalweg.backends.gpu.tuning import Measure
 from thalweg.backends.reference.shadow import first_nan, has_nan, has_non_finite
 from thalweg.dialects import context
 from thalweg.dialects.devices import Device
@@ -38,6 +39,7 @@ from thalweg.runtime.gpu.device import Gpu
 from thalweg.runtime.gpu.dlpack import from_dlpack
 from thalweg.runtime.gpu.driver import find_driver
 from thalweg.runtime.gpu.program import LoadedProgram
+from thalweg.runtime.gpu.timing import launch_seconds
 from thalweg.runtime.gpu.virtual import Span, VirtualDriver
 from thalweg.runtime.locks import Held
 from thalweg.runtime.plan import Array
@@ -53,7 +55,9 @@ class Compiler(Protocol):
 
     options: Config
 
-    def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
+    def device_program(
+        self, module: ir.Module, chip: str, measure: Measure | None = None
+    ) -> tuple[DeviceProgram, list[str]]:
         """What a launcher runs for a `tw` module, and the names of the variables that are its trailing arguments."""
         ...
 
@@ -129,6 +133,11 @@ def _bytes_at(address: int, size: int) -> Array:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
+def _measure(gpu: Gpu) -> Measure:
+    """Times kernels on a GPU, for tuning."""
+    return lambda trial: launch_seconds(gpu, trial.image, trial.grid, trial.bytes)
+
+
 class Values:
     """The variables of a program on a GPU.
 
@@ -172,7 +181,8 @@ class _OnGpu:
     ) -> None:  # fmt: skip
         self.gpu = gpu
         self._options = compiler.options
-        program, self.names = compiler.device_program(module, gpu.properties.chip)
+        measure = _measure(gpu) if compiler.options.gpu_tuning else None
+        program, self.names = compiler.device_program(module, gpu.properties.chip, measure)
         self.values = bound(self.names)
         self._text: str = module.operation.get_asm(enable_debug_info=True)
         self._constants = [gpu.put(array, f"a constant of {name}") for array in constants]

@@ -13,7 +13,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.pjrt.lower import Portable
@@ -42,6 +42,9 @@ from thalweg.runtime.resources import Buffer, Resources
 from thalweg.runtime.task import Load
 from thalweg.steps import CHECKING
 
+if TYPE_CHECKING:
+    from thalweg.backends.gpu.tuning import Measure
+
 Make: TypeAlias = Callable[["Compiler", ir.Module, Sequence[Buffer]], Program]  # a cluster of known sizes
 SIZES = 64  # of one cluster whose code is kept
 TOLD = 4  # kinds of ops in the title of a cluster
@@ -63,7 +66,9 @@ class Compiler(Protocol):
         """The same for PJRT."""
         ...
 
-    def device_program(self, module: ir.Module, chip: str) -> tuple[DeviceProgram, list[str]]:
+    def device_program(
+        self, module: ir.Module, chip: str, measure: Measure | None = None
+    ) -> tuple[DeviceProgram, list[str]]:
         """The same for a GPU."""
         ...
 

@@ -294,3 +294,14 @@ def test_one_that_is_not_there_is_named_with_the_line() -> None:
             pytest.skip("this machine has a GPU")
         with pytest.raises(tw.ThalwegError, match=r"asks for /device:GPU:5, .*No GPU was found; `thalweg gpu-check`"):
             tw.function(f.fn)(X)
+
+
+def test_tiles_are_tuned_on_the_gpu(tmp_path) -> None:
+    """Times of virtual GPUs mean nothing; that kernels are timed, and that one is kept, can be seen."""
+    a = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    with tw.config.override(default_device="gpu", gpu_tuning=True, cache_dir=tmp_path):
+        np.testing.assert_allclose(tw.function(lambda a: a @ a)(a), a @ a, rtol=1e-4, atol=1e-4)
+        kept = list(tmp_path.glob("triton/tuned/*.json"))
+        assert kept
+        calls = calls_of(lambda: tw.function(lambda a: a @ a)(a))
+        assert calls["launch"] == 1, "what was tuned is not timed again"

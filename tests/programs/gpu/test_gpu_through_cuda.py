@@ -24,7 +24,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
     monkeypatch.setattr(configuration, "usable_gpus", lambda: 2)
     compile_program = backend.compile_program
 
-    def compile_text(module, options):
+    def compile_text(module, options, tuner=None):
         program = compile_program(module, replace(options, chip="virtual"))
         images = tuple(replace(image, chip=options.chip, shared=65_536) for image in program.images)
         return replace(program, images=images, chip=options.chip)
