@@ -258,13 +258,17 @@ class _Attention:
     def _precision(self) -> str:
         return f', input_precision="{self.options.precision}"'
 
+    def _times(self, product: Product) -> str:
+        """What a contraction is multiplied with."""
+        return "" if product.scale == 1 else f" * {product.scale!r}"
+
     def _score(self, product: Product, rows: str | None, columns: str | None) -> None:
         """A tile of scores, from what of its operands is held already."""
         position = self._row_side(product)
         rows = rows or self._operand(product, position, self.rows.down, False)
         columns = columns or self._operand(product, 1 - position, self.columns.across, True)
         self.fused.comment(product.value)
-        name = self.w.assign(f"tl.dot({rows}, {columns}{self._precision()})", "scores")
+        name = self.w.assign(f"tl.dot({rows}, {columns}{self._precision()}){self._times(product)}", "scores")
         axes = self.rows.down.axes | self.columns.across.axes
         self.fused.define(product.value, self._place(product.value), Num(name, "f32", axes))
 
@@ -342,7 +346,7 @@ class _Attention:
         feature = self.axes[product.features].across
         place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[2])
         place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
-        number = Num(number.text, "f32", along.axes | feature.axes, number.atom)
+        number = Num(f"{number.inner}{self._times(product)}", "f32", along.axes | feature.axes, atom=False)
         self.fused.store(f"out{self.outputs[product.value]}", value, linear(place, value.shape), number)
 
     def _combiner(self, value: Value) -> Combiner:

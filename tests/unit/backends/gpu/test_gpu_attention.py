@@ -40,7 +40,7 @@ def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     return tw.softmax(scores, axis=-1) @ v
 
 
-SAME = tuple(numbers(2, 3, 100, 24) * s for s in (1.0, 0.7, -0.5))
+SAME = tuple(numbers(1, 2, 70, 20) * s for s in (1.0, 0.7, -0.5))
 OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
 CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "attention": (_attention(), SAME),
@@ -63,7 +63,7 @@ def test_interpreted(name: str, tmp_path: Path) -> None:
 def test_scores_are_walked_once() -> None:
     texts = sources(*[_attention(), *SAME])
     (text,) = [text for text in texts if "tl.dot(" in text]
-    assert text.count("for start in range(0, 100, BN):") == 1 and "scale = tl.exp(" in text
+    assert text.count("for start in range(0, 70, BN):") == 1 and "scale = tl.exp(" in text
 
 
 def test_causal_rows_do_not_look_ahead() -> None:
@@ -79,9 +79,9 @@ def test_sums_along_rows_are_kernels_of_their_own() -> None:
 @pytest.mark.parametrize("chip", ["sm_80", "gfx942"])
 def test_gradients_fit_the_chips(chip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
-    options = GpuOptions(chip, folder=tmp_path)
+    options = GpuOptions(chip, tf32=True, folder=tmp_path)
     with context.entered():
-        program = lowered(_gradients(_attention(causal=True)), *SAME, folder=tmp_path, chip=chip)
+        program = lowered(_gradients(_attention(causal=True)), *SAME, folder=tmp_path, chip=chip, tf32=True)
         kernels = [kernel for kernel in program.kernels if "attention" in kernel.name]
         made = [compile_kernel(kernel.text, options).image for kernel in kernels]
     assert len(made) == 3 and all(image.shared <= shared(options) for image in made)

@@ -31,7 +31,7 @@ def train(loss: Callable[..., Any], variables: list[Any], optimizer: Any) -> Any
     return step
 
 
-def check_step(step: Any, *arguments: np.ndarray, folder: Path, error: float = 1e-4, steps: int = 2) -> Any:
+def check_step(step: Any, *arguments: np.ndarray, folder: Path, error: float = 1e-4, steps: int = 1) -> Any:
     """Run a step in the interpreter and on the CPU: the same results, and the same new variables."""
     from thalweg.backends.gpu.simulate import simulate
 
