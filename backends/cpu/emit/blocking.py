@@ -147,6 +147,7 @@ def _register_tile(
     spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
     row_bytes = vectors * machine.vector_bits // 8
     packed = nest.row_count >= SPLIT_ROWS and depth * row_bytes > 2 * machine.first_cache
+    awaited = nest.row_count <= 8 and nest.sum_count * row_bytes > machine.second_cache
     best = (float("inf"), 1, 1)
     side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
     for wide in range(1, min(vectors, machine.widest) + 1):
@@ -159,7 +160,7 @@ def _register_tile(
             cycles = full * _cycles(nest, vectors, depth, machine, tall, wide)
             if rest:  # a tile of another height is code of its own, which nothing has warmed up
                 cycles += 1.25 * _cycles(nest, vectors, depth, machine, rest, wide)
-            if packed:  # each summed element of a panel is at another place
+            if packed or awaited:  # each summed element of a panel is at another place
                 cycles += 6.0 * depth * ceil_div(vectors, wide)
             panels = ceil_div(vectors, wide) * nest.batch_count
             if threads > 1 and panels >= 4 * threads:  # enough to be dealt out; the thread with most of them is awaited
