@@ -77,6 +77,7 @@ class Config:
     default_device: str = _option("", "cpu or gpu, where programs run that ask for none; empty: a GPU if there is one")
     gpu_graphs: bool = _option(True, "replay what a program launches on a GPU as one graph, from its second run on")
     gpu_tuning: bool = _option(False, "compile kernels for a GPU with several sizes of tiles, time them, keep the best")
+    gpu_descriptors: bool = _option(False, "products of 16 bits fetch operands by the copy engine that sm_90 has")
     tf32: bool = _option(False, "on a GPU, round 32-bit floats to 10 bits of fraction in products of matrices: faster")
     check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
     placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")

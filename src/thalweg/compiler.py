@@ -329,7 +329,9 @@ class Driver:
         """The process's options, as the GPU backend takes them."""
         from thalweg.backends.gpu.options import GpuOptions
 
-        return GpuOptions(chip, tf32=self.options.tf32, folder=Path(self.options.cache_dir) / "triton")
+        options = self.options
+        folder = Path(options.cache_dir) / "triton"
+        return GpuOptions(chip, tf32=options.tf32, descriptors=options.gpu_descriptors, folder=folder)
 
     def _disk(self) -> DiskCache:
         return DiskCache(self.options.cache_dir, self.options.cache_limit)

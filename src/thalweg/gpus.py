@@ -14,6 +14,7 @@ import functools
 import hashlib
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -68,6 +69,9 @@ def virtual_driver() -> VirtualDriver:
     return VirtualDriver(MOST_VIRTUAL, _interpret)
 
 
+_one_of_each = threading.Lock()  # two objects for one GPU would not wait for each other's streams
+
+
 @functools.cache
 def _gpu(virtual: bool, index: int) -> Gpu:
     return Gpu(virtual_driver() if virtual else find_driver(), index)
@@ -79,7 +83,8 @@ def gpu_of(device: Device, options: Config = config) -> Gpu:
     Raises:
         UnavailableError: there is no GPU.
     """
-    return _gpu(bool(options.virtual_gpus), device.index or 0)
+    with _one_of_each:
+        return _gpu(bool(options.virtual_gpus), device.index or 0)
 
 
 def put_on_gpu(value: Any, device: Device, options: Config = config) -> DeviceArray:

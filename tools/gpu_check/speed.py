@@ -51,6 +51,11 @@ def matmul(check: Check) -> None:
                 if check.simulated:
                     continue
                 found["tflops"] = rate = 2 * m * n * k / ours / 1e9
+                if kind in ("bfloat16", "float16") and check.gpu.driver.kind == "cuda":
+                    with config.override(gpu_descriptors=True):
+                        other = tw.function(lambda a, b: a @ b)
+                        found["descriptors_ms"] = milliseconds(check, lambda: other(a, b))  # noqa: B023
+                        _check_product(other(a, b), a, b)
                 peak = _peak(check, kind)
                 if peak is not None:
                     found["share_of_peak"] = rate / peak

@@ -305,3 +305,32 @@ def test_tiles_are_tuned_on_the_gpu(tmp_path) -> None:
         assert kept
         calls = calls_of(lambda: tw.function(lambda a: a @ a)(a))
         assert calls["launch"] == 1, "what was tuned is not timed again"
+
+
+def test_threads_that_start_at_once_share_a_gpu() -> None:
+    from thalweg import gpus
+    from thalweg.dialects.devices import Device
+
+    gpus._gpu.cache_clear()
+    found, barrier = [], threading.Barrier(8)
+
+    def ask() -> None:
+        barrier.wait()
+        found.append(gpus.gpu_of(Device("GPU", 1)))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 8 and len(set(map(id, found))) == 1
+
+
+def test_products_by_descriptors_are_the_same() -> None:
+    a = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    results = []
+    for descriptors in (False, True):
+        with tw.config.override(default_device="gpu", gpu_descriptors=descriptors):
+            product = tw.function(lambda a: tw.astype(a, tw.float16) @ tw.astype(a, tw.float16))
+            results.append(np.asarray(product(a)).astype(np.float32))
+    np.testing.assert_allclose(results[1], results[0], atol=0.05)
