@@ -107,8 +107,7 @@ class Model:
         if found != _ABI:
             raise BundleError(f"{library} has version {found} of the interface, this is Thalweg for {_ABI}.")
         self._entries = manifest["state"]["entries"]
-        self._memory = aligned(manifest["state"]["bytes"])
-        self.restore(weights)
+        self._memory = self._read(weights)  # a new model's state is the file's: big weights are in memory once
         pool, ending = None, ""
         if threads > 1:
             from thalweg.runtime.bundle_threads import Pool  # with one thread nothing of it is needed
@@ -143,11 +142,7 @@ class Model:
         Raises:
             BundleError: no such file, or not one of this model.
         """
-        try:
-            file = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise BundleError(f"{os.fspath(path)} cannot be read: {error}") from None
-        self._take(file, path)
+        self._memory[:] = self._read(path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state as a weights file, which `restore` and every other library of this model take."""
@@ -157,14 +152,21 @@ class Model:
         assert status == 0  # all of it is ours
         file.tofile(path)
 
-    def _take(self, file: Array, path: str | os.PathLike[str]) -> None:
+    def _read(self, path: str | os.PathLike[str]) -> Array:
+        """The state in a weights file, where it is aligned."""
+        try:
+            with open(path, "rb") as stream:
+                file = aligned(os.fstat(stream.fileno()).st_size)
+                file = file[: stream.readinto(memoryview(file))]
+        except OSError as error:
+            raise BundleError(f"{os.fspath(path)} cannot be read: {error}") from None
         state = ctypes.c_void_p()
         check = self._symbol("state_of", ctypes.c_int32)
         status = check(ctypes.c_void_p(file.ctypes.data), ctypes.c_size_t(file.nbytes), ctypes.byref(state))
         if status:
             raise BundleError(f"{os.fspath(path)} does not hold the weights of this model, or is truncated.")
         start = (state.value or 0) - file.ctypes.data
-        self._memory[:] = file[start : start + self._memory.nbytes]
+        return file[start : start + self._symbol("state_bytes", ctypes.c_size_t)()]
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         signatures = self.__dict__.get("_signatures", {})

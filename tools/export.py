@@ -9,6 +9,8 @@ import typer
 from thalweg.tools.console import out
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from thalweg.backends.aot.arithmetic import Arithmetic as Kind
     from thalweg.backends.aot.narrow import Storage
 
@@ -72,7 +74,7 @@ def export(
         _list()
         return
     from thalweg.shipping.api import export as run
-    from thalweg.tools.functions import resolve
+    from thalweg.tools.functions import load_file, resolve
     from thalweg.tools.loading import LoadError
 
     if not programs:
@@ -80,6 +82,7 @@ def export(
     from pathlib import Path
 
     signatures = {}
+    files: dict[str, ModuleType] = {}
     for program in programs:
         given, equals, target = program.partition("=")
         path, colon, function = (target if equals else program).rpartition(":")
@@ -88,7 +91,9 @@ def export(
         signature = given if equals else function.rpartition(".")[2]
         if signature in signatures:
             raise LoadError(f"two programs are called '{signature}'. Name them: infer={path}:{function}.")
-        signatures[signature] = resolve(Path(path), function, open_extents=True)
+        if path not in files:
+            files[path] = load_file(Path(path))
+        signatures[signature] = resolve(Path(path), function, open_extents=True, module=files[path])
     if weights not in ("f32", "bf16", "int8"):
         raise typer.BadParameter(f"'{weights}' is none of f32, bf16, int8.", param_hint="--weights")
     if arithmetic not in ("f32", "int8", "int8-dynamic"):

@@ -64,16 +64,18 @@ def resolve(
     types: Sequence[TensorType] | None = None,
     examples: Sequence[Array] | None = None,
     open_extents: bool = False,
+    module: ModuleType | None = None,
 ) -> tuple[Function, tuple[Any, ...]]:
     """The function `path:name`, and what `trace` traces it with.
 
     Args:
         open_extents: whether a signature that leaves extents open will do.
+        module: what `load_file` made of the file, if it was run before: functions of one run share their variables.
 
     Raises:
         LoadError: as for `trace`.
     """
-    traced = _function(_attribute(load_file(path), name, path), name, path)
+    traced = _function(_attribute(module or load_file(path), name, path), name, path)
     arguments = _arguments(traced, f"{path}:{name}", types, examples, open_extents)
     _check_call(traced, arguments, f"{path}:{name}")
     return traced, arguments

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.export.models import MODELS
+from benchmarks.export.native import LEVELS, in_c, in_node
 
 ROOT = Path(__file__).resolve().parents[2]
+OURS = (*LEVELS, "wasm_us", "wasm_fma_us")
 COLUMNS = ("latency_us", "start_ms", "load_ms", "memory_mb", "size_kb", "error")
 Row = dict[str, Any]
 
@@ -75,13 +76,6 @@ def _size(runtime: str, path: Path) -> int:
     return library + (weights if library < weights else 0)
 
 
-def _native(path: Path, target: str = "") -> float | None:
-    """The median latency that the program which comes with an exported model tells, in C or under node."""
-    command = [sys.executable, "-m", "thalweg", "bench", str(path / target)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return float(done.stdout.splitlines()[-1].split()[1]) if done.returncode == 0 else None
-
-
 def _measure(found: dict[str, tuple[str, Path]], folder: Path, rounds: int, peers: str) -> dict[str, Row]:
     taken: dict[str, list[Row]] = {}
     for _ in range(rounds):
@@ -91,7 +85,7 @@ def _measure(found: dict[str, tuple[str, Path]], folder: Path, rounds: int, peer
             if (told := _python(python, "measure", *given)) is not None:
                 row = json.loads(told.splitlines()[-1])
                 if runtime == "thalweg":
-                    row |= {"c_us": _native(path), "wasm_us": _native(path, "wasm32") if shutil.which("node") else None}
+                    row |= in_c(path) | in_node(path)
                 taken.setdefault(label, []).append(row)
     best = {}
     for label, rows in taken.items():
@@ -109,9 +103,9 @@ def main() -> None:
         folder = (arguments.folder / name).resolve()
         found = _build(name, folder, arguments.weights.split(","), arguments.peers_python)
         results[name] = _measure(found, folder, arguments.rounds, arguments.peers_python)
-        print(f"\n{name:<18}" + "".join(f"{c:>12}" for c in (*COLUMNS, "c_us", "wasm_us")))
+        print(f"\n{name:<18}" + "".join(f"{c:>12}" for c in (*COLUMNS, *OURS)))
         for label, row in results[name].items():
-            cells = (f"{row[c]:>12.4g}" if c in row else " " * 12 for c in (*COLUMNS, "c_us", "wasm_us"))
+            cells = (f"{row[c]:>12.4g}" if c in row else " " * 12 for c in (*COLUMNS, *OURS))
             print(f"{label:<18}" + "".join(cells), flush=True)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps({"machine": platform.processor() or platform.machine(), "models": results},
