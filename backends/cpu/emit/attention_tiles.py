@@ -262,8 +262,9 @@ def _copy_panels(
                 vector(d, j, lanes)
         if columns % lanes:
             vector(d, main, columns % lanes)
-        for j in range(-(-columns // lanes) * lanes, -(-columns // panel) * panel, lanes):
-            store(w, shape, to.at(w, (j // panel, panel * features), (j % panel, 1), (d, panel)), zero(w, shape))
+        for past in range(-(-columns // lanes) * lanes, -(-columns // panel) * panel, lanes):
+            place = to.at(w, (past // panel, panel * features), (past % panel, 1), (d, panel))
+            store(w, shape, place, zero(w, shape))
 
 
 def copy_rows(

@@ -21,6 +21,7 @@ from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, innermost_dim, row_space
 from thalweg.backends.cpu.emit.scalar import Num, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.emit.several import several_kernel
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
@@ -30,10 +31,10 @@ ACCUMULATORS = 4  # vectors in flight, to cover the latency of an addition
 
 @register("reduce")
 def reduction(group: Group, name: str, options: CpuOptions) -> Kernel:
-    """A row kernel, a column kernel, or a nest of scalar loops."""
+    """A row kernel, a column kernel, one of a reduction with several results, or a nest of scalar loops."""
     space = row_space(group.root)
     if space is None:
-        return loop_nest(group, name, options)
+        return several_kernel(group, name) or loop_nest(group, name, options)
     if space.style == "column":
         return column_kernel(group, name, space, options)
     return _RowKernel(group, name, space).kernel()
