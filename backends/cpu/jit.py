@@ -20,6 +20,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from thalweg.backends.cpu import native
+from thalweg.backends.cpu.machine import tiles_allowed
 from thalweg.backends.cpu.once import once
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.partition import Part, join, split, with_definitions
@@ -217,6 +218,7 @@ def compile_program(parts: Sequence[Part], options: CpuOptions) -> bytes:
 def _linker() -> Any:
     """The process's linker. It keeps the sections of a program together, where MCJIT may put them more than 2 GiB
     apart, out of reach of the code."""
+    tiles_allowed()  # the kernel must know before code runs that uses them, be it from the disk
     linker = llvm.create_lljit_compiler(target_machine(CpuOptions()), use_jit_link=True)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(linker))  # not freed at exit: the pool's threads sleep in its code
     return linker

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import re
 from dataclasses import dataclass, replace
 from functools import cache
@@ -87,6 +89,17 @@ _PROCESSORS = [
     (r"alderlake|raptorlake|meteorlake|arrowlake.*|lunarlake", ("avxvnni",)),
     (r"apple-(a1[3-9]|m\d).*|cortex-a(55|7[5-8]|510|7[12]0).*|cortex-x\d.*|neoverse-.*|oryon.*|ampere.*", ("dotprod",)),
 ]
+
+
+@cache
+def tiles_allowed() -> bool:
+    """Whether the kernel lets this process use the tiles of the processor (AMX), which it must be asked for."""
+    if not {"amx-tile", "amx-bf16", "amx-int8"} <= _host() or platform.system() != "Linux":
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
+
+
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18  # of Linux on x86-64
 
 
 @cache

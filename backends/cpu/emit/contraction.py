@@ -23,7 +23,7 @@ from thalweg.backends.cpu.emit.tiled import tiled
 from thalweg.backends.cpu.emit.tiling import Tiling
 from thalweg.backends.cpu.graph import Map, ScalarOp, Value
 from thalweg.backends.cpu.kernel import Kernel, function, storage_type
-from thalweg.backends.cpu.machine import Machine, machine
+from thalweg.backends.cpu.machine import Machine, features_of, machine
 from thalweg.backends.cpu.options import CpuOptions
 
 _NANOSECONDS_PER_PRODUCT = 0.015
@@ -104,6 +104,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     root, stores = group.root, group.stores
     lhs, rhs, initial = root.operands[:3]
     target, w = machine(options), ScopedWriter()
+    w.rounds_bfloat16 = "avx512bf16" in features_of(options)
     fused = Fused(w, group.members, target.lanes(accumulator(storage_type(root.element))))
     finishing = _Finishing(fused, group, [f"%out{k}" for k in range(len(stores))])
     if 0 in (lhs.size, rhs.size):  # nothing to add up

@@ -1,4 +1,4 @@
-"""Products of bytes (and of bfloat16) by the instructions that add up groups of them (groups.py).
+"""Products of bytes by the instructions that add up groups of them (groups.py).
 
     for tile in [lo, hi)          batch x panels of columns x pieces of the rows
       pack the tile's panel: the summed elements of a group side by side (weights of exported models lie so already)
@@ -380,8 +380,8 @@ def grouped(
         packed: the right operand's buffer is a packed one, while the axes tell where its elements would lie in rows.
     """
     target = machine(options)
-    groups = groups_for(options, spec.rhs.dtype) if spec.lhs.dtype == spec.rhs.dtype and not spec.logical else None
-    if groups is None or groups.element != spec.rhs.dtype or spec.accumulate != groups.sums:
+    groups = groups_for(options)
+    if {spec.lhs.dtype, spec.rhs.dtype} != {"i8"} or spec.logical or spec.accumulate != groups.sums:
         return None
     if groups.kind == "widen" and not packed:
         return None

@@ -9,7 +9,8 @@ columns. The same four numbers of x go to all columns. Sums are exact: no instru
     sdot    ARMv8.2: bytes with signs, in 32 bits
     pairs   x86, WebAssembly: widened to 16 bits, pairs added up in 32: two registers of sums, two sums for each column
     widen   anything else: one product after the other
-    bf16    x86: pairs of bfloat16, in float32
+    bf16    pairs of bfloat16, in float32: only the processor's tiles (tiled.py) multiply them, on x86. Its vectors of
+            them (vdpbf16ps) take longer than widened ones.
 """
 
 from __future__ import annotations
@@ -73,14 +74,10 @@ class Groups:
         return lhs_signed or rhs_signed if self.kind == "vnni" else rhs_signed or self.kind != "sdot"
 
 
-def groups_for(options: CpuOptions, element: str) -> Groups | None:
-    """The best that a machine has for products of i8 or bf16; None where it has nothing for them."""
+def groups_for(options: CpuOptions) -> Groups:
+    """The best that a machine's vectors have for products of bytes."""
     features, target = features_of(options), machine(options)
     bits, lanes = target.vector_bits, target.lanes("i32")
-    if element == "bf16":
-        if bits == 512 and "avx512bf16" in features:
-            return Groups("bf16", lanes, 2, cycles=1.0, intrinsic="x86.avx512bf16.dpbf16ps.512")
-        return None
     if bits == 512 and "avx512vnni" in features:
         return Groups("vnni", lanes, intrinsic="x86.avx512.vpdpbusd.512")
     if bits == 256 and "avxvnni" in features:
@@ -110,8 +107,8 @@ class GroupWriter:
     def weights(self, offset: Index) -> list[str]:
         """The registers of one vector's group, from element `offset` of the packed operand."""
         g, lanes = self.groups, self._lanes
-        if g.kind in ("vnni", "sdot", "bf16"):
-            return [self._read(self.packed, offset, g.size * lanes)]
+        if g.kind in ("vnni", "sdot"):
+            return [self._read(self.packed, offset, 4 * lanes)]
         if g.kind == "pairs":
             halves = [self._read(self.packed, self.w.add(offset, 2 * lanes * k), 2 * lanes) for k in range(2)]
             return [self._extended(half, 2 * lanes, "i16", self.packed) for half in halves]
@@ -127,11 +124,11 @@ class GroupWriter:
         if g.kind == "widen":
             return [self._spread(self._scalar(w.add(offset, k))) for k in range(used or 4)]
         if used:
-            nothing = w.hoisted(f"arith.constant {'0.0' if g.element == 'bf16' else '0'} : {g.element}", "zero")
-            numbers = [self._scalar(w.add(offset, k)) for k in range(used)] + [nothing] * (g.size - used)
-            quad = w.op(f"vector.from_elements {', '.join(numbers)} : vector<{g.size}x{g.element}>")
+            nothing = w.hoisted("arith.constant 0 : i8", "zero")
+            numbers = [self._scalar(w.add(offset, k)) for k in range(used)] + [nothing] * (4 - used)
+            quad = w.op(f"vector.from_elements {', '.join(numbers)} : vector<4xi8>")
         else:
-            quad = self._read(self.lhs, offset, g.size)
+            quad = self._read(self.lhs, offset, 4)
         return [self._everywhere(quad)]
 
     def everywhere(self, number: int) -> list[str]:
@@ -141,10 +138,10 @@ class GroupWriter:
     def multiply(self, sums: list[str], weights: list[str], factors: list[str]) -> list[str]:
         """The sums of one vector of columns, and a group's products."""
         w, g, kind = self.w, self.groups, self.groups.register
-        if g.kind in ("vnni", "sdot", "bf16"):
+        if g.kind in ("vnni", "sdot"):
             (total,), (right,), (left,) = sums, weights, factors
             a, b = (right, left) if g.kind == "vnni" and not self.packed.signed else (left, right)
-            bytes_ = f"vector<{g.size * g.lanes}x{g.element}>"
+            bytes_ = f"vector<{4 * g.lanes}xi8>"
             call = f'llvm.call_intrinsic "llvm.{g.intrinsic}"({total}, {a}, {b})'
             return [w.op(f"{call} : ({kind}, {bytes_}, {bytes_}) -> {kind}")]
         if g.kind == "pairs":
@@ -191,18 +188,10 @@ class GroupWriter:
     def _everywhere(self, quad: str) -> str:
         """Four bytes for each column; widened to 16 bits, where pairs are added up."""
         w, g = self.w, self.groups
-        bits, count, element = 32, g.lanes, g.element
-        kind = f"vector<{g.size}x{element}>"
+        bits, count, element = 32, g.lanes, "i8"
         if g.kind == "pairs":
-            quad, bits, count, element, kind = (
-                self._extended(quad, 4, "i16", self.lhs),
-                64,
-                g.lanes // 2,
-                "i16",
-                "vector<4xi16>",
-            )
-        whole = w.op(f"vector.bitcast {quad} : {kind} to vector<1xi{bits}>")
+            quad, bits, count, element = self._extended(quad, 4, "i16", self.lhs), 64, g.lanes // 2, "i16"
+        whole = w.op(f"vector.bitcast {quad} : vector<4x{element}> to vector<1xi{bits}>")
         number = w.op(f"vector.extract {whole}[0] : i{bits} from vector<1xi{bits}>")
         many = w.op(f"vector.broadcast {number} : i{bits} to vector<{count}xi{bits}>")
-        size = count * bits // (16 if element in ("i16", "bf16") else 8)
-        return w.op(f"vector.bitcast {many} : vector<{count}xi{bits}> to vector<{size}x{element}>")
+        return w.op(f"vector.bitcast {many} : vector<{count}xi{bits}> to vector<{4 * count}x{element}>")

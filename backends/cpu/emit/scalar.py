@@ -182,7 +182,7 @@ def _narrow(w: Writer, number: Num, element: str) -> Num:
 def _round(w: Writer, number: Num, element: str) -> str:
     """The storage form (bf16 or f16) of a number in f32 (or f64, for f16)."""
     kind = lanes_type(element, number.lanes)
-    if element == "f16":
+    if element == "f16" or (w.rounds_bfloat16 and number.lanes > 1):
         return w.op(f"arith.truncf {number.name} : {number.type} to {kind}")
     # LLVM calls a library function for f32 -> bf16 where the processor has no such instruction: round to even in
     # integers.

@@ -20,6 +20,7 @@ class Writer:
         self._header: list[tuple[str, str]] = []
         self._known: dict[str, str] = {}
         self._count = 0
+        self.rounds_bfloat16 = False  # has the processor an instruction for that?
 
     def fresh(self, hint: str = "t") -> str:
         """A new SSA name."""
