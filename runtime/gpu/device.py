@@ -45,6 +45,7 @@ class Gpu:
 
     def __init__(self, driver: Driver, index: int) -> None:
         self.driver, self.index = driver, index
+        self.name = f"/device:GPU:{index}"
         self.lock = threading.RLock()
         driver.use(index)
         self.properties = driver.properties(index)
@@ -55,11 +56,6 @@ class Gpu:
         self._live: dict[int, Memory.Row] = {}
         self._modules: dict[str, Handle] = {}
         self._peers: dict[int, bool] = {}
-
-    @property
-    def name(self) -> str:
-        """`/device:GPU:0`"""
-        return f"/device:GPU:{self.index}"
 
     def enter(self) -> None:
         """Have this thread work on it."""
