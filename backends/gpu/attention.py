@@ -32,7 +32,7 @@ from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.rows import across, neutral_of
-from thalweg.backends.gpu.scalar import Num, apply
+from thalweg.backends.gpu.scalar import MEMORY, Num, apply
 from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 
@@ -313,19 +313,23 @@ class _Attention:
         number = self.fused.get(product.operand, place)
         axes = self.rows.down.axes | self.columns.across.axes
         text = number.text if number.axes >= axes else f"tl.broadcast_to({number.method}, [BM, BN])"
+        narrow = product.value.operands[1 - product.scores].element
+        rounded = f".to({MEMORY[narrow]})" if narrow != "f32" else ""
         if product.sums(self.spec.row):
             text = self._only_inside(text, self.rows, "0.0", ":, None")
             other = self._operand(product, 1 - product.scores, self.rows.down, False)
             if product.factor is not None:
+                rounded = ""  # the factor has made the other operand f32
                 other = self._only_inside(
                     self._with_factor(product, other, self.rows.down).text, self.rows, "0.0", ":, None"
                 )
-            w.emit(f"{name} = tl.dot(tl.trans({text}), {other}, {name}{self._precision()})")
+            w.emit(f"{name} = tl.dot(tl.trans({text}){rounded}, {other}, {name}{self._precision()})")
             return
         text = self._only_inside(text, self.columns, "0.0", "None, :")
         other = self._operand(product, 1 - product.scores, self.columns.down, False)
         before = f"{name} * {scale}" if scale else name
         self.fused.comment(product.value)
+        text = f"({text}){rounded}" if rounded else text
         w.emit(f"{name} = tl.dot({text}, {other}, {before}{self._precision()})")
 
     def _with_factor(self, product: Product, name: str, along: Index) -> Num:
