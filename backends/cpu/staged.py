@@ -2,6 +2,8 @@
 
     before:  %s = reduce %x over (i, j)                    one piece of work
     after:   %p = reduce %x over (j); %s = reduce %p       a piece for each i, whatever the number of threads
+
+One long row, or a few, are cut into as many rows of equal length first, where their length divides so.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from thalweg.backends.cpu.costs import FLOATING
 from thalweg.backends.cpu.emit.combiners import combiner_of
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, drop_dead, forget_users
 
 LARGE = 1 << 16  # elements below which one thread is as fast
 ROW = 512  # elements of a row that is worth a sum of its own
 ROWS = 8
+PIECES = (64, 60, 48, 50, 40, 36, 32, 30, 28, 24, 20, 18, 16, 14, 12, 10, 9, 8)  # rows that a long one is cut into
+ROOM = 8  # ids for each value, of which new ones take those below it
 
 
 def stage_reductions(graph: Graph) -> None:
@@ -28,7 +33,7 @@ def stage_reductions(graph: Graph) -> None:
 def make_room(graph: Graph) -> None:
     """Space the ids out, so that new values can stand between old ones."""
     for value in (*graph.args, *graph.values):
-        value.id *= 4
+        value.id *= ROOM
         if value.peers[:1] in ((), (value,)):  # the results of one op share its regions
             for region in value.regions:
                 make_room(region)
@@ -40,20 +45,49 @@ def _stage(graph: Graph) -> bool:
         if value.peers[:1] in ((), (value,)):
             for region in value.regions:
                 changed |= _stage(region)
-        if _splits(value):
-            values += _split(value)
-            changed = True
+        if _is_large(value):
+            if not _has_rows(value):
+                values += _cut(value)
+            if _has_rows(value):
+                values += _split(value)
+                changed = True
         values.append(value)
     graph.values = values
     return changed
 
 
-def _splits(value: Value) -> bool:
+def _is_large(value: Value) -> bool:
+    """Is it a reduction of many elements to one number?"""
     generic = value.generic
     if value.kind != "reduce" or generic is None or value.shape or combiner_of(value) is None:
         return False
-    rows, inner = generic.extents[0], math.prod(generic.extents[1:])
-    return rows >= ROWS and inner >= ROW and rows * inner >= LARGE and len(generic.reductions) == len(generic.extents)
+    return math.prod(generic.extents) >= LARGE and len(generic.reductions) == len(generic.extents)
+
+
+def _has_rows(value: Value) -> bool:
+    assert value.generic is not None
+    return value.generic.extents[0] >= ROWS and math.prod(value.generic.extents[1:]) >= ROW
+
+
+def _cut(value: Value) -> list[Value]:
+    """Views of what a reduction reads, as rows of equal length, which it reduces from now on; none where there are no
+    such rows.
+    """
+    generic = value.generic
+    assert generic is not None
+    size, identity = math.prod(generic.extents), tuple(Affine(((d, 1),)) for d in range(len(generic.extents)))
+    rows = next((n for n in PIECES if size % n == 0 and size // n >= ROW), 0)
+    whole = all(map_ == identity for map_ in generic.input_maps) and not generic.captures and not generic.scalars
+    if not rows or not whole or generic.inputs > ROOM - 3 or any(op.dim is not None for op in generic.body.ops):
+        return []
+    inputs, shape = value.operands[: generic.inputs], (rows, size // rows)
+    if sum(n != 1 for n in generic.extents) > 1 and any(o.kind in FLOATING for o in inputs):
+        return []  # what is computed on the way would be at places that take divisions to find
+    views = [Value(value.id - 3 - k, "reshape", shape, o.element, (o,)) for k, o in enumerate(inputs)]
+    both = tuple(Affine(((d, 1),)) for d in range(2))
+    value.operands = (*views, *value.operands[generic.inputs :])
+    value.generic = replace(generic, extents=shape, reductions=frozenset({0, 1}), maps=(*[both] * len(views), ()))
+    return views
 
 
 def _split(value: Value) -> list[Value]:

@@ -60,6 +60,28 @@ def test_small_reductions_are_one_kernel() -> None:
     assert len(kernels_of(reduction((300, 1000), "f32", "add", "0.0"))) == 2
 
 
+@pytest.mark.parametrize("shape", [(70000,), (1, 1 << 17), (7, 80000), (1000, 100)], ids=str)
+def test_long_rows_are_cut(shape: tuple[int, ...]) -> None:
+    assert len(kernels_of(reduction(shape, "f32", "add", "0.0"))) == 2
+
+
+def test_a_length_that_does_not_divide_is_not_cut() -> None:
+    assert len(kernels_of(reduction((99991,), "f32", "add", "0.0"))) == 1
+
+
+def test_what_is_computed_on_the_way_to_a_long_row() -> None:
+    x = np.random.default_rng(0).standard_normal(1 << 17).astype(np.float32)
+    program = f"""func.func @main(%x: tensor<{x.size}xf32>) -> tensor<f32> {{
+  %start = stablehlo.constant dense<1.0> : tensor<f32>
+  %y = stablehlo.multiply %x, %x : tensor<{x.size}xf32>
+  %s = stablehlo.reduce(%y init: %start) applies stablehlo.add across dimensions = [0]
+    : (tensor<{x.size}xf32>, tensor<f32>) -> tensor<f32>
+  return %s : tensor<f32>
+}}"""
+    assert len(kernels_of(program)) == 2
+    np.testing.assert_allclose(native(program, [x])[0], 1 + (x.astype(np.float64) ** 2).sum(), rtol=1e-6)
+
+
 def test_inside_a_loop_and_with_what_comes_before_and_after() -> None:
     """x becomes x / (1 + sum(x * x)), ten times."""
     t = "tensor<100x800xf32>"
