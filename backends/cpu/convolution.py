@@ -9,7 +9,7 @@ StableHLO's own pass writes zeros between the window's elements first, and multi
 the weight gradient of a convolution with stride 2.
 
 A depthwise convolution with channels last becomes `tw.depthwise` (emit/depthwise.py), which pads by leaving out what
-lies in the padding; the pass pads a copy of the image.
+lies in the padding; the pass pads a copy of the image. Its weight gradient becomes `tw.depthwise_weights`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,57 @@ def keep_depthwise(operation: ir.Operation) -> bool:
     operation.results[0].replace_all_uses_with(result)
     operation.erase()
     return True
+
+
+def keep_depthwise_weights(operation: ir.Operation) -> bool:
+    """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one; false if it is another."""
+    x, g = operation.operands
+    kinds = [ir.RankedTensorType(value.type) for value in (x, g, operation.results[0])]
+    channels, spatial = kinds[0].shape[-1], len(kinds[0].shape) - 2
+    ones = [1] * spatial
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
+    pads = integers(operation, "padding", [0] * (2 * spatial))
+    if (
+        groups != [1, channels]
+        or channels == 1
+        or spatial not in (1, 2)
+        or kinds[1].shape[-1] != channels
+        or not _sums_over_images(numbers, spatial)
+        or len({str(kind.element_type) for kind in kinds}) != 1
+        or str(kinds[0].element_type) not in ("f32", "f64")
+        or integers(operation, "lhs_dilation", ones) != ones
+        or _reversed(operation)
+        or min(pads[::2]) < 0
+        or kinds[2].shape[spatial - 1] > MOST_UNROLLED
+        or any(0 in kind.shape for kind in kinds)
+    ):
+        return False
+    attributes: dict[str, ir.Attribute] = {
+        "strides": ir.DenseI64ArrayAttr.get(integers(operation, "rhs_dilation", ones)),
+        "dilations": ir.DenseI64ArrayAttr.get(integers(operation, "window_strides", ones)),
+        "low": ir.DenseI64ArrayAttr.get(pads[::2]),
+    }
+    with ir.InsertionPoint(operation), operation.location:
+        flat = ir.RankedTensorType.get([*kinds[2].shape[:spatial], channels], kinds[2].element_type)
+        made = ir.Operation.create("tw.depthwise_weights", [flat], [x, g], attributes).results[0]
+        result = ir.Operation.create("stablehlo.reshape", [kinds[2]], [made]).results[0]
+    operation.results[0].replace_all_uses_with(result)
+    operation.erase()
+    return True
+
+
+def _sums_over_images(numbers: stablehlo.ConvDimensionNumbers, spatial: int) -> bool:
+    """Are operands [batch, *spatial, channels], the batch summed, and is the result [*window, 1, channels]?"""
+    places = list(range(1, spatial + 1))
+    image = (numbers.input_feature_dimension, numbers.input_batch_dimension, list(numbers.input_spatial_dimensions))
+    other = (
+        numbers.kernel_input_feature_dimension,
+        numbers.kernel_output_feature_dimension,
+        list(numbers.kernel_spatial_dimensions),
+    )
+    made = (numbers.output_batch_dimension, numbers.output_feature_dimension, list(numbers.output_spatial_dimensions))
+    return image == other == (0, spatial + 1, places) and made == (spatial, spatial + 1, list(range(spatial)))
 
 
 def _channels_last(numbers: stablehlo.ConvDimensionNumbers, spatial: int) -> bool:

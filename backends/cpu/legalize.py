@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
-from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, step_over_dilation
+from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, keep_depthwise_weights, step_over_dilation
 from thalweg.backends.cpu.packed import keep_packed
+from thalweg.backends.cpu.pooling import repeat_instead
 from thalweg.backends.cpu.transposed import keep_spread, split_phases
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
@@ -33,8 +34,11 @@ PIPELINE = (
 )
 
 
-def legalize(module: ir.Module) -> ir.Operation:
+def legalize(module: ir.Module, own: bool = True) -> ir.Operation:
     """A copy of `module` on linalg. Call with the module's context entered.
+
+    Args:
+        own: keep products and convolutions that the CPU backend has kernels of its own for; other backends have not.
 
     Raises:
         LoweringError: a pass failed; the message is MLIR's, with the location of the op.
@@ -42,8 +46,9 @@ def legalize(module: ir.Module) -> ir.Operation:
     copy = module.operation.clone()
     _run(copy, INLINE)
     _drop_empty(copy)
+    rewrites = _REWRITES if own else _REWRITES | _WITHOUT_OWN
     for operation in _found(copy):
-        _REWRITES[operation.name](operation)
+        rewrites[operation.name](operation)
     _run(copy, PIPELINE)
     return copy
 
@@ -218,12 +223,25 @@ def _prepare_convolution(operation: ir.Operation) -> None:
     if keep_packed(operation):
         return
     flip_groups(operation)
-    if keep_spread(operation):
-        return
+    if not keep_spread(operation):
+        _prepare_phases(operation)
+
+
+def _prepare_any_convolution(operation: ir.Operation) -> None:
+    flip_groups(operation)
+    _prepare_phases(operation)
+
+
+def _prepare_phases(operation: ir.Operation) -> None:
     for part in split_phases(operation):
         if not keep_depthwise(part):
             _widen_unsigned(part)
             step_over_dilation(part)
+
+
+def _prepare_window(operation: ir.Operation) -> None:
+    if not repeat_instead(operation):
+        _keep_running_reduction(operation)
 
 
 _REWRITES: dict[str, Callable[[ir.Operation], None]] = {
@@ -231,6 +249,10 @@ _REWRITES: dict[str, Callable[[ir.Operation], None]] = {
     "stablehlo.convolution": _prepare_convolution,
     "stablehlo.dot": _widen_unsigned,
     "stablehlo.dot_general": _prepare_product,
-    "stablehlo.reduce_window": _keep_running_reduction,
+    "stablehlo.reduce_window": _prepare_window,
     "stablehlo.select_and_scatter": _keep_select_and_scatter,
+}
+_WITHOUT_OWN: dict[str, Callable[[ir.Operation], None]] = {
+    "stablehlo.convolution": _prepare_any_convolution,
+    "stablehlo.dot_general": _widen_unsigned,
 }

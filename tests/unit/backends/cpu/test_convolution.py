@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from thalweg.backends.cpu.backend import compile_stablehlo
+from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.transposed import phases
 from thalweg.backends.stablehlo.interpreter import evaluate
@@ -71,11 +72,40 @@ CONVOLUTIONS = {
         (2, 4, 4, 20), (3, 3, 20, 3), (2, 9, 9, 3), "pad = [[2, 2], [2, 2]], lhs_dilate = [2, 2]"
     ),
     "transposed, few results, reversed": Conv(
-        (2, 4, 4, 20), (3, 2, 20, 3), (2, 8, 10, 3),
+        (2, 4, 4, 20),
+        (3, 2, 20, 3),
+        (2, 8, 10, 3),
         "pad = [[2, 1], [1, 3]], lhs_dilate = [2, 2], reverse = [true, false]",
     ),
     "transposed 1-D, few results, with a rest": Conv(
         (2, 7, 9), (4, 9, 2), (2, 21, 2), "pad = [[1, 4]], lhs_dilate = [3]", "[b, 0, f]x[0, i, o]->[b, 0, f]"
+    ),
+    "gradient of depthwise kernels": Conv(
+        (2, 9, 8, 20),
+        (2, 9, 8, 20),
+        (3, 3, 1, 20),
+        "pad = [[1, 1], [1, 1]]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=20,
+    ),
+    "gradient of strided depthwise kernels": Conv(
+        (2, 11, 24, 35),
+        (2, 5, 8, 35),
+        (3, 2, 1, 35),
+        "pad = [[1, -1], [0, -1]], rhs_dilate = [2, 3]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=35,
+    ),
+    "gradient of dilated depthwise kernels": Conv(
+        (1, 12, 13, 16),
+        (1, 8, 9, 16),
+        (3, 3, 1, 16),
+        "stride = [3, 2], pad = [[2, 1], [1, 0]]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=16,
+    ),
+    "gradient of 1-D depthwise kernels": Conv(
+        (2, 30, 5), (2, 27, 5), (6, 1, 5), "pad = [[1, 1]]", "[f, 0, b]x[i, 0, o]->[0, b, f]", batch_groups=5
     ),
     "one channel in and out": Conv((2, 9, 9, 1), (3, 3, 1, 1), (2, 9, 9, 1), "pad = [[1, 1], [1, 1]]"),
     "reversed": Conv((2, 6, 6, 3), (3, 3, 3, 20), (2, 4, 4, 20), "reverse = [true, true]"),
@@ -102,7 +132,10 @@ CONVOLUTIONS = {
         (2, 9, 9, 3), (2, 4, 4, 20), (3, 3, 3, 20), "rhs_dilate = [2, 2]", "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]"
     ),
     "gradient of a strided kernel, padded": Conv(
-        (2, 9, 8, 3), (2, 5, 4, 5), (3, 5, 3, 5), "pad = [[1, 1], [1, 2]], stride = [1, 1], rhs_dilate = [2, 2]",
+        (2, 9, 8, 3),
+        (2, 5, 4, 5),
+        (3, 5, 3, 5),
+        "pad = [[1, 1], [1, 2]], stride = [1, 1], rhs_dilate = [2, 2]",
         "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
     ),
     "dilated, strided and cropped": Conv(
@@ -334,3 +367,29 @@ def test_equal_elements_of_a_window_choose_the_first() -> None:
     expected = np.zeros((1, 4, 4, 16), np.float32)
     expected[:, ::2, ::2] = 1
     np.testing.assert_array_equal(result, expected)
+
+
+def spread(window: str, pad: str) -> str:
+    """The gradient of a mean pooling: %x of 5x4 in zeros, added up over windows."""
+    return f"""func.func @main(%x: tensor<2x5x4x3xf32>) -> tensor<2x{window}x3xf32> {{
+      %zero = stablehlo.constant dense<0.0> : tensor<f32>
+      %0 = stablehlo.pad %x, %zero, {pad} : (tensor<2x5x4x3xf32>, tensor<f32>) -> tensor<2x{{padded}}x3xf32>
+      %1 = "stablehlo.reduce_window"(%0, %zero) ({{ ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+          %2 = stablehlo.add %a, %b : tensor<f32>
+          stablehlo.return %2 : tensor<f32> }}) {{window_dimensions = array<i64: 1, 3, 2, 1>}}
+        : (tensor<2x{{padded}}x3xf32>, tensor<f32>) -> tensor<2x{window}x3xf32>
+      return %1 : tensor<2x{window}x3xf32> }}"""
+
+
+def test_gradients_of_mean_pooling_repeat_elements() -> None:
+    text = spread("15x8", "low = [0, 2, 1, 0], high = [0, 2, 1, 0], interior = [0, 2, 1, 0]")
+    text = text.replace("{padded}", "17x9")
+    compare(text, [(2, 5, 4, 3)])
+    with context.entered():
+        module = ir.Module.parse(text)
+        assert "reduce_window" not in str(legalize(module)) and "tensor.insert_slice" not in str(legalize(module))
+
+
+def test_gradients_of_mean_pooling_whose_windows_meet() -> None:
+    text = spread("11x8", "low = [0, 2, 1, 0], high = [0, 2, 1, 0], interior = [0, 1, 1, 0]")
+    compare(text.replace("{padded}", "13x9"), [(2, 5, 4, 3)])
