@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from thalweg.backends.cpu.alike import Alike
 from thalweg.backends.cpu.attention import form_attention
 from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer, widened_in_window
 from thalweg.backends.cpu.emit import Group, emitter_for
@@ -318,7 +319,7 @@ def _for_cpu(options: CpuOptions) -> Generator:
         emitter = emitter_for(root)
         return emitter is not None and emitter.epilogue
 
-    return Generator(emit, epilogue)
+    return Generator(Alike(emit), epilogue)
 
 
 def _elementwise_use(value: Value, user: Value) -> bool:
