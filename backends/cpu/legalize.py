@@ -223,7 +223,7 @@ def _prepare_convolution(operation: ir.Operation) -> None:
     if keep_packed(operation):
         return
     flip_groups(operation)
-    if not keep_spread(operation):
+    if not (keep_depthwise_weights(operation) or keep_spread(operation)):
         _prepare_phases(operation)
 
 

@@ -35,7 +35,8 @@ def repeat_instead(operation: ir.Operation) -> bool:
     if any(amounts != [n - 1 for n in window] for amounts in around):
         return False
     source = ir.RankedTensorType(pad.operands[0].type)
-    repeated, dims = [], []
+    repeated: list[int] = []
+    dims: list[int] = []
     for extent, times in zip(source.shape, window, strict=True):
         dims.append(len(repeated))
         repeated += [extent, times] if times > 1 else [extent]
