@@ -117,7 +117,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | N
     """
     options = options or GpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        linalg = legalize(module)
+        linalg = legalize(module, own=False)
         function = main_function(linalg)
         aliases = aliases_of(function)
         generator = Generator(lambda group, name: emit(group, name, options, tuner), _has_epilogue)
