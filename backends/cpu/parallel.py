@@ -57,10 +57,13 @@ class Parallel:
 
     def _tasks_each(self, kernel: Kernel) -> int:
         """Tasks for each thread: several, so that a processor that is taken away delays nobody, where they are long;
-        products of matrices read again what they share in every task."""
+        products of matrices read again what they share in every task, and have few tiles: all get as many."""
         if kernel.setup or estimate(kernel) < SHORT * self.threads:
             return 1
-        return 2 if kernel.nanoseconds else TASKS_PER_THREAD
+        if kernel.nanoseconds:
+            twice = 2 * self.threads
+            return 2 if kernel.tiles % twice == 0 or kernel.tiles >= 8 * twice else 1
+        return TASKS_PER_THREAD
 
     def _definitions(self, kernel: Kernel, buffers: int) -> str:
         tasks = min(kernel.tiles, self.threads * self._tasks_each(kernel))

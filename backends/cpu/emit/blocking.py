@@ -10,7 +10,7 @@ from thalweg.backends.cpu.machine import Machine
 
 FIRST_SHARE = 0.75  # of the first cache that a panel of the shared operand may take: the rest is for the other two
 SECOND_SHARE = 0.5  # of the second cache that panels packed at a time may take
-KEPT_SHARE = 0.25  # of the second cache that rows may take to be there still for the next panel
+KEPT_SHARE = 0.16  # of the second cache that rows may take to be there still for the next panel
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
@@ -94,7 +94,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
-    if pages and nest.row_count >= threads * SPLIT_ROWS:
+    if pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
         splits = threads  # panels of the result would share cache lines in every pass
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
@@ -179,6 +179,7 @@ def _cycles(nest: Nest, vectors: int, depth: int, machine: Machine, tall: int, w
         if count and v:
             far = depth * v * machine.vector_bits // 8 > FIRST_SHARE * machine.first_cache
             inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
+            inner += 0.15 * max(0, tall - 9)
             inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
             inner += 0.0 if straight else machine.apart * tall
             cycles += count * (depth * inner + tall * v + addresses)

@@ -37,6 +37,8 @@ from thalweg.backends.cpu.emit.packing import (
 from thalweg.backends.cpu.emit.scalar import lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
+PAGES = 64  # summed elements that are packed at a time, where each is on another page
+
 
 @dataclass(frozen=True)
 class Spot:
@@ -154,7 +156,7 @@ class Tiling:
             lhs = replace(lhs, base=w.linear(lhs.base, [(start, nest.sums[0].lhs)]))
             rhs = replace(rhs, base=w.linear(rhs.base, [(start, nest.sums[0].rhs)]))
         if self.packed_lhs is not None and self.by_panels:
-            walk(w, nest.row_count, self.rows, lambda row: self._pack_rows(lhs, row, row, extents))
+            self._pack_all_rows(lhs, extents)
         if not self.by_panels:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
@@ -286,11 +288,26 @@ class Tiling:
         if rest:
             panel(full * width, rest)
 
-    def _pack_rows(self, lhs: Source, row: Index, place: Index, extents: list[Index]) -> None:
-        """Copy one tile of rows; `place`: the first row's number among the packed ones."""
+    def _pack_all_rows(self, lhs: Source, extents: list[Index]) -> None:
+        """All rows, few summed elements at a time: each lies on another page, which the next tile finds still there."""
+        w, packed, length = self.w, self.packed_lhs, extents[-1]
+        assert packed is not None
+
+        def part(first: Index, count: Index) -> None:
+            source = replace(lhs, base=w.linear(lhs.base, [(first, lhs.sums[-1])]))
+            after, some = w.mul(first, packed.sums[-1]), [*extents[:-1], count]
+            walk(w, self.nest.row_count, self.rows, lambda row: self._pack_rows(source, row, row, some, after))
+
+        if isinstance(length, int) and length > 2 * PAGES:
+            walk(w, length, PAGES, lambda first: part(first, w.minimum(w.sub(length, first), PAGES)))
+        else:
+            part(0, length)
+
+    def _pack_rows(self, lhs: Source, row: Index, place: Index, extents: list[Index], after: Index = 0) -> None:
+        """Copy one tile of rows; `place`: the first row's number among the packed ones; `after`: elements further."""
         w, nest, packed = self.w, self.nest, self.packed_lhs
         assert packed is not None
-        panel = replace(packed, base=w.mul(place, self.depth))
+        panel = replace(packed, base=w.add(w.mul(place, self.depth), after))
 
         def pack(rows: int) -> None:
             adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1 and self.straight

@@ -1,0 +1,203 @@
+"""`python -m benchmarks.matmul`: matrix products of many shapes, orientations and types, against PyTorch and NumPy.
+
+GFLOP/s by the least of many calls, implementations taking turns after a check that they agree; results are allocated
+by the call. The last column is the share of what the processor's registers alone can do: fused multiply-adds that
+depend on nothing but themselves, measured before every row, the most that was seen so far, once for each thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Step, Workload, measure
+
+FRAMEWORKS = ("thalweg", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Case:
+    """[rows, inner] by [inner, columns]; the operands named by `transposed` ("a", "b") lie the other way in memory."""
+
+    rows: int
+    inner: int
+    columns: int
+    transposed: str = ""
+    dtype: str = "float32"
+    batch: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        batch = "x".join(map(str, self.batch)) + ": " if self.batch else ""
+        turned = "".join(f", {operand} transposed" for operand in self.transposed)
+        return f"{batch}{self.rows}x{self.inner}x{self.columns}{turned}" + (" f64" if self.dtype == "float64" else "")
+
+    @property
+    def gflop(self) -> float:
+        return 2e-9 * self.rows * self.inner * self.columns * float(np.prod(self.batch))
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The operands as they lie in memory."""
+        rng = np.random.default_rng(0)
+        shapes = {"a": (self.rows, self.inner), "b": (self.inner, self.columns)}
+        lying = [shape[::-1] if name in self.transposed else shape for name, shape in shapes.items()]
+        a, b = (rng.standard_normal((*self.batch, *shape), self.dtype) for shape in lying)
+        return a, b
+
+
+_SQUARES = (64, 96, 100, 128, 200, 255, 256, 300, 384, 500, 512, 640, 768, 1000, 1024, 1500, 2048, 3000)
+_OTHERS = (
+    (4096, 1024, 1024), (1024, 1024, 4096), (512, 768, 3072), (512, 3072, 768), (128, 768, 30522), (4096, 1024, 64),
+    (3000, 300, 3000), (128, 784, 512), (127, 513, 77), (100, 512, 10), (64, 512, 2048), (64, 1024, 1024),
+    (32, 4096, 4096), (20, 1024, 2048), (16, 512, 512), (2, 1024, 1024), (1, 1024, 1024),
+)  # fmt: skip
+_TURNED = ((256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (784, 128, 512), (768, 512, 3072), (1, 1024, 1024))
+_BATCHES = (
+    Case(64, 64, 32, batch=(64,)), Case(128, 64, 128, "b", batch=(8, 12)), Case(128, 128, 64, batch=(8, 12)),
+    Case(512, 64, 512, "b", batch=(16,)), Case(8, 8, 8, batch=(1000,)), Case(20, 30, 40, batch=(100,)),
+)  # fmt: skip
+CASES = (
+    *(Case(n, n, n) for n in _SQUARES),
+    *(Case(*shape) for shape in _OTHERS),
+    *(Case(*shape, turned) for turned in "ab" for shape in _TURNED),
+    Case(512, 512, 512, "ab"),
+    *_BATCHES,
+    *(Case(n, n, n, dtype="float64") for n in (128, 512, 1024)),
+)
+
+
+def _turned(array: Any, turned: bool) -> Any:
+    return array.swapaxes(-1, -2) if turned else array
+
+
+def _thalweg(case: Case) -> Step:
+    import thalweg as tw
+
+    def product(a: Any, b: Any) -> Any:
+        a = tw.matrix_transpose(a) if "a" in case.transposed else a
+        return a @ (tw.matrix_transpose(b) if "b" in case.transposed else b)
+
+    compiled = tw.function(product)
+    a, b = map(tw.asarray, case.arrays())
+    return lambda: compiled(a, b)
+
+
+def _torch(case: Case) -> Step:
+    import torch
+
+    a, b = (_turned(torch.from_numpy(x), n in case.transposed) for x, n in zip(case.arrays(), "ab", strict=True))
+    return lambda: a @ b
+
+
+def _numpy(case: Case) -> Step:
+    a, b = (_turned(x, n in case.transposed) for x, n in zip(case.arrays(), "ab", strict=True))
+    return lambda: a @ b
+
+
+_MAKERS: dict[str, Callable[[Case], Step]] = {"thalweg": _thalweg, "torch": _torch, "numpy": _numpy}
+
+
+def workloads(wanted: str) -> Iterator[tuple[Case, Workload]]:
+    """Every case whose name contains `wanted`."""
+    for case in CASES:
+        if wanted in case.name:
+            yield case, Workload(case.name, case.name, {f: partial(make, case) for f, make in _MAKERS.items()})
+
+
+def peak(dtype: str) -> Callable[[], float]:
+    """A function that measures one processor's GFLOP/s of fused multiply-adds in registers."""
+    from thalweg.backends.cpu.jit import Code, compile_llvm
+    from thalweg.backends.cpu.machine import machine
+    from thalweg.backends.cpu.options import CpuOptions
+
+    options = CpuOptions(threads=1)
+    short = {"float32": "f32", "float64": "f64"}[dtype]
+    lanes, sums, rounds = machine(options).lanes(short), 12 if machine(options).registers < 32 else 24, 20_000
+    scalar = {"f32": "float", "f64": "double"}[short]
+    kind, fma = f"<{lanes} x {scalar}>", f"@llvm.fma.v{lanes}{short}"
+    lines = [f"declare {kind} {fma}({kind}, {kind}, {kind})", "define void @peak(ptr %p) {", "entry:"]
+    lines += [f"  %x = load {kind}, ptr %p, align 4", "  br label %loop", "loop:"]
+    lines += ["  %i = phi i64 [ 0, %entry ], [ %j, %loop ]"]
+    lines += [f"  %a{k} = phi {kind} [ zeroinitializer, %entry ], [ %b{k}, %loop ]" for k in range(sums)]
+    lines += [f"  %b{k} = call {kind} {fma}({kind} %x, {kind} %x, {kind} %a{k})" for k in range(sums)]
+    lines += ["  %j = add i64 %i, 1", f"  %more = icmp ult i64 %j, {rounds}"]
+    lines += ["  br i1 %more, label %loop, label %out", "out:"]
+    for k in range(1, sums):
+        lines.append(f"  %s{k} = fadd {kind} %{'b0' if k == 1 else f's{k - 1}'}, %b{k}")
+    lines += [f"  store {kind} %s{sums - 1}, ptr %p, align 4", "  ret void", "}"]
+    code = Code(compile_llvm("\n".join(lines), options).object_code, "peak")
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.address("peak"))
+    numbers = np.empty(lanes, dtype)
+
+    def measured() -> float:
+        least = float("inf")
+        for _ in range(10):
+            numbers[:] = 1e-3
+            start = time.perf_counter()
+            run(numbers.ctypes.data)
+            least = min(least, time.perf_counter() - start)
+        return 2e-9 * lanes * sums * rounds / least
+
+    measured.code = code  # type: ignore[attr-defined]  # alive as long as the function
+    return measured
+
+
+def _limit_threads(count: int) -> int:
+    """How many threads all use. NumPy's library has read its variable already: the program is started once more."""
+    if count and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    threads = count or len(os.sched_getaffinity(0))
+    if os.environ.get("OPENBLAS_NUM_THREADS") != str(threads):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "THALWEG_THREADS"):
+            os.environ[name] = str(threads)
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.matmul", *sys.argv[1:]])
+    return threads
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.matmul", description=__doc__)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--budget", type=float, default=0.3, help="seconds for each implementation of a row")
+    parser.add_argument("--json", type=Path, default=None, help="default: benchmarks/results/matmul-THREADS.json")
+    options = parser.parse_args()
+    threads = _limit_threads(options.threads)
+    measures = {dtype: peak(dtype) for dtype in ("float32", "float64")}
+    peaks = dict.fromkeys(measures, 0.0)
+    print(f"{threads} thread(s), GFLOP/s; ratio: to the fastest peer; share: of {threads} x what registers alone do")
+    print(f"{'rows x sum x columns':34}" + "".join(f"{f:>9}" for f in FRAMEWORKS) + f"{'ratio':>9}{'share':>8}")
+    rows = []
+    for case, workload in workloads(options.only):
+        peaks[case.dtype] = max(peaks[case.dtype], measures[case.dtype]())
+        registers = threads * peaks[case.dtype]
+        results = measure(workload, list(FRAMEWORKS), options.rounds, options.budget)
+        speeds = {r.framework: case.gflop / r.best for r in results if not r.error}
+        peers = [speed for framework, speed in speeds.items() if framework != "thalweg"]
+        ratio = speeds.get("thalweg", float("nan")) / max(peers, default=float("nan"))
+        share = speeds.get("thalweg", float("nan")) / registers
+        rows.append({"row": case.name, "gflops": speeds, "ratio": ratio, "registers": registers, "share": share})
+        cells = "".join(f"{speeds.get(framework, float('nan')):9.1f}" for framework in FRAMEWORKS)
+        print(f"{case.name:34}{cells}{ratio:8.2f}x{share:8.0%}", flush=True)
+        for result in results:
+            if result.error:
+                print(f"    {result.framework}: {result.error}")
+    target = options.json or Path(f"benchmarks/results/matmul-{threads}.json")
+    target.write_text(json.dumps({"threads": threads, "rows": rows}, indent=1) + "\n")
+    print(f"written to {target}")
+
+
+if __name__ == "__main__":
+    main()
