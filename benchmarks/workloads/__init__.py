@@ -12,6 +12,7 @@ from benchmarks.workloads import (
     matmul,
     mlp,
     models,
+    reduced,
     transformer,
 )
 
@@ -26,6 +27,7 @@ WORKLOADS: list[Workload] = [
     *dispatch.WORKLOADS,
     *loop.WORKLOADS,
     *matmul.WORKLOADS,
+    *reduced.WORKLOADS,
 ]
 
 # With --models: these take minutes.

@@ -63,3 +63,12 @@ def test_what_is_scaled_first_is_computed_first():
 def test_unsigned_numbers():
     function = tw.function(lambda x, w: x @ tw.astype(w, tw.float32))
     _same(function, RNG.normal(size=(2, 70)).astype(np.float32), RNG.integers(0, 255, (70, 20)).astype(np.uint8))
+
+
+def test_bytes_widened_to_integers_are_multiplied_as_bytes():
+    function = tw.function(lambda a, b: tw.astype(a, tw.int32) @ tw.astype(b, tw.int32))
+    a, b = RNG.integers(-128, 128, (9, 70)).astype(np.int8), RNG.integers(-128, 128, (70, 20)).astype(np.int8)
+    np.testing.assert_array_equal(np.asarray(function(a, b)), a.astype(np.int32) @ b.astype(np.int32))
+    text = function.ir("kernels", a, b)
+    assert "_map" not in text
+    assert "memref<9x70xi8>" in text
