@@ -7,6 +7,7 @@ kernel cost nothing by themselves. What was asked before in the same scope is re
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from thalweg.backends.cpu.emit.indexing import Index, Indexer
 from thalweg.backends.cpu.emit.scalar import (
@@ -190,11 +191,26 @@ class Fused:
         elif op.name in ("arith.addi", "arith.subi") and all(isinstance(o, Index) for o in operands):
             left, right = (self._as_index(o) for o in operands)
             env[op.results[0]] = self.at.add(left, right) if op.name == "arith.addi" else self.at.sub(left, right)
+        elif op.name == "arith.divf" and self._is_scaling(op, operands, value):
+            env[op.results[0]] = self._scaled(op, *map(self._as_number, operands))
         elif op.regions:
             self._branches(op, self._as_number(operands[0]), dims, env, value)
         else:
             results = apply(self.w, op, [self._as_number(operand) for operand in operands])
             env.update(zip(op.results, results, strict=True))
+
+    def _is_scaling(self, op: ScalarOp, operands: Sequence[Num | Index], value: Value) -> bool:
+        """Is a vector divided by one number that scales a row: a root of a mean square, a sum of exponentials?"""
+        numerator, divisor = operands
+        if not isinstance(numerator, Num) or not isinstance(divisor, Num) or value.element != "f32":
+            return False
+        apart = numerator.lanes > 1 == divisor.lanes and op.operands[1] < len(value.operands)
+        return apart and scales_rows(value.operands[op.operands[1]])
+
+    def _scaled(self, op: ScalarOp, numerator: Num, divisor: Num) -> Num:
+        """Times the inverse: a division of a vector takes as long as ten other ops, and this one is done once a row."""
+        (inverse,) = apply(self.w, op, [constant(self.w, "1.0", divisor.element), divisor])
+        return apply(self.w, replace(op, name="arith.mulf"), [numerator, inverse])[0]
 
     def _captured(self, value: Value, position: int) -> Value:
         generic = value.generic
@@ -315,6 +331,23 @@ class Fused:
         bases = [Index(0) if index.vector else Index(index.base) for index in place]
         rests = [index if index.vector else Index(0, index.step) for index in place]
         return self._bases(tuple(bases)), self.at.vector(self.at.linear(rests, shape))
+
+
+def scales_rows(value: Value) -> bool:
+    """Is a value, behind broadcasts, a square root or a sum of exponentials?
+
+    Nobody counts on x / sqrt(v) to the last bit, as one may on x / max(x), which is 1 somewhere.
+    """
+    while value.operands and (value.kind == "reshape" or (value.kind == "map" and not _ops(value))):
+        value = value.operands[0]
+    if value.kind == "reduce":
+        summed, ops = value.operands[0], _ops(value)
+        return [op.name for op in ops] == ["arith.addf"] and any(op.name == "math.exp" for op in _ops(summed))
+    return any(op.name == "math.sqrt" for op in _ops(value)[-1:])
+
+
+def _ops(value: Value) -> tuple[ScalarOp, ...]:
+    return value.generic.body.ops if value.generic is not None else ()
 
 
 def _contiguous(place: Place) -> bool:
