@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.backends.aot.arithmetic_support import arithmetic_support
+
 # Bytes; copies and fills in kernels are short, or vectorised before they get here.
 _MEMORY = """
 define internal ptr @memcpy(ptr %to, ptr %from, i{bits} %n) noinline nounwind "no-builtins" {{
@@ -168,6 +170,8 @@ def support(triple: str, bits: int) -> Support:
     if "-apple-" in triple:
         names.append("bzero")
         text += _APPLE_MEMORY
+    more, arithmetic = arithmetic_support(triple)
+    names, text = names + more, text + arithmetic
     used = ", ".join(f"ptr @{name}" for name in names)
     keep = f'@llvm.compiler.used = appending global [{len(names)} x ptr] [{used}], section "llvm.metadata"\n'
     return Support(tuple(names), text + keep)

@@ -20,6 +20,7 @@ from thalweg.backends.aot.link.sizes import undefined
 from thalweg.backends.aot.link.wasm import module as wasm_module
 from thalweg.backends.aot.targets import Target
 from thalweg.dialects.diagnostics import ExportError
+from thalweg.dialects.location import user_frame
 from thalweg.shipping.check import Error
 
 
@@ -76,22 +77,34 @@ def meta_of(name: str, functions: Sequence[Function], layout: Layout, threads: i
 
 
 def write_libraries(report: Report, name: str, target: Target, made: Emitted) -> None:
-    folder = target.name
-    report.code[folder + target.suffix] = functions_of(made.code)
+    """The libraries of a target, and the assembly of its functions.
+
+    Raises:
+        ExportError: the code calls what is not in it.
+    """
+    folder, code = target.name, made.code
+    soname, shared = f"lib{name}.so", b""
+    try:
+        if target.is_wasm:
+            shared = wasm_module(code, made.exports)
+        elif target.format == "elf":
+            shared = shared_library(code, made.exports, soname, target.page)
+        elif missing := undefined(code):
+            raise ExportError(f"the code calls what is not there: {', '.join(missing)}.")
+    except ExportError as error:
+        halves = any(word in str(error) for word in ("hfsf2", "sfhf2", "hfdf2", "dfhf2"))
+        advice = " It has no instructions for float16: compute in float32 or bfloat16." if halves else ""
+        raise ExportError(f"{user_frame()} export for {folder}: {error}{advice}") from None
+    report.code[folder + target.suffix] = functions_of(code)
     report.write(f"asm/{folder}{target.suffix}.s", made.assembly)
     if target.is_wasm:
-        report.write(f"{folder}/{name}{target.suffix}.wasm", wasm_module(made.code, made.exports))
+        report.write(f"{folder}/{name}{target.suffix}.wasm", shared)
         return
-    missing = undefined(made.code) if target.format in ("macho", "coff") else []
-    if missing:
-        raise ExportError(f"the code for {target.name} calls what is not there: {', '.join(missing)}.")
     archive = apple_archive if target.format == "macho" else gnu_archive
-    extension = "lib" if target.format == "coff" else "a"
-    prefix = "" if target.format == "coff" else "lib"
-    report.write(f"{folder}/{prefix}{name}.{extension}", archive(f"{name}.o", made.code, made.exports))
+    file = f"{name}.lib" if target.format == "coff" else f"lib{name}.a"
+    report.write(f"{folder}/{file}", archive(f"{name}.o", code, made.exports))
     if target.format == "elf":
-        soname = f"lib{name}.so"
-        report.write(f"{folder}/{soname}", shared_library(made.code, made.exports, soname, target.page))
+        report.write(f"{folder}/{soname}", shared)
 
 
 def write_details(report: Report, target: Target, steps: Sequence[Step]) -> None:
