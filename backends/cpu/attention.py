@@ -74,25 +74,28 @@ class Attention:
         return len(self.extents)
 
 
-def form_attention(graph: Graph) -> bool:
+def form_attention(graph: Graph, narrow: bool = False) -> bool:
     """Take the matrices of scores out of a graph (whose `users` are filled in) and of those nested in it, in place.
+
+    Args:
+        narrow: scores that are rounded to 16 bits count, too.
 
     Was anything changed? `users` is right afterwards.
     """
-    changed = _form(graph)
+    changed = _form(graph, narrow)
     if changed:
         forget_users(graph)
         drop_dead(graph)
     return changed
 
 
-def _form(graph: Graph) -> bool:
+def _form(graph: Graph, narrow: bool) -> bool:
     changed = False
     for value in graph.values:
         for region in value.regions if value.result_index == 0 else ():
-            changed |= _form(region)
+            changed |= _form(region, narrow)
     own = set(graph.values)
-    sinks = [sink for value in graph.values if value.kind == "contract" and (sink := sink_of(value, own))]
+    sinks = [sink for value in graph.values if value.kind == "contract" and (sink := sink_of(value, own, narrow))]
     for cluster in _clusters(sinks):
         stages = _stages(graph, cluster)
         if stages is not None:

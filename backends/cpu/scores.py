@@ -19,6 +19,7 @@ Axes = tuple[int | None, ...]  # of each dimension: a number into the extents of
 LEAST = 16  # rows or columns below which a matrix of scores is not worth the trouble
 MOST_FEATURES = 512
 DEEPEST = 200
+_NARROW = ("bf16", "f16")
 MOST_VALUES = 200  # looked at for one matrix of scores, or long programs take a time that grows with their square
 
 
@@ -60,16 +61,18 @@ class Sink:
     tree: Tree
 
 
-def sink_of(value: Value, own: set[Value]) -> Sink | None:
+def sink_of(value: Value, own: set[Value], narrow: bool = False) -> Sink | None:
     """A contraction that uses scores up, with where they come from; None for any other.
 
     Args:
         own: values of the graph that is looked at, which its regions and what is around it are not.
+        narrow: scores may be rounded to 16 bits.
     """
     for position in (0, 1):
         scores = value.operands[position]
-        if scores.kind == "map" and scores.element == "f32" and value.element == "f32" and scores in own:
-            tree = Tree(scores, own)
+        fits = scores.element in ("f32", *(_NARROW if narrow else ())) and value.element == "f32"
+        if scores.kind == "map" and fits and scores in own:
+            tree = Tree(scores, own, narrow)
             product = tree.ok and tree.using(value, position)
             if product:
                 return Sink(product, tree)
@@ -79,8 +82,9 @@ def sink_of(value: Value, own: set[Value]) -> Sink | None:
 class Tree:
     """The values behind a matrix of scores: contractions, reductions, and what is elementwise in between."""
 
-    def __init__(self, root: Value, own: set[Value]) -> None:
+    def __init__(self, root: Value, own: set[Value], narrow: bool) -> None:
         self.own = own
+        self.elements = ("f32", "i1", *(_NARROW if narrow else ()))
         sizes = [extent for extent in root.shape if extent != 1]
         self.count = len(sizes)
         self.axes: dict[Value, Axes] = {}
@@ -151,7 +155,7 @@ class Tree:
                 heavy = self._reshape(value, axes, depth)
         self.heavy[value] = heavy
         if heavy:
-            if value.element not in ("f32", "i1"):
+            if value.element not in self.elements:
                 raise _Unfit
             self.axes[value] = axes
         return heavy

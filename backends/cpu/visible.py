@@ -267,6 +267,8 @@ class _Masked:
 
 
 def _outcome(name: str, parts: list[str]) -> str:
+    if name in ("arith.extf", "arith.truncf"):
+        return parts[0]
     if name == "math.exp":
         return "nothing" if parts == ["least"] else "any"
     if name == "arith.mulf":
@@ -286,5 +288,5 @@ def _constant(text: str) -> str:
     try:
         number = float(text)
     except ValueError:
-        return "least" if text.upper() in ("0XFF800000",) else "any"
+        return "least" if text.upper() in ("0XFF800000", "0XFF80", "0XFC00") else "any"
     return "nothing" if number == 0 else "least" if number <= HUGE else "any"

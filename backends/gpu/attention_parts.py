@@ -171,6 +171,8 @@ def _is_zero(value: Value, ops: Iterable[object], index: int) -> bool:
 
 def _result(name: str, parts: list[int | str | None], zero: list[bool]) -> int | str | None:
     """The power of an op's result from those of its operands."""
+    if name in ("arith.extf", "arith.truncf"):
+        return parts[0]
     if name == "arith.subf" and parts == [0, "largest"]:
         return -1
     if "largest" in parts or None in parts:

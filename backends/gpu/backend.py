@@ -99,7 +99,7 @@ def _has_epilogue(root: Value) -> bool:
 
 def prepare(graph: Graph, options: GpuOptions) -> Graph:
     """Rewrite a graph in place into values that make better kernels on a GPU."""
-    form_attention(graph)
+    form_attention(graph, narrow=True)
     if split_attention(graph) | depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
         forget_users(graph)
         drop_dead(graph)

@@ -60,7 +60,8 @@ def attention(
         before = xp.arange(keys, dtype="int32") <= last_seen
         mask = before if mask is None else xp.logical_and(mask, before)
     if mask is not None:
-        scores = xp.where(mask, scores, -1e30 if scores.dtype.itemsize > 2 else -3e4)  # finite: no NaN in empty rows
+        least = -3e4 if scores.dtype.name == "float16" else -1e30  # finite: no NaN in empty rows
+        scores = xp.where(mask, scores, least)
     return xp.matmul(xp.softmax(scores), value)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from gpu_programs import check, lowered, numbers, sources
@@ -49,12 +50,15 @@ def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
 
 SAME = tuple(numbers(2, 1, 70, 20) * s for s in (1.0, 0.7, -0.5))
 OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
+NARROW = tuple(x.astype(ml_dtypes.bfloat16) for x in SAME)
 CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "attention": (_attention(), SAME),
     "causal": (_attention(causal=True), SAME),
     "rows and columns of other extents": (_attention(), tuple(x[:, None] for x in OTHER)),
     "masked": (_masked, OTHER),
     "scores that do not scale": (_sigmoid, OTHER),
+    "bf16, causal": (_attention(causal=True), NARROW),
+    "gradients, bf16": (_gradients(_attention(causal=True)), NARROW),
     "gradients": (_gradients(_attention()), SAME),
     "gradients, causal": (_gradients(_attention(causal=True)), SAME),
     "gradients, masked": (_gradients(_masked), OTHER),
@@ -65,6 +69,12 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 def test_interpreted(name: str, tmp_path: Path) -> None:
     function, arguments = CASES[name]
     check(function, *arguments, folder=tmp_path, error=5e-5)
+
+
+def test_scores_of_16_bits_need_no_memory() -> None:
+    texts = sources(*[_attention(causal=True), *NARROW])
+    (text,) = [text for text in texts if "tl.dot(" in text]
+    assert ".to(tl.bfloat16)" in text and "end = tl.minimum(" in text
 
 
 def test_scores_are_walked_once() -> None:
