@@ -134,10 +134,13 @@ def _stages(graph: Graph, cluster: Sequence[Sink]) -> list[_Stage] | None:
                 return None
     roots = {sink.product.value for sink in cluster}
     column = len(extents) - 1
-    for value, axes in inside.items():
-        escapes = value in graph.outputs or any(user not in inside and user not in roots for user in value.users)
-        if escapes and (column in axes or value.kind == "contract"):
-            return None
+    escaping = [
+        value
+        for value in inside
+        if value in graph.outputs or any(user not in inside and user not in roots for user in value.users)
+    ]
+    if any(column in inside[value] or value.kind == "contract" for value in escaping):
+        return None
     levels = _levels(graph, cluster)
     stages: list[Attention] = []
     reduced: dict[Value, Attention] = {}
@@ -151,8 +154,13 @@ def _stages(graph: Graph, cluster: Sequence[Sink]) -> list[_Stage] | None:
         reduced.update(dict.fromkeys(stage.reductions, stage))
         stages.append(stage)
     operands = [_operands(graph, stage, reduced) for stage in stages]
-    outside = {v for v in reduced if v in graph.outputs or any(u not in inside and u not in roots for u in v.users)}
-    outside.update(value for read in operands for value in read if value in reduced)
+    outside = {value for read in operands for value in read if value in reduced}
+    while escaping:  # what each row has of its own, and is needed elsewhere, is computed there from the reductions
+        value = escaping.pop()
+        if value in reduced:
+            outside.add(value)
+        else:
+            escaping += [operand for operand in value.operands if operand in inside]
     if not all(map(_is_worthwhile, stages)) or (len(stages) > 1 and math.prod(extents) < KEPT):
         return None
     return [_finished(graph, stage, read, outside, inside) for stage, read in zip(stages, operands, strict=True)]

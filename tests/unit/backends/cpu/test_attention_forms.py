@@ -112,6 +112,16 @@ def test_scores_that_are_a_result_are_not_taken_away():
     assert not found(weights, SHAPE, SHAPE, SHAPE)
 
 
+def test_what_rows_have_of_their_own_may_be_a_result():
+    def with_logsumexp(q, k, v):
+        scores = q @ tw.matrix_transpose(k)
+        total = tw.logsumexp(scores, axis=-1, keepdims=True)
+        return tw.exp(scores - total) @ v, total
+
+    (one,) = found(with_logsumexp, SHAPE, SHAPE, SHAPE)
+    assert one.kept == one.reductions
+
+
 def test_layers_one_after_another():
     def layers(q, k, v):
         return tw.nn.attention(tw.nn.attention(q, k, v), k, v)
