@@ -1,4 +1,5 @@
-"""`python -m benchmarks.matmul`: matrix products of many shapes, orientations and types, against PyTorch and NumPy.
+"""`python -m benchmarks.matmul`: matrix products of many shapes, orientations and types, against PyTorch and, on one
+thread, NumPy's OpenBLAS (whose further threads spin between its turns, and take their processors from the others).
 
 GFLOP/s by the least of many calls, implementations taking turns after a check that they agree; results are allocated
 by the call. The last column is the share of what the processor's registers alone can do: fused multiply-adds that
@@ -178,19 +179,20 @@ def main() -> None:
     measures = {dtype: peak(dtype) for dtype in ("float32", "float64")}
     peaks = dict.fromkeys(measures, 0.0)
     print(f"{threads} thread(s), GFLOP/s; ratio: to the fastest peer; share: of {threads} x what registers alone do")
-    print(f"{'rows x sum x columns':34}" + "".join(f"{f:>9}" for f in FRAMEWORKS) + f"{'ratio':>9}{'share':>8}")
+    frameworks = FRAMEWORKS if threads == 1 else FRAMEWORKS[:2]
+    print(f"{'rows x sum x columns':44}" + "".join(f"{f:>9}" for f in frameworks) + f"{'ratio':>9}{'share':>8}")
     rows = []
     for case, workload in workloads(options.only):
         peaks[case.dtype] = max(peaks[case.dtype], measures[case.dtype]())
         registers = threads * peaks[case.dtype]
-        results = measure(workload, list(FRAMEWORKS), options.rounds, options.budget)
+        results = measure(workload, list(frameworks), options.rounds, options.budget)
         speeds = {r.framework: case.gflop / r.best for r in results if not r.error}
         peers = [speed for framework, speed in speeds.items() if framework != "thalweg"]
         ratio = speeds.get("thalweg", float("nan")) / max(peers, default=float("nan"))
         share = speeds.get("thalweg", float("nan")) / registers
         rows.append({"row": case.name, "gflops": speeds, "ratio": ratio, "registers": registers, "share": share})
-        cells = "".join(f"{speeds.get(framework, float('nan')):9.1f}" for framework in FRAMEWORKS)
-        print(f"{case.name:34}{cells}{ratio:8.2f}x{share:8.0%}", flush=True)
+        cells = "".join(f"{speeds.get(framework, float('nan')):9.1f}" for framework in frameworks)
+        print(f"{case.name:44}{cells}{ratio:8.2f}x{share:8.0%}", flush=True)
         for result in results:
             if result.error:
                 print(f"    {result.framework}: {result.error}")

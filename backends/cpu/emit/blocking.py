@@ -96,6 +96,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     splits = 1
     if pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
         splits = threads  # panels of the result would share cache lines in every pass
+    elif pack_lhs and not by_rows and row_tiles >= 4 * threads:
+        splits = threads  # each packs its own rows
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
     pack_rhs = not by_rows and row_tiles > 1 and packing_pays
@@ -163,7 +165,8 @@ def _register_tile(
             if packed or awaited:  # each summed element of a panel is at another place
                 cycles += 6.0 * depth * ceil_div(vectors, wide)
             panels = ceil_div(vectors, wide) * nest.batch_count
-            if threads > 1 and panels >= 4 * threads:  # enough to be dealt out; the thread with most of them is awaited
+            # Enough panels are dealt out, and the thread with most of them is awaited; packed rows are cut instead.
+            if threads > 1 and panels >= 4 * threads and not side_by_side:
                 cycles *= ceil_div(panels, threads) * threads * wide / (vectors * nest.batch_count)
             best = min(best, (cycles, -tall, wide))
     return -best[1], best[2]

@@ -155,15 +155,13 @@ class Tiling:
         if nest.sums:
             lhs = replace(lhs, base=w.linear(lhs.base, [(start, nest.sums[0].lhs)]))
             rhs = replace(rhs, base=w.linear(rhs.base, [(start, nest.sums[0].rhs)]))
-        if self.packed_lhs is not None and self.by_panels:
-            self._pack_all_rows(lhs, extents)
         if not self.by_panels:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
                 self._row_tile(self._spot(batch, lhs, rhs, extents), w.mul(unit, self.rows))
             return
         pieces = [*(a.extent for a in nest.batch), self.splits]
-        if self.schedule.group == 1:
+        if self.schedule.group == 1 and self.packed_lhs is None:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, split, unit = w.delinearize(tile, [*pieces, self.panels])
                 spot = self._spot(batch, lhs, rhs, extents)
@@ -173,6 +171,8 @@ class Tiling:
         with w.for_(w.op(f"arith.divui %lo, {w.index(self.panels)} : index"), end, 1) as piece:
             *batch, split = w.delinearize(piece, pieces)
             spot = self._spot(batch, lhs, rhs, extents)
+            if self.packed_lhs is not None:
+                self._pack_piece(spot.lhs, split, extents)
             start = w.mul(piece, self.panels)
             first = w.op(f"arith.maxsi {w.ssa(w.sub('%lo', start))}, {w.index(0)} : index")
             last = w.minimum(w.sub("%hi", start), self.panels)
@@ -224,27 +224,31 @@ class Tiling:
         if self.packed_rhs is not None:
             self._pack_panel(spot, self.packed_rhs, column, columns)
             rhs = self.packed_rhs.source(1)
-        self._walk_rows(split, lambda row: self._register_tile(spot, rhs, row, column, columns, self._packed_rows(row)))
+        self._walk_rows(split, lambda row: self._register_tile(spot, rhs, row, column, columns, None))
 
     def _group(self, spot: Spot, unit: Index, count: Index, split: Index) -> None:
-        """`count` panels from number `unit` on, packed first."""
+        """`count` panels from number `unit` on, packed first where they are packed."""
         w, packed = self.w, self.packed_rhs
-        assert packed is not None
         size = self.depth * self.schedule.width
 
-        def panel(k: Index) -> Panel:
-            return replace(packed, base=w.mul(k, size))
-
         def pack(k: Index) -> None:
-            self._by_width(w.add(unit, k), lambda column, columns: self._pack_panel(spot, panel(k), column, columns))
+            assert packed is not None
+            panel = replace(packed, base=w.mul(k, size))
+            self._by_width(w.add(unit, k), lambda column, columns: self._pack_panel(spot, panel, column, columns))
 
         def tile(row: Index, k: Index) -> None:
-            rhs, lhs = panel(k).source(1), self._packed_rows(row)
-            self._by_width(
-                w.add(unit, k), lambda column, columns: self._register_tile(spot, rhs, row, column, columns, lhs)
-            )
+            lhs = self._packed_rows(row)
 
-        walk(w, count, 1, pack)
+            def registers(column: Index, columns: int) -> None:
+                rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, self.nest.lane.rhs)]))
+                if packed is not None:
+                    rhs = replace(packed, base=w.mul(k, size)).source(1)
+                self._register_tile(spot, rhs, row, column, columns, lhs)
+
+            self._by_width(w.add(unit, k), registers)
+
+        if packed is not None:
+            walk(w, count, 1, pack)
         self._walk_rows(split, lambda row: walk(w, count, 1, lambda k: tile(row, k)))
 
     def _walk_rows(self, split: Index, body: Callable[[Index], None]) -> None:
@@ -288,15 +292,15 @@ class Tiling:
         if rest:
             panel(full * width, rest)
 
-    def _pack_all_rows(self, lhs: Source, extents: list[Index]) -> None:
-        """All rows, few summed elements at a time: each lies on another page, which the next tile finds still there."""
+    def _pack_piece(self, lhs: Source, split: Index, extents: list[Index]) -> None:
+        """The rows of a piece, few summed elements at a time: their pages are still there for the next tile."""
         w, packed, length = self.w, self.packed_lhs, extents[-1]
         assert packed is not None
 
         def part(first: Index, count: Index) -> None:
             source = replace(lhs, base=w.linear(lhs.base, [(first, lhs.sums[-1])]))
             after, some = w.mul(first, packed.sums[-1]), [*extents[:-1], count]
-            walk(w, self.nest.row_count, self.rows, lambda row: self._pack_rows(source, row, row, some, after))
+            self._walk_rows(split, lambda row: self._pack_rows(source, row, row, some, after))
 
         if isinstance(length, int) and length > 2 * PAGES:
             walk(w, length, PAGES, lambda first: part(first, w.minimum(w.sub(length, first), PAGES)))

@@ -196,6 +196,17 @@ def test_groups_of_panels(spec: str, group: int, splits: int, unroll: int, block
     check(batched, (3, *shapes[0]), (3, *shapes[1]), schedule=schedule, epilogue_on=epilogue_on)
 
 
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("length", [64, 200])
+def test_pieces_of_packed_rows(group: int, length: int) -> None:
+    """Rows that lie side by side, packed piece by piece, few summed elements at a time."""
+    schedule = Schedule(8, 2, HOST.lanes("f32"), "panels", True, True, length, splits=3, group=group)
+    check("km,kn->mn", (length, 72), (length, 130), schedule=schedule)
+    check("km,kn->mn", (length, 77), (length, 130), schedule=schedule, pieces=3, epilogue_on=True)
+    unpacked = Schedule(8, 2, HOST.lanes("f32"), "panels", True, False, 64)
+    check("km,kn->mn", (length, 72), (length, 130), schedule=unpacked)
+
+
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.tuples(*[st.integers(1, 130)] * 3), spec=st.sampled_from(ORIENTATIONS), epilogue_on=st.booleans())
 def test_any_sizes(sizes: tuple[int, int, int], spec: str, epilogue_on: bool) -> None:
