@@ -157,7 +157,7 @@ class Model:
         try:
             with open(path, "rb") as stream:
                 file = aligned(os.fstat(stream.fileno()).st_size)
-                file = file[: stream.readinto(memoryview(file))]
+                file = file[: stream.readinto(file.data)]
         except OSError as error:
             raise BundleError(f"{os.fspath(path)} cannot be read: {error}") from None
         state = ctypes.c_void_p()

@@ -21,7 +21,7 @@ _WORDS = """
     """
 RESERVED = frozenset(_WORDS.split())
 MODEL_NAMES = frozenset((
-    "abi", "state_bytes", "arena_bytes", "state_of", "file_bytes", "initial_state", "meta",  # functions of every library
+    "abi", "state_bytes", "arena_bytes", "state_of", "file_bytes", "initial_state", "meta",  # of every library
     "load", "name", "restore", "save", "signatures", "state",  # what models have in Python, JavaScript and Java
 ))  # fmt: skip
 
