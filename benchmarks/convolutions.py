@@ -1,7 +1,8 @@
 """`python -m benchmarks.convolutions`: one convolution or pooling at a time, forward and gradients, against the peers.
 
 Times are the least of many calls, implementations taking turns; results are compared first. Run it on one processor
-(`taskset -c 0`) for ratios of single threads. PyTorch and JAX hold images channels last, as Thalweg does.
+(`taskset -c 0`) for ratios of single threads. PyTorch and JAX hold images channels last, as Thalweg does; in the rows
+named NCHW all three hold them channels first.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Case:
     pad: int = 0
     dilation: int = 1
     groups: int = 1
+    first: bool = False  # channels first
 
     @property
     def rank(self) -> int:
@@ -53,7 +55,11 @@ class Case:
         weights = (*[self.window] * self.rank, inputs // self.groups, outputs)
         shapes = (self.image, weights, (self.image[0], *extents, outputs))
         x, w, g = (rng.standard_normal(shape, np.float32) for shape in shapes)
-        return x, w, g
+        return self.held(x), w, self.held(g)
+
+    def held(self, image: np.ndarray) -> np.ndarray:
+        """An image with channels last, as the row holds it."""
+        return np.ascontiguousarray(np.moveaxis(image, -1, 1)) if self.first else image
 
 
 CASES = (
@@ -74,8 +80,16 @@ CASES = (
     Case("depthwise stride 2", (1, 112, 112, 64), 3, 64, 2, 1, 1, 64),
     Case("1-D 9", (8, 400, 64), 9, 64, 1, 4),
     Case("3-D 3x3x3", (1, 16, 28, 28, 16), 3, 32, 1, 1),
+    Case("3x3 64-3", (4, 56, 56, 64), 3, 3, 1, 1),
+    Case("1-D dilated", (8, 400, 64), 3, 64, 1, 4, 4),
+    Case("depthwise 5x5", (1, 28, 28, 240), 5, 240, 1, 2, 1, 240),
+    Case("3x3 64 NCHW", (4, 56, 56, 64), 3, 64, 1, 1, first=True),
+    Case("3x3 stride 2 NCHW", (4, 56, 56, 128), 3, 128, 2, 1, first=True),
+    Case("7x7 stride 2 NCHW", (4, 224, 224, 3), 7, 64, 2, 3, first=True),
     Case("max-pool 3x3 s2", (4, 112, 112, 64), 3, "max", 2, 1),
     Case("max-pool 2x2", (4, 112, 112, 64), 2, "max", 2),
+    Case("max-pool 3x3", (4, 28, 28, 256), 3, "max", 1, 1),
+    Case("mean-pool 3x3 s2", (4, 56, 56, 64), 3, "mean", 2),
     Case("mean-pool 2x2", (4, 56, 56, 64), 2, "mean", 2),
 )
 
@@ -90,9 +104,10 @@ def _thalweg(case: Case, part: str) -> Step:
         if isinstance(case.outputs, str):
             pool = tw.nn.max_pool if case.outputs == "max" else tw.nn.avg_pool
             return pool(x, case.window, stride=case.stride, padding=pads if case.pad else "valid")
-        return tw.nn.conv(
-            x, w, stride=case.stride, padding=pads, dilation=case.dilation, groups=case.groups
-        )  # fmt: skip
+        last, back = ((0, 2, 3, 1), (0, 3, 1, 2)) if case.first else ((), ())
+        x = tw.permute_dims(x, last) if last else x
+        y = tw.nn.conv(x, w, stride=case.stride, padding=pads, dilation=case.dilation, groups=case.groups)
+        return tw.permute_dims(y, back) if back else y
 
     if part == "forward":
         infer = tw.function(forward)
@@ -109,6 +124,7 @@ def _jax(case: Case, part: str) -> Step:
 
     x, w, g = map(jnp.asarray, case.arrays())
     pads, spatial = [(case.pad, case.pad)] * case.rank, "DHW"[3 - case.rank :]
+    images = f"NC{spatial}" if case.first else f"N{spatial}C"
 
     def forward(x: Any, w: Any) -> Any:
         if isinstance(case.outputs, str):
@@ -119,7 +135,7 @@ def _jax(case: Case, part: str) -> Step:
             return lax.reduce_window(x, 0.0, lax.add, window, steps, around) / case.window**case.rank
         return lax.conv_general_dilated(
             x, w, [case.stride] * case.rank, pads, rhs_dilation=[case.dilation] * case.rank,
-            dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"), feature_group_count=case.groups,
+            dimension_numbers=(images, f"{spatial}IO", images), feature_group_count=case.groups,
         )  # fmt: skip
 
     if part == "forward":
@@ -132,12 +148,13 @@ def _jax(case: Case, part: str) -> Step:
 def _torch(case: Case, part: str) -> Step:
     import torch
 
-    last = [0, case.rank + 1, *range(1, case.rank + 1)]
-    back = [0, *range(2, case.rank + 2), 1]
+    same = list(range(case.rank + 2))
+    last = same if case.first else [0, case.rank + 1, *range(1, case.rank + 1)]
+    back = same if case.first else [0, *range(2, case.rank + 2), 1]
     x, w, g = (torch.from_numpy(a) for a in case.arrays())
     x, g = x.permute(last), g.permute(last)
     w = w.permute([case.rank + 1, case.rank, *range(case.rank)]).contiguous()
-    if case.rank > 1:
+    if case.rank > 1 and not case.first:
         layout = torch.channels_last if case.rank == 2 else torch.channels_last_3d
         w = w.contiguous(memory_format=layout)
     functions: Any = torch.nn.functional

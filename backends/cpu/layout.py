@@ -9,8 +9,9 @@ transposed between them. Only where `emit/slide.py` has a kernel for the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.slide import takes
@@ -37,68 +38,78 @@ def _rewrite(graph: Graph, options: CpuOptions) -> bool:
     for value in graph.values:
         for region in value.regions if value.result_index == 0 else ():
             changed |= _rewrite(region, options)
-        made = _last(value, copies, options) if _channels_first(value) else []
+        made = _last(value, copies, options)
         changed |= bool(made)
         values += [*made, value]
     graph.values = values
     return changed
 
 
-def _channels_first(value: Value) -> bool:
-    """Does the window of a convolution slide over the image's last dimensions?"""
+@dataclass(frozen=True)
+class _Orders:
+    """The dimensions of the image, of the other operand and of the result, in the order that has channels last."""
+
+    image: list[int]
+    other: list[int]
+    result: list[int]
+
+    @property
+    def kept(self) -> bool:
+        """Is that the order there is?"""
+        return all(order == sorted(order) for order in (self.image, self.other, self.result))
+
+
+def _orders(value: Value) -> _Orders | None:
+    """How a convolution has channels last; None for other values, and those that are too small or have no window."""
     generic = value.generic
     if value.kind != "convolution" or generic is None or value.operands[2].splat is None:
-        return False
-    products = value.size
-    for d in generic.reductions:
-        products *= generic.extents[d]
-    read = generic.maps[0]
+        return None
+    read, weight, result = generic.maps
+    products = value.size * math.prod(generic.extents[d] for d in generic.reductions)
     slides = any(sum(generic.extents[d] > 1 for d, _ in e.terms) > 1 for e in read)
-    return products >= LEAST_PRODUCTS and slides and len(read) > 3 and not _plain(read[-1]) and _plain(read[1])
-
-
-def _plain(expression: Affine) -> bool:
-    """Is a place one loop's index?"""
-    return expression.dim is not None
+    if products < LEAST_PRODUCTS or not slides or len(read) < 3:
+        return None
+    channel = len(read) - 1 if read[-1].dim is not None else 1
+    in_image, in_other = ({loop for e in map_ for loop, _ in e.terms} for map_ in (read, weight))
+    lanes = [d for d, e in enumerate(result) if e.dim in in_other and e.dim not in in_image]
+    if len(lanes) != 1 or read[channel].dim is None:
+        return None
+    kept = [d for d, e in enumerate(result) if e.dim == read[channel].dim]
+    columns = [d for d, e in enumerate(weight) if e.dim is not None and e.dim == result[lanes[0]].dim]
+    # Of a weight gradient, which keeps the channels, the other operand is an image as well.
+    other = _moved_last(len(weight), *columns) if kept else list(range(len(weight)))
+    return _Orders(_moved_last(len(read), channel), other, _moved_last(len(result), *kept, lanes[0]))
 
 
 def _last(value: Value, copies: Copies, options: CpuOptions) -> list[Value]:
-    """The values that a convolution is computed from then, `value` being a transposed copy of the last one; nothing
-    where there is no kernel for it."""
+    """The values that a convolution is computed from with channels last, `value` being a transposed copy of the last
+    one; nothing where it has them so, or where there is no kernel for it."""
+    orders = _orders(value)
+    if orders is None or orders.kept:
+        return []
     generic, (image, other, initial) = value.generic, value.operands[:3]
     assert generic is not None
     read, weight, result = generic.maps
     source, low = padding_of(image) or (image, [0] * len(read))
     read = tuple(Affine(e.terms, e.constant - offset) for e, offset in zip(read, low, strict=True))
-    in_image, in_other = ({loop for e in map_ for loop, _ in e.terms} for map_ in (read, weight))
-    lanes = [d for d, e in enumerate(result) if e.dim in in_other and e.dim not in in_image]
-    if len(lanes) != 1:
-        return []
-    channels = [d for d, e in enumerate(result) if e.dim == read[1].dim]
-    order, back = [0, *range(2, len(read)), 1], _moved_last(len(result), *channels, lanes[0])
-    transposed = [_copy(source, order, value.id - 3)]
-    columns = [d for d, e in enumerate(weight) if e.dim is not None and e.dim == result[lanes[0]].dim]
-    if channels and len(columns) == 1:  # a weight gradient: the other operand is an image as well
-        columns = _moved_last(len(weight), columns[0])
-        transposed.append(_copy(other, columns, value.id - 2))
-        weight = _permuted(weight, columns)
+    operands = [_copy(source, orders.image, value.id - 3), _copy(other, orders.other, value.id - 2)]
+    back = orders.result
     shape = tuple(value.shape[d] for d in back)
     start = Value(initial.id, "constant", shape, initial.element, splat=initial.splat)
-    maps = (_permuted(read, order), weight, _permuted(result, back))
-    made = Value(value.id - 1, "convolution", shape, value.element, (transposed[0], transposed[-1], start), value.op)
+    maps = (_permuted(read, orders.image), _permuted(weight, orders.other), _permuted(result, back))
+    made = Value(value.id - 1, "convolution", shape, value.element, (*operands, start), value.op)
     made.generic, made.location = replace(generic, maps=maps), value.location
-    if len(transposed) == 1:
-        made.operands = (transposed[0], other, start)
     if not takes(made, describe(made, "%a", "%b", "%c"), options):
         return []
-    kept = [copies.setdefault((copy.operands[0], _read(copy)), copy) for copy in transposed]
-    made.operands = (kept[0], kept[1] if len(kept) == 2 else other, start)
-    before = [copy for copy in transposed if copy in kept]
+    new = [v for v in operands if v not in (source, other) and (v.operands[0], _read(v)) not in copies]
+    copies.update({(v.operands[0], _read(v)): v for v in new})
+    known = [v if v in (source, other) else copies[v.operands[0], _read(v)] for v in operands]
+    made.operands = (*known, start)
     if back == sorted(back):  # the result has channels last already
         value.generic, value.operands = made.generic, made.operands
-        return [*before, start]
+        return [*new, start]
     value.kind, value.generic, value.operands = "map", _transpose(value, _inverse(back)), (made,)
-    return [*before, start, made]
+    return [*new, start, made]
 
 
 def _moved_last(rank: int, *dims: int) -> list[int]:
@@ -114,7 +125,9 @@ def _permuted(map_: Map, order: Sequence[int]) -> Map:
 
 
 def _copy(source: Value, order: Sequence[int], number: int) -> Value:
-    """The source with its dimensions in another order."""
+    """The source with its dimensions in another order; the source itself if it is the same."""
+    if list(order) == sorted(order):
+        return source
     shape = tuple(source.shape[d] for d in order)
     made = Value(number, "map", shape, source.element, (source,), location=source.location)
     made.generic, made.peers = _transpose(made, order), (made,)

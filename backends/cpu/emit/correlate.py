@@ -229,9 +229,11 @@ class Correlation:
         """All rows of a piece, for one panel and one block of places."""
         w, cut, (n, line, lines) = self.w, self.cut, block
         step = [self.spec.axes[m.loop].rhs if m.loop is not None else 0 for m in (self.form.first, *self._sums())]
-        start = w.linear(self.other.base, [(n, step[0]), (line, step[1]), (column, 1)])
+        assert self.form.lane.loop is not None
+        lane = self.spec.axes[self.form.lane.loop].rhs
+        start = w.linear(self.other.base, [(n, step[0]), (line, step[1]), (column, lane)])
         extents: list[Index] = [lines, *(move.extent for move in self._sums()[1:])]
-        source = replace(self.other, base=start, sums=tuple(step[1:]))
+        source = replace(self.other, base=start, sums=tuple(step[1:]), lane=lane)
         pack_lanes(w, source, self.panel, extents, self.lanes, columns)
 
         def rows(tile: Index, count: int) -> None:
