@@ -77,7 +77,8 @@ class _Attention:
         self.inside = inside
         *self.outer_extents, self.row_count, self.column_count = spec.extents
         self.features = max([p.features for p in (*spec.scores, *spec.products)])
-        self.tile = tile if isinstance(tile, MatmulTile) else attention_tile(self.features, options)
+        narrow = all(o.element in ("f16", "bf16") for p in spec.scores for o in p.value.operands[:2])
+        self.tile = tile if isinstance(tile, MatmulTile) else attention_tile(self.features, narrow, options)
         self.bm, self.bn = (min(n, max(16, power_of_two(extent))) for n, extent in
                             ((self.tile.m, self.row_count), (self.tile.n, self.column_count)))  # fmt: skip
         self.blocks: dict[int, str] = {}  # of features, by their number: the constant's name

@@ -147,13 +147,18 @@ def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOp
     return min(matmul_tiles(element, m, n, k, options), key=cost)
 
 
-def attention_tile(features: int, options: GpuOptions) -> MatmulTile:
-    """Rows and columns of scores that a program computes together: fewer, the more features a row has."""
+def attention_tile(features: int, narrow: bool, options: GpuOptions) -> MatmulTile:
+    """Rows and columns of scores that a program computes together: fewer, the more features a row has.
+
+    Args:
+        narrow: operands are of 16 bits.
+    """
     if features > 128 or shared(options) <= 65536:
         return MatmulTile(32, 32, 0, 4, 1)
-    if options.tf32 and features <= 64 and shared(options) > 166912:
+    most = 128 if narrow else 64 if options.tf32 else 0
+    if features <= most and shared(options) > 166912:
         return MatmulTile(128, 64, 0, 8, 2)
-    return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 1)
+    return MatmulTile(64, 64 if features <= 64 else 32, 0, 4, 2 if narrow else 1)
 
 
 def attention_tiles(features: int, options: GpuOptions) -> list[MatmulTile]:
