@@ -2,12 +2,13 @@
 
 legalize   StableHLO -> linalg on tensors         legalize.py
 read       linalg -> value graph                  read.py
-form       values -> kernels                      fusion.py, emit/
+form       values -> kernels                      fusion.py, alike.py, emit/
 order      in-place updates last                  schedule.py
 plan       values -> buffers                      plan.py
 step       kernels -> one function in MLIR        step.py, parallel.py
-lower      MLIR -> LLVM IR                        jit.py
-compile    LLVM IR -> object code                 jit.py
+cut        kernels and step -> parts              partition.py
+lower      MLIR -> LLVM IR, part by part          jit.py, workers.py
+compile    LLVM IR -> object code                 jit.py, native.py
 """
 
 from __future__ import annotations

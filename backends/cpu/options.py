@@ -15,7 +15,8 @@ class CpuOptions:
 
     Args:
         opt_level: 0 (fastest compilation) to 3. The kernels are explicit vectors, which LLVM only has to put into
-            registers: 1 runs nearly as fast as 3; from 2 on LLVM's own pipelines run.
+            registers: 1 runs nearly as fast as 3. At 2 LLVM's own pipelines run over kernels that are loops over
+            scalars, at 3 over everything.
         threads: how many threads a call may use; 0 means all cores that the process may run on.
         cpu: the processor to generate code for, as LLVM names it; empty for this machine's.
         features: LLVM's feature string ("+avx2,+fma"); empty for the features of this machine, or of `cpu` where it
