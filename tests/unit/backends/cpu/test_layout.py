@@ -60,6 +60,55 @@ def test_single_convolutions(name: str, threads: int) -> None:
     assert any(name.endswith("_map") for name in kernels)  # transposes: the convolution has channels last
 
 
+SIZES = {"b": 2, "f": 18, "i": 18, "o": 21, "r": 21}  # batch, features, and those of the weights and the result
+
+
+@pytest.mark.parametrize("size", [5, 16])
+@pytest.mark.parametrize("result", ["b01r", "br01"])
+@pytest.mark.parametrize("weight", ["01io", "oi01", "i01o"])
+@pytest.mark.parametrize("image", ["b01f", "bf01"])
+def test_any_mixture_of_layouts(image: str, weight: str, result: str, size: int) -> None:
+    """Small convolutions stay as they are, others get channels last; forward and as a weight gradient."""
+
+    def dims(letters: str) -> str:
+        return f"[{', '.join(letters)}]"
+
+    def shape(letters: str, places: int) -> tuple[int, ...]:
+        return tuple(SIZES.get(c, places) for c in letters)
+
+    shapes = [shape(image, size), shape(weight, 3), shape(result, size)]
+    rng = np.random.default_rng(0)
+    x, w, y = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+    kinds = [f"tensor<{'x'.join(map(str, s))}xf32>" for s in shapes]
+    names = f"{dims(image)}x{dims(weight)}->{dims(result.replace('r', 'f'))}"
+    last = [np.transpose(a, [held.index(c) for c in to]).astype(np.float64) for a, held, to in (
+        (x, image, "b01f"), (w, weight, "01io"), (y, result, "b01r"))]  # fmt: skip
+    padded = np.pad(last[0], [(0, 0), (1, 1), (1, 1), (0, 0)])
+    forward, gradient = np.zeros(last[2].shape), np.zeros(last[1].shape)
+    for i, j in np.ndindex(3, 3):
+        seen = padded[:, i : i + size, j : j + size]
+        forward += seen @ last[1][i, j]
+        gradient[i, j] = np.tensordot(seen, last[2], ((0, 1, 2), (0, 1, 2)))
+    wanted = [np.transpose(a, [held.index(c) for c in to]) for a, held, to in (
+        (forward, "b01r", result), (gradient, "01io", weight))]  # fmt: skip
+    # The images' batch is summed in the gradient, and what was the result is the other operand.
+    swapped = f"{dims(image.translate(str.maketrans('bf', 'fb')))}x{dims(result.translate(str.maketrans('br', 'io')))}"
+    swapped += f"->{dims(weight.translate(str.maketrans('io', 'bf')))}"
+    for (left, right, made), held, arrays, expected in (
+        ((0, 1, 2), names, [x, w], wanted[0]),
+        ((0, 2, 1), swapped, [x, y], wanted[1]),
+    ):
+        types = f"({kinds[left]}, {kinds[right]}) -> {kinds[made]}"
+        text = conv("%0", "%x, %w", types, held, "pad = [[1, 1], [1, 1]]")
+        with context.entered():
+            module = ir.Module.parse(
+                f"func.func @main(%x: {kinds[left]}, %w: {kinds[right]}) -> {kinds[made]} {{ {text} "
+                f"return %0 : {kinds[made]} }}"
+            )
+            (result_,) = compile_stablehlo(module, CpuOptions(threads=1))(arrays)
+        np.testing.assert_allclose(result_, expected, rtol=0, atol=3e-6 * float(np.abs(expected).max()))
+
+
 def test_a_result_with_channels_last_is_not_copied() -> None:
     x, w, y = "tensor<2x16x16x16xf32>", "tensor<32x16x3x3xf32>", "tensor<2x16x16x32xf32>"
     dims = "[b, f, 0, 1]x[o, i, 0, 1]->[b, 0, 1, f]"
