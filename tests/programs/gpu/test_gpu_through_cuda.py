@@ -31,7 +31,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
 
     monkeypatch.setattr(backend, "compile_program", compile_text)
     gpus._gpu.cache_clear()
-    with tw.config.override(virtual_gpus=0, cache=False):
+    with tw.config.override(virtual_gpus=0, cache=False, default_device=""):
         yield simulated
     gpus._gpu.cache_clear()
 
