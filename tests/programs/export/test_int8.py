@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,17 @@ def test_trained_weights_keep_their_bits(tmp_path: Path) -> None:
     export(signatures, tmp_path, weights="int8", arithmetic="int8-dynamic")
     x = RNG.normal(size=(2, 64)).astype(np.float32)
     np.testing.assert_allclose(tw.load(tmp_path).infer(x), x @ w.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(
+        "import numpy as np\nimport thalweg as tw\nw = np.ones((64, 32), np.float32)\n"
+        "@tw.function(signature=[tw.spec((4, 64))])\ndef infer(x):\n    return x @ w\n"
+    )
+    command = [sys.executable, "-m", "thalweg", "export", "model.py:infer", "--weights", "int8", "--out", "dist"]
+    _run([*command, "--arithmetic", "int8"], tmp_path)
+    x = RNG.normal(size=(4, 64)).astype(np.float32)
+    np.testing.assert_allclose(tw.load(tmp_path / "dist").infer(x), x @ np.ones((64, 32), np.float32), atol=0.6)
+    done = subprocess.run([*command, "--arithmetic", "int9"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "none of f32, int8, int8-dynamic" in " ".join(done.stderr.split())
