@@ -106,7 +106,7 @@ def test_in_c(model: Exported, target: str, compiler: str, runner: list[str]) ->
     library = [f"-L{target}", "-lmodel", f"-Wl,-rpath,{model.folder / target}"]
     program = f"{target}/main"
     _run([compiler, "-O1", "-Iinclude", "main.c", *library, "-o", program], model.folder)
-    model.check(_run([*runner, f"./{program}"], model.folder))
+    model.check(_run([*runner, str(model.folder / program)], model.folder))
 
 
 @pytest.mark.parametrize(("target", "file"), [
