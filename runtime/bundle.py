@@ -96,13 +96,28 @@ def aligned(nbytes: int) -> Array:
     return storage[start : start + nbytes]
 
 
+def _opened(library: Path) -> ctypes.CDLL:
+    """The library under a name that it never had: `dlopen` knows what it has loaded by name, and would give us the old
+    one where a model has been exported again to the same place. (`tempfile` takes longer to import than all of this.)
+    """
+    alias = Path(os.environ.get("TMPDIR", "/tmp"), f"thalweg-{os.urandom(16).hex()}{library.suffix}")
+    try:
+        alias.symlink_to(library.resolve())
+    except (OSError, NotImplementedError):  # nowhere to write, or Windows without the right to make links
+        return ctypes.CDLL(os.fspath(library))
+    try:
+        return ctypes.CDLL(os.fspath(alias))
+    finally:
+        alias.unlink()
+
+
 class Model:
     """An exported model with a state of its own. Its signatures are methods, safe to call from several threads unless
     they change the state."""
 
     def __init__(self, manifest: Mapping[str, Any], library: Path, weights: Path, threads: int = 1) -> None:
         self.name: str = manifest["name"]
-        self._library = ctypes.CDLL(os.fspath(library))
+        self._library = _opened(library)
         found = self._symbol("abi", ctypes.c_int32)()
         if found != _ABI:
             raise BundleError(f"{library} has version {found} of the interface, this is Thalweg for {_ABI}.")

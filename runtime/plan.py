@@ -104,8 +104,8 @@ class LoadedPartition:
     """A plan with the programs of its clusters, ready to run.
 
     The executor holds the locks of a cluster's variables around its program, unless the program has a true attribute
-    `locks`: then it does so itself. A program that only starts its work has a method `settle`, which waits for it: it is
-    called while a trace is made, so that the trace shows how long the work takes.
+    `locks`: then it does so itself. A program that only starts its work has a method `settle`, which waits for it: it
+    is called while a trace is made, so that the trace shows how long the work takes.
     """
 
     plan: PartitionPlan

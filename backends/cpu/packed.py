@@ -1,9 +1,9 @@
 """Weights in bytes, laid out for the instructions that add up groups of products (emit/groups.py).
 
 Exported models keep them so: [blocks of columns, outer, groups of a run, 16, 4], where a run is what lies side by side
-in the other operand (the inner dimension of a matrix; of a convolution's window a line, all its channels). Each block of
-16 columns lies in one piece, and meets others nowhere in the cache. In the program they are put in rows first, which
-every backend understands:
+in the other operand (the inner dimension of a matrix; of a convolution's window a line, all its channels). Each block
+of 16 columns lies in one piece, and meets others nowhere in the cache. In the program they are put in rows first,
+which every backend understands:
 
     before: %t = transpose %p [1, 2, 4, 0, 3] ; %r = reshape %t ; %s = slice %r ; %w = reshape %s : tensor<784x256xi8>
             %2 = stablehlo.dot_general %q, %w : tensor<1x256xi32>

@@ -1,4 +1,4 @@
-"""The programs that come with an exported model: in C on each kind of processor that it has code for, and under node."""
+"""The programs that come with an exported model: in C on each processor that it has code for, and under node."""
 
 from __future__ import annotations
 

@@ -36,11 +36,13 @@ class Report:
     code: dict[str, dict[str, int]] = field(default_factory=dict)  # bytes of each function, by target
 
     def write(self, path: str, data: bytes | str) -> None:
-        """Write a file below the folder."""
+        """Write a file below the folder: a new one, as a library of that name may be loaded and mapped."""
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         raw = data.encode() if isinstance(data, str) else data
-        target.write_bytes(raw)
+        fresh = target.with_name(f"{target.name}.new")
+        fresh.write_bytes(raw)
+        fresh.replace(target)
         self.files[path] = len(raw)
 
     def __str__(self) -> str:

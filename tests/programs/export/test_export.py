@@ -91,6 +91,16 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
 
 
+def test_a_model_that_is_in_use_may_be_exported_again(tmp_path: Path) -> None:
+    model = Mlp()
+    export(model.signatures(), tmp_path)
+    library = load(tmp_path)
+    before = np.asarray(library.infer(X))
+    export({"infer": (tw.function(lambda x: x + 1), [tw.spec((4, 24))])}, tmp_path)
+    np.testing.assert_array_equal(np.asarray(library.infer(X)), before)
+    np.testing.assert_array_equal(np.asarray(load(tmp_path).infer(X)), X + 1)
+
+
 def test_weights_of_another_model(everywhere: Path, tmp_path: Path) -> None:
     model = load(everywhere)
     before = {n: a.copy() for n, a in model.state.items()}
