@@ -30,6 +30,7 @@ class _Scope(threading.local):
 
     device = Device()
     colocate: str | None = None
+    text = ""  # both, as `current_scope` tells them
 
 
 _scope = _Scope()
@@ -89,7 +90,7 @@ def regardless() -> Iterator[None]:
 
 def current_scope() -> str:
     """What ops made now are asked to run on, as their locations carry it; the empty string for anything."""
-    return f"{COLOCATE}{_scope.colocate}" if _scope.colocate is not None else str(_scope.device)
+    return _scope.text
 
 
 @contextmanager
@@ -106,13 +107,14 @@ def device(name: str | Device | None) -> Iterator[Device]:
     Example:
         >>> with tw.device("/job:ps"), tw.device("/task:1"): ...
     """
-    before = _scope.device, _scope.colocate
+    before = _scope.device, _scope.colocate, _scope.text
     if isinstance(name, str) and name.startswith(COLOCATE):
         _scope.colocate = name.removeprefix(COLOCATE)
     else:
         _scope.device = Device() if name is None else _scope.device.merge(parse_device(name))
         _scope.colocate = None
+    _scope.text = f"{COLOCATE}{_scope.colocate}" if _scope.colocate is not None else str(_scope.device)
     try:
         yield _scope.device
     finally:
-        _scope.device, _scope.colocate = before
+        _scope.device, _scope.colocate, _scope.text = before

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from thalweg.dialects.location import Where
+from thalweg.frontend.device import current_scope
 from thalweg.frontend.signature import Argument, Data, Key, Leaf, Static, describe
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def changes(one: Specialisation, key: Key) -> list[str]:
     found = []
     for before, after in zip(one.key, key, strict=True):
         found += _argument_changes(before, after)
+    if one.scope != current_scope():
+        found.append(f"tw.device asked for {one.scope or 'nothing'}, asks for {current_scope() or 'nothing'}")
     return found + [g.change() for g in one.guards if not g.holds()]
 
 

@@ -13,6 +13,7 @@ from typing import Any, overload
 from thalweg.dialects.location import Where, user_frame
 from thalweg.dialects.ops import control
 from thalweg.frontend.custom import call_in_region
+from thalweg.frontend.device import _scope
 from thalweg.frontend.eager import Compiled, Plan
 from thalweg.frontend.explain import Explanation, explain
 from thalweg.frontend.guards import Guard, guards_of
@@ -36,10 +37,13 @@ class Specialisation:
         self.plan = plan
         self.guards = guards
         self.where = where  # the call that traced it
+        self.scope = _scope.text  # the `tw.device` blocks around that call: what they ask for is in the program
         self.compiled: Compiled | None = None
 
     def holds(self) -> bool:
         """True if nothing has changed that it was traced with."""
+        if self.scope != _scope.text:
+            return False
         for guard in self.guards:  # noqa: SIM110  (on the way of every call: a plain loop is quicker)
             if not guard.holds():
                 return False
@@ -57,7 +61,7 @@ class Specialisation:
         """Run if the values are tensors or arrays of just the program's types and nothing around has changed;
         NotImplemented otherwise. What most calls are: no key is built, the native entry compares."""
         compiled = self.compiled
-        if compiled is None or (self.guards and not self.holds()):
+        if compiled is None or self.scope != _scope.text or (self.guards and not self.holds()):
             return NotImplemented
         return compiled.try_directly([v.data if type(v) is EagerTensor else v for v in values])
 

@@ -16,6 +16,7 @@ import numpy as np
 from thalweg.dialects import context
 from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.dialects.verify import parse
+from thalweg.frontend.device import current_scope
 from thalweg.frontend.eager import Plan
 from thalweg.frontend.fingerprint import Fingerprint, NotFingerprintable
 from thalweg.frontend.program import Program
@@ -44,7 +45,7 @@ class WarmStart:
             found = Fingerprint.of(function, key)
         except NotFingerprintable:
             return None
-        return cls(digest("traced program", found.digest), found.variables)
+        return cls(digest("traced program", found.digest, current_scope()), found.variables)
 
     def load(self) -> tuple[Program, Plan] | None:
         """The program and the plan for its results, if an earlier process stored them."""

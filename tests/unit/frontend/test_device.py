@@ -116,3 +116,21 @@ def test_devices_of_variables_and_tensors():
     with device(f"colocate:{table.name}"):
         assert Variable(ones((2,))).device == table.device
     assert Variable(ones((2,))).device == Device("CPU", 0)
+
+
+def test_a_function_is_traced_for_the_devices_that_are_asked_for_around_its_call():
+    @function
+    def double(x):
+        return x * 2
+
+    x = np.ones(3, np.float32)
+    double(x)
+    with device("/job:nowhere"):
+        told = double.explain(x)
+        assert told.traces and told.changes == ("tw.device asked for nothing, asks for /job:nowhere",)
+        double(x)
+        assert double.explain(x).program == 2
+        assert "/job:nowhere" in double.program(x).module.operation.get_asm(enable_debug_info=True)
+    double(x)
+    assert double.explain(x).program == 1
+    assert "/job:nowhere" not in double.program(x).module.operation.get_asm(enable_debug_info=True)
