@@ -25,13 +25,13 @@ def send(call: Call) -> Sequence[Value]:
     """Hand the value over at once, dead or alive; nobody waits for it here."""
     (value,) = call.inputs
     attrs, step = call.attrs, call.step
-    if step.tracer is not None:
-        size = value.nbytes if isinstance(value, np.ndarray | DeviceArray) else 0
-        step.tracer.moved(attrs["source"], attrs["target"], attrs["edge"], size, time.time_ns())
 
     def hand_over(found: Value) -> None:
         if attrs.get("compress") and isinstance(found, np.ndarray):
             found = upper_halves(found)
+        if step.tracer is not None:
+            size = found.nbytes if isinstance(found, np.ndarray | DeviceArray) else 0
+            step.tracer.moved(attrs["source"], attrs["target"], attrs["edge"], size, time.time_ns())
         step.rendezvous.send(step.id, key_of(attrs["edge"], call.tag), found, attrs["target"])
 
     if isinstance(value, DeviceArray) and not _same_task(attrs["source"], attrs["target"]):
