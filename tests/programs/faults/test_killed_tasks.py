@@ -215,13 +215,13 @@ def test_failed_steps_leave_nothing_behind(victims, graph):
         before = {task: resident(task) for task in victims.workers}
         busy = {task: victims.cluster.health()[task]["threads"] for task in victims.workers}
         threads, own = threading.active_count(), len(os.listdir("/proc/self/fd"))
-        fail(400)  # 32 MB if all were kept
+        fail(400)  # 32 MB and 400 files if all were kept; pools of shared memory grow to what was on its way at once
         victims.until(victims.is_idle)
         for task in victims.workers:
-            assert open_files(task) <= files[task] + 20
+            assert open_files(task) <= files[task] + 100
             assert resident(task) < before[task] + 15e6
             assert victims.cluster.health()[task]["threads"] <= busy[task] + 10
-        assert threading.active_count() <= threads + 2 and len(os.listdir("/proc/self/fd")) <= own + 20
+        assert threading.active_count() <= threads + 2 and len(os.listdir("/proc/self/fd")) <= own + 100
 
 
 class Training:
