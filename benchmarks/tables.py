@@ -29,7 +29,7 @@ def markdown(*paths: Path) -> str:
     for row in rows:
         ours, scale = _median(row, "thalweg"), _SCALE[row["unit"]]
         theirs = [_median(row, peer) for peer in peers]
-        cells = ["" if t is None else f"{t * scale:.3g}" for t in theirs]
+        cells = ["" if t is None else _digits(t * scale) for t in theirs]
         if ours is None:
             lines.append(f"| {row['workload']} ({row['unit']}) | failed | {' | '.join(cells)} | | |")
             continue
@@ -37,7 +37,7 @@ def markdown(*paths: Path) -> str:
         ratios.append(ratio)
         shown = f"**{ratio:.2f}x**" if ratio >= 1 else f"{ratio:.2f}x"
         first = f"{row['thalweg']['first_call_s']:.2f} s"
-        cells = [f"{row['workload']} ({row['unit']})", f"{ours * scale:.3g}", *cells, shown, first]
+        cells = [f"{row['workload']} ({row['unit']})", _digits(ours * scale), *cells, shown, first]
         lines.append(f"| {' | '.join(cells)} |")
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
     ahead, near = sum(r >= 1 for r in ratios), sum(r >= 0.5 for r in ratios)
@@ -48,3 +48,7 @@ def markdown(*paths: Path) -> str:
 def _median(row: dict[str, Any], name: str) -> float | None:
     cell = row.get(name)
     return None if not cell or cell["error"] else float(cell["median_s"])
+
+
+def _digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 1000 else f"{number:.3g}"
