@@ -8,7 +8,7 @@ from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, 
 from typing import Any
 
 from thalweg.runtime.gpu.driver import Handle, Launcher, Packed, Properties, Shape
-from thalweg.runtime.gpu.library import OUT, Library
+from thalweg.runtime.gpu.foreign import OUT, Library
 
 _ERROR_NOT_READY = 600
 _PEER_ACCESS_ALREADY_ENABLED = 704

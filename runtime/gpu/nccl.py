@@ -18,7 +18,7 @@ from thalweg.dialects.diagnostics import DeviceError, UnavailableError
 from thalweg.runtime.gpu.array import DeviceArray
 from thalweg.runtime.gpu.device import Gpu
 from thalweg.runtime.gpu.driver import DriverError
-from thalweg.runtime.gpu.library import OUT, Library
+from thalweg.runtime.gpu.foreign import OUT, Library
 
 _LIBRARIES = {"cuda": "libnccl.so.2", "hip": "librccl.so.1"}
 _TYPES = {
