@@ -288,9 +288,10 @@ class VirtualDriver:
             found = self._events[event]
             found.stream = stream
             found.recorded += 1
+            number = found.recorded
 
-            def act() -> None:
-                found.happened += 1
+            def act() -> None:  # as on a GPU, the last record counts: an earlier one may still wait in another stream
+                found.happened = max(found.happened, number)
                 found.at = time.perf_counter()
 
             self._put(stream, act)

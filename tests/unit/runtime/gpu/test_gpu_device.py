@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import threading
 
 import ml_dtypes
 import numpy as np
 import pytest
 import tiny_kernels as tiny
+from deadlines import together
 
 from thalweg.dialects.diagnostics import DeviceError, DeviceMemoryError, UnavailableError
 from thalweg.runtime.gpu import driver as drivers
@@ -130,11 +130,7 @@ def test_threads_share_a_gpu(gpu: Gpu) -> None:
             if not (loaded([gpu.put(x)])[0].numpy() == 2 * x + 1).all():
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    together([lambda n=n: work(n) for n in range(4)])
     assert not wrong
 
 
