@@ -16,7 +16,7 @@ from thalweg.frontend.nn.activations import (
     softsign,
 )
 from thalweg.frontend.nn.attention import MultiHeadAttention, attention
-from thalweg.frontend.nn.convolution import Conv, avg_pool, conv, max_pool
+from thalweg.frontend.nn.convolution import Conv, avg_pool, conv, conv_transpose, max_pool
 from thalweg.frontend.nn.dense import Dense, Embedding
 from thalweg.frontend.nn.dropout import Dropout, dropout
 from thalweg.frontend.nn.losses import hinge, huber, l2, mse, sigmoid_cross_entropy, softmax_cross_entropy
@@ -29,6 +29,7 @@ from thalweg.frontend.nn.sharded import ShardedEmbedding, ShardedSoftmax
 __all__ = [
     "GRU", "LSTM", "BatchNorm", "Conv", "Dense", "Dropout", "Embedding", "LayerNorm", "Module", "MultiHeadAttention",
     "Recurrent", "Sequential", "ShardedEmbedding", "ShardedSoftmax", "attention", "avg_pool", "batch_norm", "conv",
+    "conv_transpose",
     "dropout", "elu", "gelu", "hard_sigmoid", "hinge", "huber", "l2", "layer_norm", "leaky_relu", "log_sigmoid",
     "log_softmax", "log_uniform",
     "log_uniform_probability", "logsumexp", "max_pool", "mish", "mse", "nce", "one_hot", "relu", "relu6",

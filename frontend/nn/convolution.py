@@ -62,6 +62,42 @@ def conv(
 
 
 @array_function
+def conv_transpose(x: ArrayLike, weight: ArrayLike, *, stride: Extents = 1, padding: Padding = "same") -> Tensor:
+    """Transposed convolution: every element is multiplied by the whole window, `stride` apart from the next one's, and
+    the products are added up. It undoes the change of extents that `conv` makes, and is the gradient of one.
+
+    Args:
+        x: float[batch, *spatial, inputs].
+        weight: float[*window, inputs, outputs].
+        stride: between windows, one number or one per spatial dimension.
+        padding: results that are left out: "valid" (none: extent is (n - 1) * stride + window), "same" (extent is
+            n * stride), or pairs (before, after).
+
+    Returns:
+        float[batch, *spatial', outputs].
+
+    Example:
+        >>> conv_transpose(ones((1, 4, 4, 8)), ones((2, 2, 8, 3)), stride=2).shape
+        (1, 8, 8, 3)
+    """
+    x, weight = xp.asarray(x), xp.asarray(weight)
+    spatial = len(x.shape) - 2
+    strides, window = _per_dimension(stride, spatial, "stride"), weight.shape[:-2]
+    if padding == "same":
+        surplus = [k - s for k, s in zip(window, strides, strict=True)]
+        padding = [(n // 2, n - n // 2) for n in surplus]
+    low, high = _pads(padding, x.type.shape[1:-1], window, strides)
+    channels_last = (0, spatial + 1, *range(1, spatial + 1))
+    return emit(
+        contraction.conv_general, x, xp.flip(weight, axis=tuple(range(spatial))), strides=(1,) * spatial,
+        pad_low=tuple(k - 1 - n for k, n in zip(window, low, strict=True)),
+        pad_high=tuple(k - 1 - n for k, n in zip(window, high, strict=True)),
+        lhs_dilation=strides, rhs_dilation=(1,) * spatial, feature_groups=1,
+        lhs_spec=channels_last, rhs_spec=(spatial + 1, spatial, *range(spatial)), out_spec=channels_last,
+    )
+
+
+@array_function
 def max_pool(x: ArrayLike, window: Extents, *, stride: Extents | None = None, padding: Padding = "valid") -> Tensor:
     """The largest element of each window: float[batch, *spatial, channels] -> float[batch, *spatial', channels].
 

@@ -85,6 +85,22 @@ def test_convolution_is_its_definition(shape, weight, options, pads):
     np.testing.assert_allclose(nn.conv(x, w, **options), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "cut"),
+    [((3, 4), 2, "valid", (0, 0)), ((4, 4), 2, "same", (1, 1)), ((2, 3), (3, 1), [(0, 0), (1, 1)], (0, 1))],
+)
+def test_transposed_convolution_is_its_definition(window, stride, padding, cut) -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 5, 4, 3), np.float32), rng.standard_normal((*window, 3, 7), np.float32)
+    steps = (stride, stride) if isinstance(stride, int) else stride
+    whole = np.zeros((2, *((n - 1) * s + k for n, s, k in zip((5, 4), steps, window, strict=True)), 7))
+    for i, j in np.ndindex(5, 4):
+        top, left = i * steps[0], j * steps[1]
+        whole[:, top : top + window[0], left : left + window[1]] += np.einsum("nc,hwcf->nhwf", x[:, i, j], w)
+    expected = whole[:, cut[0] : whole.shape[1] - cut[0], cut[1] : whole.shape[2] - cut[1]]
+    np.testing.assert_allclose(nn.conv_transpose(x, w, stride=stride, padding=padding), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_same_padding_keeps_the_extents_and_halves_them_with_a_stride_of_two():
     x = np.zeros((1, 7, 8, 2), np.float32)
     assert np.asarray(nn.Conv(2, 5, 3, rng())(x)).shape == (1, 7, 8, 5)
