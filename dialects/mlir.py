@@ -18,14 +18,21 @@ PassManager = passmanager.PassManager
 
 
 class _Unread(ModuleType):
-    """In the place of a dialect's Python module: the module itself only for those who look inside."""
+    """In the place of a dialect's Python module: the module itself only for those who look inside.
+
+    `pickle` is one of them: it looks for a name in all modules. A dialect that has no Python module has no names.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
+        try:
+            return getattr(import_module(self.__name__), name)
+        except ModuleNotFoundError:
+            sys.modules[self.__name__] = self
+            raise AttributeError(name) from None
 
 
 # The bindings want the Python module of every op's dialect. Those of some take longer to import than a small program to
