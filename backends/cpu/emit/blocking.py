@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -140,7 +141,15 @@ def panel_vectors(nest: Nest, machine: Machine, threads: int) -> int:
 def _register_tile(
     nest: Nest, vectors: int, depth: int, machine: Machine, threads: int, even: bool = False
 ) -> tuple[int, int]:
-    """(rows, vectors) with the fewest cycles: two fused multiply-adds and two loads a cycle, latency four.
+    """(rows, vectors) with the fewest cycles."""
+    _, tall, wide = min(register_tiles(nest, vectors, depth, machine, threads, even), default=(0.0, -1, 1))
+    return -tall, wide
+
+
+def register_tiles(
+    nest: Nest, vectors: int, depth: int, machine: Machine, threads: int, even: bool = False
+) -> Iterator[tuple[float, int, int]]:
+    """(cycles, -rows, vectors) of all register tiles: two fused multiply-adds and two loads a cycle, latency four.
 
     What was measured beyond that: a load takes 0.6 cycles; where a panel does not stay in the first cache, each vector
     costs 0.3 more, and each row 0.12. Outside of the loop over `depth` summed elements the sums are stored, and
@@ -150,7 +159,6 @@ def _register_tile(
     row_bytes = vectors * machine.vector_bits // 8
     packed = nest.row_count >= SPLIT_ROWS and depth * row_bytes > 2 * machine.first_cache
     awaited = nest.row_count <= 8 and nest.sum_count * row_bytes > machine.second_cache
-    best = (float("inf"), 1, 1)
     side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
     for wide in range(1, min(vectors, machine.widest) + 1):
         if even and vectors % wide:
@@ -168,8 +176,7 @@ def _register_tile(
             # Enough panels are dealt out, and the thread with most of them is awaited; packed rows are cut instead.
             if threads > 1 and panels >= 4 * threads and not side_by_side:
                 cycles *= ceil_div(panels, threads) * threads * wide / (vectors * nest.batch_count)
-            best = min(best, (cycles, -tall, wide))
-    return -best[1], best[2]
+            yield cycles, -tall, wide
 
 
 def _cycles(nest: Nest, vectors: int, depth: int, machine: Machine, tall: int, wide: int) -> float:
