@@ -1,9 +1,14 @@
-"""Every op that is compiled, at every dtype, on the samples of its row, against the row's NumPy reference."""
+"""Every op that is compiled, on the samples of its row at each dtype, against the row's NumPy reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -16,22 +21,36 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef, Sample, Unsupported, rows
 from thalweg.dialects.types import DType, as_dtype
 from thalweg.runtime.config import config
+from thalweg.runtime.gpu.artefact import DeviceProgram
 from thalweg.runtime.gpu.program import LoadedProgram
 from thalweg.tools.gpu_check.check import OK, WRONG, Check
 
 Array = np.ndarray[Any, Any]
+Case: TypeAlias = tuple[OpDef, DType, list[Sample]]
 # A GPU's exponentials, logarithms, divisions and roots are approximate by a few units in the last place, and what is
 # made of them by some more. More than that is looked at by a person.
 EXTRA_ULPS = 16.0
 
 
 def conformance(check: Check) -> None:
-    """A finding for each op and dtype: how many units in the last place its worst element is off."""
-    for row, dtype, samples in _cases(check):
-        with check.attempt(f"{row.name} {dtype.short}") as found, config.override(verify_each=False):
+    """A finding for each op at its first dtype: how many units in the last place its worst element is off."""
+    _compare(check, [case for case in _cases() if case[1] == case[0].dtypes[0]])
+
+
+def dtypes(check: Check) -> None:
+    """The same at all other dtypes; some of them with `quick`."""
+    others = [case for case in _cases() if case[1] != case[0].dtypes[0]]
+    _compare(check, others[:: 10 if check.quick else 1])
+
+
+def _compare(check: Check, cases: Sequence[Case]) -> None:
+    """Compile all in several processes, run one after the other."""
+    for case, compiled in zip(cases, _compiled(check, cases), strict=True):
+        row, dtype, samples = case
+        with check.attempt(f"{row.name} {dtype.short}") as found:
             inputs = _inputs(samples, dtype)
             attrs = [row.complete(s.attrs) for s in samples]
-            got = _run(check, row, inputs, attrs)
+            got = _run(check, row, inputs, compiled())
             worst, where = _worst(row, inputs, attrs, got)
             found["ulps"] = worst
             allowed = row.tolerance + EXTRA_ULPS if dtype.is_floating else row.tolerance
@@ -40,12 +59,52 @@ def conformance(check: Check) -> None:
                 found["error"] = f"{worst:.4g} units in the last place, {allowed} are allowed: {where}"
 
 
-def _cases(check: Check) -> Iterator[tuple[OpDef, DType, list[Sample]]]:
-    """Rows with their samples at each dtype; with `quick` at the first one."""
+def _compiled(check: Check, cases: Sequence[Case]) -> Iterator[Callable[[], DeviceProgram]]:
+    """For each case what gives its program, or raises why there is none. Triton takes a second for each kernel, so
+    several processes go ahead of who asks."""
+    chip = check.gpu.properties.chip
+    if check.simulated:
+        for case in cases:
+            yield partial(_compile, case, chip)
+        return
+    count = max(1, min(12, (os.cpu_count() or 1) - 2))
+    names = [(row.name, dtype.name, chip) for row, dtype, _ in cases]
+    with _pool(count) as pool:
+        started = [pool.submit(_compile_named, *name) for name in names]
+        yield from (partial(_finished, *pair) for pair in zip(started, names, strict=True))
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+
+
+def _finished(started: Future[bytes], name: tuple[str, str, str]) -> DeviceProgram:
+    """What was started; once more alone, if another case has taken the processes with it."""
+    try:
+        return DeviceProgram.from_bytes(started.result())
+    except BrokenProcessPool:
+        with _pool(1) as alone:
+            return DeviceProgram.from_bytes(alone.submit(_compile_named, *name).result())
+
+
+def _compile_named(row: str, dtype: str, chip: str) -> bytes:
+    """In another process: the program of a case, as bytes."""
+    return _compile(next(c for c in _cases() if (c[0].name, c[1].name) == (row, dtype)), chip).to_bytes()
+
+
+def _compile(case: Case, chip: str) -> DeviceProgram:
+    row, dtype, samples = case
+    attrs = [row.complete(s.attrs) for s in samples]
+    with context.entered(), config.override(verify_each=False):
+        return driver().device_program(_module(row, _inputs(samples, dtype), attrs), chip)[0]
+
+
+def _cases() -> Iterator[Case]:
+    """Rows with their samples at each dtype."""
     for row in rows():
         if isinstance(row.reference, Unsupported) or row.runs != "compiled":
             continue
-        for dtype in row.dtypes[: 1 if check.quick else None]:
+        for dtype in row.dtypes:
             first = dtype == row.dtypes[0]
             samples = [s for s in row.samples if first or any(a.dtype is None for a in s.operands)]
             if samples:
@@ -57,10 +116,8 @@ def _inputs(samples: Sequence[Sample], dtype: DType) -> list[list[Array]]:
     return [[a.make(rng, dtype) for a in s.operands] for s in samples]
 
 
-def _run(check: Check, row: OpDef, inputs: list[list[Array]], attrs: list[dict[str, Any]]) -> list[Array]:
+def _run(check: Check, row: OpDef, inputs: list[list[Array]], program: DeviceProgram) -> list[Array]:
     gpu = check.gpu
-    with context.entered():
-        program, _ = driver().device_program(_module(row, inputs, attrs), gpu.properties.chip)
     loaded = LoadedProgram(gpu, program, name=row.name)
     return [r.numpy() for r in loaded([gpu.put(x) for operands in inputs for x in operands])]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from thalweg.tools.gpu_check.check import GOOD
@@ -14,6 +15,16 @@ from thalweg.tools.gpu_check.run import Result
 
 SIMULATED = "**Simulated.** No GPU was used: kernels ran in Triton's interpreter on tiny sizes. Times mean nothing."
 _QUIET = frozenset({"name", "status", "error", "traceback"})
+# What is asked of the backend: section, the number that tells, the least that it should be, in words.
+GOALS = (
+    ("matmul", "cublas_ratio", 0.85, "products of matrices beside cuBLAS"),
+    ("fused", "share_of_copy", 0.9, "what is bound by memory, as share of a copy"),
+    ("attention", "torch_ratio", 0.8, "attention beside PyTorch's"),
+    ("gpt2", "torch.compile_ratio", 1.0, "a training step of GPT-2 beside torch.compile"),
+    ("gpt2", "jax_ratio", 1.0, "a training step of GPT-2 beside JAX"),
+    ("resnet", "torch.compile_ratio", 1.0, "a training step of ResNet-50 beside torch.compile"),
+    ("resnet", "jax_ratio", 1.0, "a training step of ResNet-50 beside JAX"),
+)
 _MANY = 60  # findings of a section, above which those that are as they should be are only counted
 
 
@@ -53,9 +64,26 @@ def _lines(results: Sequence[Result], simulated: bool) -> Iterator[str]:
         counts = Counter(finding["status"] for finding in result.findings)
         told = ", ".join(f"{count} {status}" for status, count in counts.items())
         yield f"| {result.name} | {result.title} | {result.status} in {result.seconds} s: {told} |"
+    if not simulated:
+        yield from _speeds(results)
     for result in results:
         yield from ("", f"## {result.title}", "")
         yield from _section(result)
+
+
+def _speeds(results: Sequence[Result]) -> Iterator[str]:
+    """Beside what is asked: how many cases were measured, and the least, middle and greatest of them."""
+    yield from ("", "## Speeds", "", "Ratios are the other's time by ours: above 1 we are faster.", "")
+    yield "| what | asked | cases | least | median | greatest | |"
+    yield "|---|---|---|---|---|---|---|"
+    for section, key, asked, what in GOALS:
+        found = sorted(f[key] for r in results if r.name == section for f in r.findings if key in f)
+        if not found:
+            yield f"| {what} | {asked} | 0 | | | | not measured |"
+            continue
+        reached = sum(value >= asked for value in found)
+        numbers = " | ".join(f"{value:.3g}" for value in (found[0], median(found), found[-1]))
+        yield f"| {what} | {asked} | {len(found)} | {numbers} | {reached} of {len(found)} reach it |"
 
 
 def _section(result: Result) -> Iterator[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,25 +18,31 @@ from typing import Any
 
 from thalweg.dialects.diagnostics import did_you_mean
 
+# What is worth most comes first: what there is no time for is left out from the end.
 SECTIONS: dict[str, tuple[str, str, int]] = {  # name: (module and function, title, seconds that it may take)
     "environment": ("environment:environment", "This machine", 120),
-    "launch": ("basics:launch", "Copies, kernels, events, peers", 300),
-    "ops": ("ops:conformance", "Every op against the NumPy reference", 5400),
-    "gradients": ("models:gradients", "Gradients against the host", 1800),
-    "training": ("models:training", "Models trained on the GPU and on the host", 1800),
-    "graphs": ("basics:graphs", "Graph capture", 600),
-    "mixed": ("basics:mixed", "Programs over the host and GPUs", 600),
-    "memory": ("basics:memory", "Memory: leaks, and when it is used up", 900),
-    "collectives": ("several:collectives", "Several GPUs: sums by NCCL, and a model on all of them", 900),
-    "dlpack": ("basics:dlpack", "Arrays of other libraries", 300),
-    "tuning": ("speed:tuning", "Autotuning", 1800),
-    "matmul": ("speed:matmul", "Speed: products of matrices", 1800),
-    "fused": ("speed:fused", "Speed: what is bound by memory", 1200),
-    "attention": ("speed:attention", "Speed: attention", 1200),
-    "gpt2": ("networks:gpt2", "Speed: a training step of GPT-2 (small)", 2400),
-    "resnet": ("networks:resnet", "Speed: a training step of ResNet-50", 2400),
-    "dispatch": ("speed:dispatch", "Speed: what a call costs", 600),
+    "launch": ("basics:launch", "Copies, kernels, events, peers", 120),
+    "ops": ("ops:conformance", "Every op, at one dtype, against the NumPy reference", 300),
+    "graphs": ("basics:graphs", "Graph capture", 120),
+    "training": ("models:training", "Models trained on the GPU and on the host", 240),
+    "matmul": ("speed:matmul", "Speed: products of matrices", 240),
+    "fused": ("speed:fused", "Speed: what is bound by memory", 240),
+    "attention": ("speed:attention", "Speed: attention", 240),
+    "gpt2": ("networks:gpt2", "Speed: a training step of GPT-2 (small)", 360),
+    "resnet": ("networks:resnet", "Speed: a training step of ResNet-50", 360),
+    "dispatch": ("speed:dispatch", "Speed: what a call costs", 120),
+    "gradients": ("models:gradients", "Gradients against the host", 180),
+    "memory": ("basics:memory", "Memory: leaks, and when it is used up", 120),
+    "mixed": ("basics:mixed", "Programs over the host and GPUs", 120),
+    "dlpack": ("basics:dlpack", "Arrays of other libraries", 120),
+    "collectives": ("several:collectives", "Several GPUs: sums of them, and a model on all of them", 180),
+    "tuning": ("speed:tuning", "Autotuning", 240),
+    "dtypes": ("ops:dtypes", "Every op, at its other dtypes", 900),
 }
+LEAST = 5  # seconds below which no section is begun
+MINUTES = 25  # of the whole, unless another number is asked for
+# JAX takes no memory before it needs it: ours and that of PyTorch is in the same GPU.
+ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Result:
     """What came of a section.
 
     Args:
-        status: `done`, `crashed`, `timed out`.
+        status: `done`, `crashed…`, `timed out…`, `left out…`.
         findings: as it wrote them.
         log: the end of what it printed.
     """
@@ -70,43 +78,52 @@ def chosen(names: str) -> list[str]:
 
 
 def run(
-    out: Path, names: Sequence[str], simulated: bool, quick: bool, limit: int = 0,
-    tell: Callable[[Result], None] = lambda _: None,
+    out: Path, names: Sequence[str], simulated: bool, quick: bool, limit: int = 0, minutes: float = 0,
+    tell: Callable[[Sequence[Result]], None] = lambda _: None,
 ) -> list[Result]:  # fmt: skip
     """Run sections one after the other.
 
     Args:
         limit: seconds for each, in place of its own.
-        tell: is called with each result as it comes.
+        minutes: for all of them together; what there is no time for is left out. 0 for no end.
+        tell: is called with all results so far as each one comes.
     """
     out.mkdir(parents=True, exist_ok=True)
-    results = []
+    end = time.monotonic() + minutes * 60 if minutes else math.inf
+    results: list[Result] = []
     for name in names:
-        results.append(_run_one(out, name, simulated, quick, limit))
-        tell(results[-1])
+        left = end - time.monotonic()
+        seconds = min(limit or SECTIONS[name][2], left)
+        if left < LEAST:
+            results.append(Result(name, SECTIONS[name][1], f"left out: the {minutes:g} minutes are over", 0.0))
+        else:
+            results.append(_run_one(out, name, simulated, quick, seconds))
+        tell(results)
     return results
 
 
-def _run_one(out: Path, name: str, simulated: bool, quick: bool, limit: int) -> Result:
-    _, title, seconds = SECTIONS[name]
+def _run_one(out: Path, name: str, simulated: bool, quick: bool, seconds: float) -> Result:
     file, log = out / f"{name}.jsonl", out / f"{name}.log"
     file.unlink(missing_ok=True)
     command = _command(name, file, simulated, quick)
     began = time.perf_counter()
     with log.open("wb") as output:
         # A session of its own, so that what it has started ends with it.
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**ENVIRONMENT, **os.environ},
+        )  # fmt: skip
         try:
-            code = child.wait(limit or seconds)
+            code = child.wait(seconds)
             status = "done" if code == 0 else f"crashed with exit code {code}"
         except subprocess.TimeoutExpired:
-            status = f"timed out after {limit or seconds} s"
+            status = f"timed out after {seconds:.0f} s"
         finally:
-            if child.poll() is None:
+            with suppress(ProcessLookupError):  # what it has started may outlive it
                 os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-    text = log.read_text(errors="replace")
-    return Result(name, title, status, round(time.perf_counter() - began, 1), findings_of(file), text[-4000:])
+            child.wait()
+    took, text = round(time.perf_counter() - began, 1), log.read_text(errors="replace")
+    return Result(name, SECTIONS[name][1], status, took, findings_of(file), text[-4000:])
 
 
 def _command(name: str, file: Path, simulated: bool, quick: bool) -> list[str]:

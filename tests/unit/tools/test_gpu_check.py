@@ -59,7 +59,7 @@ FOUND = "open(file, 'a').write('{\"name\": \"a\", \"status\": \"ok\"}\\n{\"name\
 def test_a_section_that_crashes_keeps_what_it_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _as_python(monkeypatch, FOUND + "import os; print('last words', flush=True); os.abort()")
     told: list[Result] = []
-    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True, tell=told.append)
+    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True, tell=told.extend)
     assert result.status == "crashed with exit code -6"
     assert result.findings == [{"name": "a", "status": "ok"}]
     assert "last words" in result.log
@@ -75,6 +75,36 @@ def test_a_section_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert result.status == "timed out after 1 s"
     assert result.seconds < 60
     assert result.findings == [{"name": "a", "status": "ok"}]
+
+
+def test_what_there_is_no_time_for_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _as_python(monkeypatch, FOUND)
+    shown: list[list[str]] = []
+    tell = lambda results: shown.append([r.status for r in results])  # noqa: E731
+    results = run(tmp_path, ["launch", "ops"], simulated=True, quick=True, minutes=0.01, tell=tell)
+    assert [r.status for r in results] == ["left out: the 0.01 minutes are over"] * 2
+    assert [len(statuses) for statuses in shown] == [1, 2]
+    assert not (tmp_path / "launch.jsonl").exists()
+    assert not write(tmp_path, results, simulated=False)
+    assert "left out" in (tmp_path / "report.md").read_text()
+
+
+def test_jax_takes_no_memory_before_it_needs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code = "import json, os; open(file, 'w').write(json.dumps({'name': os.environ['XLA_PYTHON_CLIENT_PREALLOCATE']}))"
+    _as_python(monkeypatch, code)
+    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True)
+    assert result.findings == [{"name": "false"}]
+
+
+def test_speeds_are_shown_beside_what_is_asked(tmp_path: Path) -> None:
+    cases = [{"name": f"{k}", "status": "ok", "cublas_ratio": ratio} for k, ratio in enumerate((0.8, 0.95, 1.1))]
+    result = Result("matmul", "Speed", "done", 1.5, cases)
+    assert write(tmp_path, [result], simulated=False)
+    text = (tmp_path / "report.md").read_text()
+    assert "| products of matrices beside cuBLAS | 0.85 | 3 | 0.8 | 0.95 | 1.1 | 2 of 3 reach it |" in text
+    assert "| attention beside PyTorch's | 0.8 | 0 | | | | not measured |" in text
+    assert write(tmp_path, [result], simulated=True)
+    assert "## Speeds" not in (tmp_path / "report.md").read_text()
 
 
 def test_the_report_counts_many_and_shows_what_is_not_fine(tmp_path: Path) -> None:
