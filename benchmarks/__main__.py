@@ -30,6 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=2.0, help="seconds for each implementation of a workload")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory, one process each")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"))
+    parser.add_argument("--add", action="store_true", help="keep what the JSON file has of other workloads and peers")
     parser.add_argument("--list", action="store_true", help="list the workloads")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two runs' JSON files")
     parser.add_argument("--markdown", nargs="+", type=Path, metavar="FILE", help="print runs as a table for a document")
@@ -95,7 +96,7 @@ def main() -> None:
     if options.peak_memory_of:
         _print_peak_memory(*options.peak_memory_of)
         return
-    from benchmarks.report import print_row, start_table, summary
+    from benchmarks.report import Row, added, print_row, start_table, summary
     from benchmarks.workloads import MODELS, WORKLOADS
 
     offered = MODELS if options.models else WORKLOADS
@@ -112,14 +113,14 @@ def main() -> None:
     rows = []
     for workload in chosen:
         results = measure(workload, frameworks, options.rounds, options.budget)
-        row: dict[str, object] = {"workload": workload.name, "unit": workload.unit}
+        row: Row = {"workload": workload.name, "unit": workload.unit}
         peaks: dict[str, float | None] = {}
         for result in results:
             if options.memory:
                 peaks[result.framework] = _peak_memory(workload.name, result.framework, options.threads)
             row[result.framework] = {
                 "median_s": result.median, "best_s": result.best, "first_call_s": result.compile_seconds,
-                "peak_memory_mb": peaks.get(result.framework), "error": result.error,
+                "peak_memory_mb": peaks.get(result.framework), "error": result.error, "thalweg_s": results[0].median,
             }
         rows.append(row)
         print_row(workload, frameworks, results, peaks)
@@ -128,6 +129,8 @@ def main() -> None:
         "when": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(),
         "machine": platform.processor() or platform.machine(), "threads": options.threads or os.cpu_count(),
     }
+    if options.add and options.json.exists():
+        rows = added(json.loads(options.json.read_text())["rows"], rows)
     options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     print(f"written to {options.json}")
 

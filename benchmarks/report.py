@@ -10,6 +10,8 @@ from rich.console import Console
 
 from benchmarks.harness import Result, Workload
 
+Row = dict[str, Any]  # of the JSON file: "workload", "unit", and what was measured of each framework
+
 _console = Console(width=180, highlight=False)
 _CELL = 16
 _SCALE = {"ms": 1e3, "us": 1e6}
@@ -55,14 +57,28 @@ def _ratio(medians: dict[str, float]) -> float | None:
     return min(medians.values()) / ours if ours and medians else None
 
 
-def summary(rows: list[dict[str, Any]]) -> None:
+def added(before: list[Row], measured: list[Row]) -> list[Row]:
+    """Rows of an earlier run with those of a later one in their places, and with the peers that only the earlier had.
+
+    Each peer's time is told beside ours in the same run ("thalweg_s"): ratios stay fair.
+    """
+    rows = {row["workload"]: row for row in before}
+    for row in measured:
+        rows[row["workload"]] = {**rows.get(row["workload"], {}), **row}
+    return list(rows.values())
+
+
+def ratio(row: Row) -> float | None:
+    """The fastest peer's time / ours, each pair from one run; None where either is missing."""
+    peers = [cell for name, cell in row.items() if isinstance(cell, dict) and name != "thalweg" and not cell["error"]]
+    if row.get("thalweg", {}).get("error", "missing") or not peers:
+        return None
+    return min(float(cell["median_s"] / cell.get("thalweg_s", row["thalweg"]["median_s"])) for cell in peers)
+
+
+def summary(rows: list[Row]) -> None:
     """The geometric mean of the ratios, and how many rows are won."""
-    ratios = []
-    for row in rows:
-        medians = {k: v["median_s"] for k, v in row.items() if isinstance(v, dict) and not v["error"]}
-        quotient = _ratio(medians)
-        if quotient:
-            ratios.append(quotient)
+    ratios = [quotient for quotient in map(ratio, rows) if quotient]
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         won, half = sum(r >= 1 for r in ratios), sum(r >= 0.5 for r in ratios)

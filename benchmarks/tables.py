@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import ratio
+
 _NAMES = {
     "jax": "JAX", "torch": "PyTorch", "torch.compile": "torch.compile", "tensorflow": "TensorFlow",
     "tensorflow-xla": "TensorFlow, XLA", "onnxruntime": "ONNX Runtime", "litert": "LiteRT",
@@ -33,9 +35,11 @@ def markdown(*paths: Path) -> str:
         if ours is None:
             lines.append(f"| {row['workload']} ({row['unit']}) | failed | {' | '.join(cells)} | | |")
             continue
-        ratio = min(t for t in theirs if t is not None) / ours
-        ratios.append(ratio)
-        shown = f"**{ratio:.2f}x**" if ratio >= 1 else f"{ratio:.2f}x"
+        quotient = ratio(row)
+        shown = ""
+        if quotient is not None:
+            ratios.append(quotient)
+            shown = f"**{quotient:.2f}x**" if quotient >= 1 else f"{quotient:.2f}x"
         first = f"{row['thalweg']['first_call_s']:.2f} s"
         cells = [f"{row['workload']} ({row['unit']})", _digits(ours * scale), *cells, shown, first]
         lines.append(f"| {' | '.join(cells)} |")

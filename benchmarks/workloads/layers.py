@@ -142,6 +142,60 @@ class Jax(Thalweg):
         return x.reshape(x.shape[0], -1)
 
 
+class TensorFlow(Thalweg):
+    """NHWC. XLA and LiteRT know no pooling with padding at both ends: those get a `padded` copy.
+
+    What is pooled comes from a ReLU everywhere, so that the copy's zeros never win.
+    """
+
+    def __init__(self, parameters: Iterator[Any], padded: bool) -> None:
+        super().__init__(parameters)
+        self.padded = padded
+
+    def conv(self, x: Any, outputs: int, window: int, stride: int = 1, pad: int = 0, groups: int = 1) -> Any:
+        import tensorflow as tf
+
+        weight, bias = next(self.parameters), next(self.parameters)
+        pads = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
+        if groups == 0:  # its cost model, which runs first, aborts the process for depthwise ones that pad themselves
+            weight = tf.transpose(weight, (0, 1, 3, 2))
+            return tf.nn.depthwise_conv2d(tf.pad(x, pads), weight, [1, stride, stride, 1], "VALID") + bias
+        return tf.nn.conv2d(x, weight, stride, pads if pad else "VALID") + bias
+
+    def relu(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.relu(x)
+
+    def relu6(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.relu6(x)
+
+    def max_pool(self, x: Any, window: int, stride: int, pad: int = 0) -> Any:
+        import tensorflow as tf
+
+        pads = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
+        if pad and self.padded:
+            x, pad = tf.pad(x, pads), 0
+        return tf.nn.max_pool2d(x, window, stride, pads if pad else "VALID")
+
+    def concat(self, xs: list[Any]) -> Any:
+        import tensorflow as tf
+
+        return tf.concat(xs, 3)
+
+    def mean(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_mean(x, (1, 2))
+
+    def flatten(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reshape(x, (x.shape[0], -1))
+
+
 class Torch(Thalweg):
     """NCHW in shape, channels last in memory; weights are [outputs, inputs, height, width] and [outputs, inputs]."""
 

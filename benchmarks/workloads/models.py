@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Step, Workload
-from benchmarks.workloads import layers, networks
+from benchmarks.harness import Maker, Step, Workload
+from benchmarks.workloads import layers, networks, peers
 
 Network = Callable[[Any, Any], Any]
 
@@ -123,44 +123,74 @@ def _torch_step(network: Network, shape: tuple[int, ...]) -> Step:
     return run
 
 
+def _tensorflow(network: Network, shape: tuple[int, ...], xla: bool = False) -> Step:
+    import tensorflow as tf
+
+    arrays, x = _arrays(network, shape)
+    parameters, x = [tf.Variable(p) for p in arrays], tf.constant(x)
+    infer = tf.function(lambda x: network(layers.TensorFlow(iter(parameters), xla), x), jit_compile=xla)
+    return lambda: infer(x).numpy()
+
+
+def _tensorflow_step(network: Network, shape: tuple[int, ...], xla: bool = False) -> Step:
+    import tensorflow as tf
+
+    arrays, x = _arrays(network, shape)
+    parameters, x = [tf.Variable(p) for p in arrays], tf.constant(x)
+    labels = tf.ones(shape[0], tf.int32)
+
+    @tf.function(jit_compile=xla)
+    def step():  # type: ignore[no-untyped-def]
+        with tf.GradientTape() as tape:
+            logits = network(layers.TensorFlow(iter(parameters), xla), x)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        return loss, tape.gradient(loss, parameters)
+
+    return lambda: step()[0].numpy()
+
+
 def _onnxruntime(network: Network, shape: tuple[int, ...]) -> Step:
-    import onnxruntime
     from onnx import TensorProto, helper
 
     arrays, x = _arrays(network, shape)
     graph = layers.Onnx(iter(arrays))
     result = network(graph, "x")
-    x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [shape[k] for k in (0, 3, 1, 2)])
     wanted = helper.make_tensor_value_info(result, TensorProto.FLOAT, (shape[0], 1000))
     model = helper.make_model(
         helper.make_graph(graph.nodes, network.__name__, [given], [wanted], graph.weights),
         opset_imports=[helper.make_opsetid("", 17)], ir_version=10,
     )  # fmt: skip
-    session = onnxruntime.InferenceSession(model.SerializeToString(), _session_options(), ["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})[0]
+    return peers.onnxruntime_file(model.SerializeToString(), x)
 
 
-def _session_options() -> Any:
-    import os
+def _litert(network: Network, shape: tuple[int, ...]) -> Step:
+    import tensorflow as tf
 
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
-    return options
+    arrays, x = _arrays(network, shape)
+    infer = tf.function(lambda x: network(layers.TensorFlow(iter(arrays), True), x), autograph=False)
+    traced = infer.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    return peers.litert_file(tf.lite.TFLiteConverter.from_concrete_functions([traced]).convert(), x)
 
 
 def _inference(name: str, network: Network) -> Workload:
     shape = (1, 224, 224, 3)
-    makers = {"thalweg": _thalweg, "jax": _jax, "torch": _torch, "onnxruntime": _onnxruntime}
-    bound = {framework: partial(maker, network, shape) for framework, maker in makers.items()}
+    makers = {
+        "thalweg": _thalweg, "jax": _jax, "torch": _torch, "tensorflow": _tensorflow,
+        "tensorflow-xla": partial(_tensorflow, xla=True), "onnxruntime": _onnxruntime, "litert": _litert,
+    }  # fmt: skip
+    bound: dict[str, Maker] = {framework: partial(maker, network, shape) for framework, maker in makers.items()}
+    bound["torch.compile"] = peers.torch_compile(bound["torch"])
     return Workload(f"{name}-infer-1", f"{name}: inference at batch 1", bound)
 
 
 def _training(name: str, network: Network, shape: tuple[int, ...]) -> Workload:
-    makers = {"thalweg": _thalweg_step, "jax": _jax_step, "torch": _torch_step}
-    bound = {framework: partial(maker, network, shape) for framework, maker in makers.items()}
+    makers = {
+        "thalweg": _thalweg_step, "jax": _jax_step, "torch": _torch_step, "tensorflow": _tensorflow_step,
+        "tensorflow-xla": partial(_tensorflow_step, xla=True),
+    }  # fmt: skip
+    bound: dict[str, Maker] = {framework: partial(maker, network, shape) for framework, maker in makers.items()}
+    bound["torch.compile"] = peers.torch_compile(bound["torch"])
     return Workload(f"{name}-step", f"{name}, batch {shape[0]}: the gradients of all parameters", bound)
 
 

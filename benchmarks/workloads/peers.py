@@ -34,24 +34,34 @@ def threads() -> int:
 
 def onnxruntime(model: Model, x: np.ndarray) -> Step:
     """A step of ONNX Runtime for images [1, height, width, channels] or rows; 32-bit floats."""
-    import onnxruntime as ort
-
     from benchmarks.export.onnx_model import build
+
+    return onnxruntime_file(build(model).SerializeToString(), x)
+
+
+def onnxruntime_file(model: bytes, x: np.ndarray) -> Step:
+    """The same for a file's content, whose input is called "x" and has an image's channels first."""
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads()
-    session = ort.InferenceSession(build(model).SerializeToString(), options, ["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, options, ["CPUExecutionProvider"])
     x = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
     return lambda: session.run(None, {"x": x})[0]
 
 
 def litert(model: Model, x: np.ndarray) -> Step:
     """A step of LiteRT, with its XNNPACK delegate; 32-bit floats."""
-    from ai_edge_litert.interpreter import Interpreter
-
     from benchmarks.export.tflite_model import build
 
-    interpreter: Any = Interpreter(model_content=build(model), num_threads=threads())
+    return litert_file(build(model), x)
+
+
+def litert_file(model: bytes, x: np.ndarray) -> Step:
+    """The same for a file's content."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(model_content=model, num_threads=threads())
     interpreter.allocate_tensors()
     given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     interpreter.set_tensor(given, x)

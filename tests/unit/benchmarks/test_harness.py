@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from benchmarks.compare import compare
 from benchmarks.harness import Workload, measure
+from benchmarks.report import Row, added, ratio
 from benchmarks.tables import markdown
 from benchmarks.workloads import WORKLOADS
 
@@ -78,3 +79,16 @@ def test_a_run_as_a_table(tmp_path: Path) -> None:
     assert first == "| a (ms) | 2 | 3 |  | **1.50x** | 0.25 s |"
     assert second == "| b (us) | 2 |  | 1 | 0.50x | 0.25 s |"
     assert told == "2 rows: faster than the fastest peer in 1, within 2x in 2; geometric mean 0.87x."
+
+
+def test_runs_put_together_compare_each_peer_with_ours_beside_it() -> None:
+    def row(name: str, **cells: tuple[float, float]) -> Row:
+        told = {f: {"median_s": s, "error": None, "thalweg_s": ours} for f, (s, ours) in cells.items()}
+        return {"workload": name, "unit": "ms", **told}
+
+    before = [row("a", thalweg=(1.0, 1.0), jax=(1.2, 1.0)), row("b", thalweg=(1.0, 1.0), jax=(3.0, 1.0))]
+    # The machine ran at half speed: PyTorch is the slower peer still.
+    rows = added(before, [row("a", thalweg=(2.0, 2.0), torch=(3.0, 2.0))])
+    assert [r["workload"] for r in rows] == ["a", "b"] and set(rows[0]) >= {"thalweg", "jax", "torch"}
+    assert ratio(rows[0]) == pytest.approx(1.2) and ratio(rows[1]) == pytest.approx(3.0)
+    assert ratio({"workload": "c", "unit": "ms", "thalweg": rows[0]["thalweg"]}) is None
