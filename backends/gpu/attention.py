@@ -136,12 +136,15 @@ class _Attention:
                 self._finish(value, running[value])
         self._define(self.reduced)
         for product in self.products:
-            self._write(product, self._with_factor(product, sums[product.value], self.rows.down), self.rows.down)
+            axes = self.rows.down.axes | self.axes[product.features].across.axes
+            number = self._with_factor(product, Num(sums[product.value], "f32", axes))
+            self._write(product, number, self.rows.down)
 
     def _merged(self, sweeps: list[Sweep]) -> tuple[list[Sweep], Value | None]:
-        """One sweep instead of two, where all that waits for the largest score can be scaled later; and that score."""
+        """One sweep instead of the first two, where all that waits for the largest score can be scaled later; and that
+        score."""
         first = sweeps[0]
-        if len(sweeps) != 2 or len(first.reductions) != 1 or first.products:
+        if len(sweeps) < 2 or len(first.reductions) != 1 or first.products:
             return sweeps, None
         (largest,) = first.reductions
         combiner = combiner_of(largest)
@@ -150,7 +153,7 @@ class _Attention:
         if combiner.op.name != "arith.maximumf" or not all(rescales(v, largest, self.spec) for v in scaled):
             return sweeps, None
         together = Sweep(first.scores, {}, {}, [largest, *sweeps[1].reductions], sweeps[1].products)
-        return [together], largest
+        return [together, *sweeps[2:]], largest
 
     def _reduce(self, sweep: Sweep, running: dict[Value, str], online: Value | None) -> str | None:
         """Add a tile of scores to the reductions; the factor for what was added up before."""
@@ -317,13 +320,10 @@ class _Attention:
         narrow = product.value.operands[1 - product.scores].element
         rounded = f".to({MEMORY[narrow]})" if narrow != "f32" else ""
         if product.sums(self.spec.row):
+            if product.factor is not None:  # of the scores: the other operand stays as narrow as it is
+                text = self._with_factor(product, Num(text, "f32", axes)).text
             text = self._only_inside(text, self.rows, "0.0", ":, None")
             other = self._operand(product, 1 - product.scores, self.rows.down, False)
-            if product.factor is not None:
-                rounded = ""  # the factor has made the other operand f32
-                other = self._only_inside(
-                    self._with_factor(product, other, self.rows.down).text, self.rows, "0.0", ":, None"
-                )
             w.emit(f"{name} = tl.dot(tl.trans({text}){rounded}, {other}, {name}{self._precision()})")
             return
         text = self._only_inside(text, self.columns, "0.0", "None, :")
@@ -333,17 +333,15 @@ class _Attention:
         text = f"({text}){rounded}" if rounded else text
         w.emit(f"{name} = tl.dot({text}, {other}, {before}{self._precision()})")
 
-    def _with_factor(self, product: Product, name: str, along: Index) -> Num:
+    def _with_factor(self, product: Product, number: Num) -> Num:
         """A tile whose rows are multiplied or divided by the product's factor."""
-        axes = along.axes | self.axes[product.features].across.axes
-        number = Num(name, "f32", axes)
         if product.factor is None:
             return number
         op, value = product.factor
         factor = self.fused.get(value, self._place(value))
         found = apply(self.w, ScalarOp(op, (0, 1), (2,), ("f32",)), [number, factor])
         assert found is not None
-        return Num(self.w.assign(found.text, "t"), "f32", axes)
+        return Num(self.w.assign(found.text, "t"), "f32", number.axes)
 
     def _write(self, product: Product, number: Num, along: Index) -> None:
         value, generic = self.values[product.value], product.value.generic

@@ -331,7 +331,13 @@ class Driver:
 
         options = self.options
         folder = Path(options.cache_dir) / "triton"
-        return GpuOptions(chip, tf32=options.tf32, descriptors=options.gpu_descriptors, folder=folder)
+        return GpuOptions(
+            chip,
+            tf32=options.tf32,
+            deterministic=options.deterministic,
+            descriptors=options.gpu_descriptors,
+            folder=folder,
+        )
 
     def _disk(self) -> DiskCache:
         return DiskCache(self.options.cache_dir, self.options.cache_limit)

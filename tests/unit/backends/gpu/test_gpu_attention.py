@@ -35,6 +35,11 @@ def _gradients(function: Callable[..., tw.Tensor]) -> Callable[..., Any]:
     return lambda *x: tw.grad(lambda *x: tw.sum(tw.tanh(function(*x))), argnums=tuple(range(len(x))))(*x)
 
 
+def _alone(*x: tw.Tensor) -> Any:
+    """Gradients for which nothing was computed before."""
+    return tw.grad(lambda *x: tw.sum(tw.nn.attention(*x)), argnums=(0, 1, 2))(*x)
+
+
 def _sigmoid(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     """Scores that grow with the square of e^: they do not scale with the maximum."""
     scores = q @ tw.matrix_transpose(k)
@@ -59,6 +64,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "scores that do not scale": (_sigmoid, OTHER),
     "bf16, causal": (_attention(causal=True), NARROW),
     "gradients, bf16": (_gradients(_attention(causal=True)), NARROW),
+    "gradients alone": (_alone, SAME),
     "gradients": (_gradients(_attention()), SAME),
     "gradients, causal": (_gradients(_attention(causal=True)), SAME),
     "gradients, masked": (_gradients(_masked), OTHER),
@@ -81,6 +87,18 @@ def test_scores_are_walked_once() -> None:
     texts = sources(*[_attention(), *SAME])
     (text,) = [text for text in texts if "tl.dot(" in text]
     assert text.count("for start in range(0, 70, BN):") == 1 and "scale = tl.exp(" in text
+
+
+def test_gradients_walk_the_columns_once_for_a_softmax() -> None:
+    texts = sources(_alone, *SAME)
+    (text,) = [text for text in texts if "attention_rows(" in text]
+    assert text.count("for start in range(0, 70, BN):") == 3 and "scale = tl.exp(" in text
+
+
+def test_products_of_16_bits_have_operands_of_16_bits() -> None:
+    texts = sources(_gradients(_attention()), *NARROW)
+    (text,) = [text for text in texts if "tl.trans(" in text]
+    assert text.count("tl.dot(tl.trans(") == text.count(".to(tl.bfloat16), a") == 2
 
 
 def test_causal_rows_do_not_look_ahead() -> None:
