@@ -32,6 +32,7 @@ from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.step import Runner, StepWriter
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.backends.cpu.widening import absorb_widenings
 from thalweg.backends.cpu.workers import prepare
 from thalweg.dialects.diagnostics import LoweringError
@@ -39,8 +40,13 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
 
 
-def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> Executable:
+def compile_stablehlo(
+    module: ir.Module, options: CpuOptions | None = None, tuner: Tuner | None = None
+) -> Executable:
     """Compile the function `main` of a StableHLO module with static shapes. The module is not changed.
+
+    Args:
+        tuner: chooses how products of matrices are cut; None leaves that to a model.
 
     Raises:
         LoweringError: an op, a type or a shape that the backend cannot compile.
@@ -48,7 +54,7 @@ def compile_stablehlo(module: ir.Module, options: CpuOptions | None = None) -> E
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
         prepare(_length(module), options.worker_count())
-        lowered = lower(module, options)
+        lowered = lower(module, options, tuner=tuner)
     return Executable(lowered.signature, lowered.object_code(options), options)
 
 
@@ -103,6 +109,7 @@ def lower(
     options: CpuOptions,
     around: Callable[[Runner], Runner] = lambda run: run,
     finish: Callable[[str], str] = lambda step: step,
+    tuner: Tuner | None = None,
 ) -> Lowered:
     """All stages up to LLVM IR; `around` wraps how kernels are launched and `finish` completes the step (profiles
     do).
@@ -112,7 +119,7 @@ def lower(
     aliases = aliases_of(function)
     graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
     graph = absorb_paddings(graph, options)
-    program = form(hoist_packing(graph, options), options)
+    program = form(hoist_packing(graph, options), options, tuner=tuner)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())

@@ -16,7 +16,7 @@ A value never joins a kernel with a smaller number than that of a kernel it depe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.alike import Alike
 from thalweg.backends.cpu.attention import form_attention
@@ -29,6 +29,7 @@ from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
 from thalweg.backends.cpu.rematerialise import Stores, rematerialise
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.dialects.diagnostics import LoweringError
 
 GENERIC = {"reduce", "contract", "convolution", "window"}
@@ -66,18 +67,21 @@ class Generator:
     epilogue: Callable[[Value], bool]
 
 
-def form(graph: Graph, generator: CpuOptions | Generator, prefix: str = "k") -> Program:
+def form(
+    graph: Graph, generator: CpuOptions | Generator, prefix: str = "k", tuner: Tuner | None = None
+) -> Program:
     """The program of a graph: its values in kernels.
 
     Args:
         generator: the CPU's with these options, or another.
+        tuner: chooses among the ways to write a kernel, of the CPU's.
 
     Raises:
         LoweringError: an op that no code generator covers.
     """
     if isinstance(generator, CpuOptions):
         form_attention(graph)
-        generator = _for_cpu(generator)
+        generator = _for_cpu(generator, tuner)
     return _Former(graph, generator, prefix).program()
 
 
@@ -299,11 +303,13 @@ class _Former:
         return Branch(root.peers, programs, root.op_name == "stablehlo.case")
 
 
-def _for_cpu(options: CpuOptions) -> Generator:
+def _for_cpu(options: CpuOptions, tuner: Tuner | None) -> Generator:
     def emit(group: Group, name: str) -> Kernel:
         emitter = emitter_for(group.root)
         if emitter is not None:
-            return emitter.emit(group, name, options)
+            if tuner is None:
+                return emitter.emit(group, name, options)
+            return tuner.best(lambda decision: emitter.emit(replace(group, decision=decision), name, options))
         if group.root.kind in GENERIC:
             return loop_nest(group, name, options)
         root = group.root

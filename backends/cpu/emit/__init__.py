@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
+from thalweg.backends.cpu.emit.decision import Decision
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
@@ -24,12 +25,14 @@ class Group:
 
     `root` started the kernel; `stores` are the values it must write to buffers (the kernel's results, in this order);
     `members` are all values computed inside. Values that are neither members nor constants are operands, read from
-    buffers. Without fusion, `stores` are the root's results.
+    buffers. Without fusion, `stores` are the root's results. `decision` tells how to cut the work, where there are
+    several ways.
     """
 
     root: Value
     members: set[Value] = field(default_factory=set)
     stores: list[Value] = field(default_factory=list)
+    decision: Decision = field(default_factory=Decision)
 
 
 EmitFunction = Callable[[Group, str, CpuOptions], Kernel]

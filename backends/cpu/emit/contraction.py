@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.emit import Group, register
+from thalweg.backends.cpu.emit.alternatives import near
 from thalweg.backends.cpu.emit.blocking import Schedule, choose
+from thalweg.backends.cpu.emit.decision import Decision
 from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, loop_rows
 from thalweg.backends.cpu.emit.finishing import Element, Epilogue
 from thalweg.backends.cpu.emit.fused import Fused, Place
@@ -50,16 +52,19 @@ def generate(
     threads: int = 1,
     schedule: Schedule | None = None,
     writer: ScopedWriter | None = None,
+    decision: Decision | None = None,
 ) -> Generated:
     """The code that computes `spec`. Extents must be positive.
 
     Args:
         epilogue: writes what becomes of each vector of sums, with `writer`; None stores it in `spec.out`.
-        schedule: overrides the one chosen for the machine.
+        schedule: overrides the one chosen for the machine; `decision`: may do so.
     """
     w = writer or ScopedWriter()
     nest = classify(spec, target.lanes(spec.accumulate), epilogue is None)
-    tiling = Tiling(w, nest, schedule or choose(nest, target, threads), epilogue)
+    if schedule is None:
+        schedule = (decision or Decision()).take(choose(nest, target, threads), near(nest, target, threads))
+    tiling = Tiling(w, nest, schedule, epilogue)
     tiling.run()
     text = w.text().replace("SCRATCH", str(tiling.scratch))
     return Generated(text, tiling.tiles, tiling.scratch, tiling.packed_lhs is not None and tiling.by_panels)
@@ -117,10 +122,10 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
         code = Generated(text, narrow.tiles, narrow.scratch, narrow.flips)
-    elif (made := slid(w, root, spec, target, options.worker_count(), epilogue)) is not None:
+    elif (made := slid(w, root, spec, target, options.worker_count(), epilogue, group.decision)) is not None:
         code = Generated(w.text().replace("SCRATCH", str(made.scratch)), made.tiles, made.scratch, made.setup)
     else:
-        code = generate(spec, target, epilogue, options.worker_count(), None, w)
+        code = generate(spec, target, epilogue, options.worker_count(), None, w, group.decision)
     scratch = ("%scratch", code.scratch) if code.scratch else None
     operands = [(ssa, value) for value, ssa in fused.buffers.items()]
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)

@@ -54,8 +54,10 @@ class Plan:
     strips: int
 
 
-def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Plan | None:
-    """The plan, or None where rows are too few."""
+def plan(
+    form: Sliding, spec: Contraction, machine: Machine, threads: int, tile: tuple[int, int] | None = None
+) -> Plan | None:
+    """The plan, or None where rows are too few; with a register tile (rows, vectors) where one is given."""
     last, channels = form.slides[-1].kept, form.channels
     out = strides(spec.out.shape)
     step = {d: out[axis.dim] if axis.dim is not None else 0 for d, axis in enumerate(spec.axes)}
@@ -68,7 +70,7 @@ def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Pl
         return None
     lanes = machine.lanes(spec.out.dtype)
     wide = ceil_div(form.lane.extent, lanes)
-    rows, vectors = register_tile(run, wide, machine, PLACES, spare=1)
+    rows, vectors = tile or register_tile(run, wide, machine, PLACES, spare=1)
     most = PANEL_BYTES // (vectors * machine.vector_bits // 8)
     lines = form.slides[0].summed.extent
     blocks = ceil_div(lines, max(1, most // math.prod(slide.summed.extent for slide in form.slides[1:])))

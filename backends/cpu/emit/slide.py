@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.backends.cpu.emit.alternatives import near_convolution, near_correlation
 from thalweg.backends.cpu.emit.convolve import Convolution
 from thalweg.backends.cpu.emit.convolve import plan as plan_convolution
 from thalweg.backends.cpu.emit.correlate import Correlation
 from thalweg.backends.cpu.emit.correlate import plan as plan_correlation
+from thalweg.backends.cpu.emit.decision import Decision
 from thalweg.backends.cpu.emit.finishing import Epilogue
 from thalweg.backends.cpu.emit.nest import Contraction
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
@@ -36,7 +38,13 @@ def takes(value: Value, spec: Contraction, options: CpuOptions) -> bool:
 
 
 def slid(
-    w: ScopedWriter, value: Value, spec: Contraction, target: Machine, threads: int, epilogue: Epilogue | None
+    w: ScopedWriter,
+    value: Value,
+    spec: Contraction,
+    target: Machine,
+    threads: int,
+    epilogue: Epilogue | None,
+    decision: Decision,
 ) -> Slid | None:
     """Write the kernel of a convolution with `w`, or give None: another code generator has to."""
     form = sliding(value)
@@ -46,12 +54,14 @@ def slid(
         cut = plan_correlation(form, spec, target, threads)
         if cut is None:
             return None
+        cut = decision.take(cut, near_correlation(form, spec, target, threads))
         correlation = Correlation(w, form, spec, target, cut, epilogue)
         correlation.run()
         return Slid(correlation.tiles, correlation.scratch.bytes, False)
     chosen = plan_convolution(form, spec, target, threads)
     if chosen is None:
         return None
+    chosen = decision.take(chosen, near_convolution(form, spec, target))
     convolution = Convolution(w, form, spec, target, chosen, epilogue)
     convolution.run()
     return Slid(convolution.tiles, convolution.scratch.bytes, True)
