@@ -135,11 +135,15 @@ class _Run:
             self.step.cancellation.deregister(handle)
 
     def _let_go(self) -> None:
-        """Drop all values: a kernel that was given up may keep its `done`, and an error the frames of this run."""
+        """Drop all values: a kernel that was given up may keep its `done`, and an error the frames of this run. The run
+        does not keep the error, nor does its step: both would live, with what the frames hold, until cycles are
+        collected."""
         for ended in self.waiting:
             ended.state = ended.instance = None
         self.waiting.clear()
         self.states.clear()
+        if self.error is not None:
+            self.error = self.step.cancellation.error = CancelledError(str(self.error))
 
     def _to_the_end(self) -> None:
         while True:

@@ -206,10 +206,12 @@ class Master:
             if not gathering.over.wait(timeout):
                 late = [r.task for r, answer in zip(requests, gathering.answers, strict=True) if answer is None]
                 raise DeadlineError(f"{', '.join(late)} did not answer '{requests[0].method}' within {timeout:g} s.")
-            if gathering.error is not None:
-                raise gathering.error
+            error, gathering.error = gathering.error, None
+            if error is not None:
+                raise error
             return [answer for answer in gathering.answers if answer is not None]
         finally:
+            error = None  # or it would hold, by its traceback, the frame that holds it
             with self._lock:
                 for number in numbers:
                     self._waiting.pop(number, None)

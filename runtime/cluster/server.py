@@ -93,11 +93,13 @@ class TaskServer:
         return self._closed.wait(timeout)
 
     def health(self) -> dict[str, Any]:
-        """What the task does, its process, what waits in the rendezvous, and what it sent and received."""
+        """What the task does, its process, what waits in the rendezvous, what it sent and received, and
+        the segments of shared memory it made for each peer and that the peer holds."""
         traffic = {
             self.rendezvous.name_of(address): [t.sent, t.received, t.sent_bytes, t.repeated]
             for address, t in self._transport.traffic().items()
         }
+        segments = self._transport.segments().items()
         return {
             **self.task.health(),
             "pid": os.getpid(),
@@ -105,6 +107,7 @@ class TaskServer:
             "pending": self.rendezvous.pending(),
             "threads": threading.active_count(),
             "traffic": traffic,
+            "segments": {self.rendezvous.name_of(address): list(counts) for address, counts in segments},
         }
 
     # What arrives; on the transport's thread, which must not wait.

@@ -49,29 +49,35 @@ def machine() -> str:
 
 
 class Budget:
-    """How many bytes of segments one process may have."""
+    """How many segments one process may have, and of how many bytes together."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
+    def __init__(self, limit: int, segments: int = 256) -> None:
+        self.limit, self.segments = limit, segments
+        self.used = self.made = 0
         self._lock = threading.Lock()
 
     @classmethod
     def of_machine(cls) -> Budget:
-        """An eighth of the machine's memory."""
-        return cls(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
+        """An eighth of the machine's memory, a quarter of the files that the process may open."""
+        import resource  # Unix has it, as it has shared memory
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        segments = 1024 if files == resource.RLIM_INFINITY else min(1024, files // 4)
+        return cls(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8, segments)
 
     def take(self, size: int) -> bool:
-        """Count `size` bytes in, if they fit."""
+        """Count a segment of `size` bytes in, if it fits."""
         with self._lock:
-            if self.used + size > self.limit:
+            if self.used + size > self.limit or self.made == self.segments:
                 return False
             self.used += size
+            self.made += 1
             return True
 
     def give(self, size: int) -> None:
         with self._lock:
             self.used -= size
+            self.made -= 1
 
 
 class _Segment:
@@ -146,10 +152,10 @@ class LendingPool:
             self._drop(self._all())
 
     @property
-    def lent(self) -> int:
-        """How many segments the receiver has not returned."""
+    def segments(self) -> tuple[int, int]:
+        """How many segments there are, and how many of them the receiver has not returned."""
         with self._lock:
-            return sum(not s.is_free for s in self._all())
+            return len(self._all()), sum(not s.is_free for s in self._all())
 
     def _free(self, capacity: int) -> _Segment | None:
         for segment in self._segments.get(capacity, ()):

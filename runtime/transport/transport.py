@@ -206,6 +206,10 @@ class Transport:
         """What went to and came from each peer, by address."""
         return {peer.address: peer.traffic for peer in self._all_peers()}
 
+    def segments(self) -> dict[str, tuple[int, int]]:
+        """How many segments of shared memory there are for each peer, by address, and how many of them it holds now."""
+        return {peer.address: peer.pool.segments for peer in self._all_peers() if peer.pool is not None}
+
     def unacknowledged(self) -> int:
         """How many messages have not been acknowledged."""
         return sum(len(peer.outbox) for peer in self._all_peers())

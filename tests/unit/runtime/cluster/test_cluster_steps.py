@@ -1,5 +1,6 @@
 """Masters and task servers over links in one process: steps that span tasks, and everything that can go wrong."""
 
+import gc
 import threading
 import time
 
@@ -161,6 +162,26 @@ def test_the_error_of_one_task_ends_the_step_on_all(world):
     with pytest.raises(OutOfRangeError, match=r"model.py:1: in f\(\):.*nothing is left.*\[/job:worker/task:0\]"):
         program([])
     assert world.is_idle()
+
+
+def test_steps_that_fail_leave_no_cycles_for_the_garbage_collector(world):
+    """Values of other tasks lie in their memory: it is theirs again as soon as the step is over."""
+    program = world.program(TaskPart(A, ("fails",)), TaskPart(B, ("waits",)), inputs=0)
+
+    def fail():
+        for _ in range(20):
+            with pytest.raises(OutOfRangeError):
+                program([])
+        assert world.is_idle()
+
+    fail()
+    gc.collect()
+    gc.disable()
+    try:
+        fail()
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
 
 
 def test_a_step_ends_when_its_time_is_up(world):

@@ -18,7 +18,7 @@ monitoring = pytest.importorskip("zmq.utils.monitor")
 
 from thalweg.dialects.diagnostics import UnavailableError  # noqa: E402
 from thalweg.runtime.transport import Message, Transport  # noqa: E402
-from thalweg.runtime.transport.memory import LEND_FROM, machine  # noqa: E402
+from thalweg.runtime.transport.memory import LEND_FROM, Budget, LendingPool, machine  # noqa: E402
 from thalweg.runtime.transport.zeromq import ClusterKey, ZmqLink  # noqa: E402
 
 PEER = Path(__file__).parents[3] / "support" / "transport_peer.py"
@@ -91,6 +91,16 @@ def test_small_and_big_arrays_come_back_the_same(here, peer):
             (came,) = ask(here, peer, "echo", sent)
             assert came.dtype == sent.dtype
             np.testing.assert_array_equal(came, sent)
+
+
+@pytest.mark.skipif(not machine(), reason="memory cannot be shared here")
+def test_segments_are_limited_by_their_number_too():
+    pool = LendingPool(Budget(1 << 30, segments=3))
+    big = np.zeros(20_000, np.float32)
+    assert [pool.lend(big) is not None for _ in range(5)] == [True, True, True, False, False]
+    assert pool.segments == (3, 3)
+    pool.close()
+    assert 16 <= Budget.of_machine().segments <= 1024
 
 
 @pytest.mark.skipif(not machine(), reason="memory cannot be shared here")
