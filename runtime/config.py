@@ -71,6 +71,7 @@ class Config:
     warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
     cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")  # noqa: RUF009 (immutable)
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
+    cpu_tuning: bool = _option(False, "time several ways to cut each product and convolution, keep the best on disk")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
     virtual_tpus: int = _option(0, "PJRT's CPU devices as /device:TPU:0, 1…, to try programs for TPUs without one")
     virtual_gpus: int = _option(0, "/device:GPU:0, 1… whose kernels run in Triton's interpreter, to try programs")
@@ -161,7 +162,8 @@ class Config:
 
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""
-        return f"threads={self.thread_count} opt={self.opt_level} deterministic={self.deterministic}"
+        tuned = f"tuned={self.cpu_tuning}"
+        return f"threads={self.thread_count} opt={self.opt_level} deterministic={self.deterministic} {tuned}"
 
     @contextmanager
     def override(self, **options: Any) -> Iterator[Config]:

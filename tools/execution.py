@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.capture import capture
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.profile import KernelTime, profile
 from thalweg.backends.cpu.timeline import Timeline, record
+from thalweg.backends.cpu.tuning import Found
 from thalweg.backends.reference import cut, interpreter
 from thalweg.backends.reference.bisect import Culprit, bisect
 from thalweg.backends.reference.bisect_passes import WrongPass, first_wrong_pass
@@ -102,18 +104,26 @@ class Execution:
     def profile(self) -> list[KernelTime]:
         """Where its time goes, kernel by kernel."""
         with context.entered():
-            return profile(*self._lowered(), driver().cpu_options())
+            return profile(*self._lowered(), driver().cpu_options(), tuner=driver().tuner())
 
     def timeline(self) -> Timeline:
         """When each kernel of a call ran."""
         with context.entered():
-            return record(*self._lowered(), driver().cpu_options())
+            return record(*self._lowered(), driver().cpu_options(), driver().tuner())
 
     def dump_kernels(self, folder: Path) -> list[str]:
         """Write each kernel with what it read and wrote; their names."""
         with context.entered():
             module, arrays = self._lowered()
-            return capture(module, arrays, folder, driver().cpu_options())
+            return capture(module, arrays, folder, driver().cpu_options(), driver().tuner())
+
+    def tune(self) -> Mapping[str, Found]:
+        """What is best for its kernels, by name: measured where it is not known yet. Tuning has to be on."""
+        with context.entered():
+            tuner = driver().tuner()
+            assert tuner is not None, "tuning is off"
+            lower(self._lowered()[0], driver().cpu_options(), tuner=tuner)
+            return tuner.found
 
     def reference(self) -> Results:
         """By the interpreter: StableHLO's for StableHLO, ours for `tw`, on the program with nothing but its derivatives

@@ -25,6 +25,10 @@ random (`--seed`). The names of variables in the file set their values.
     thalweg run model.py:f --inputs in.npz --output out.npz
     thalweg run exported_from_jax.mlir --seed 1 --time 100
 
+**Faster?** Times other ways to cut products and convolutions; later compilations with THALWEG_CPU_TUNING=1 know them:
+
+    thalweg run model.py:step --tune --time 100
+
 **Is it right?** Exit code 1 if not. Against the NumPy interpreter, results or op by op:
 
     thalweg run model.py:f --check reference
@@ -59,6 +63,7 @@ Shapes = Annotated[str, typer.Option("--shapes", metavar="TYPES", help="Types of
 Seed = Annotated[int, typer.Option("--seed", help="Of random inputs.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="NPZ", help="Where results and variables go.")]
 Time = Annotated[int, typer.Option("--time", metavar="N", help="Call it N times, and print the median and the least.")]
+Tune = Annotated[bool, typer.Option("--tune", help="Time several ways to cut each product; keep the best on disk.")]
 Check = Annotated[
     str,
     typer.Option(
@@ -132,6 +137,7 @@ def run(
     seed: Seed = 0,
     output: Output = "",
     time: Time = 0,
+    tune: Tune = False,
     check: Check = "",
     tolerance: Tolerance = 0.0,
     find_culprit: FindCulprit = False,
@@ -157,6 +163,8 @@ def run(
     with context.entered():
         execution = Execution(subject, *bind(subject, given, seed, inputs))
     allowed = tolerance or None
+    if tune:
+        _tune(execution)
     if save_cases:
         from thalweg.tools.cases import write_cases
 
@@ -194,6 +202,15 @@ def _tell(results: Results) -> None:
         out().print(f"{name}: {Summary.of(array)}")
         if array.size <= 64:
             out().print(np.array2string(array, prefix="  ", precision=6))
+
+
+def _tune(execution: Execution) -> None:
+    """Have kernels timed, and take what is best in all that follows."""
+    from thalweg.runtime.config import config
+
+    config.cpu_tuning = True
+    for name, found in execution.tune().items():
+        out().print(f"{name:<24} {found}", highlight=False)
 
 
 def _kernels(execution: Execution, profile: bool, trace: str, folder: str) -> None:

@@ -41,7 +41,7 @@ def text_at(subject: Subject, stage: str, debug_info: bool = False) -> str:
 
 def texts_at(subject: Subject, wanted: Sequence[str]) -> dict[str, str]:
     """The texts of stages beyond linalg, from one compilation."""
-    every = stages(stablehlo_of(subject), driver().cpu_options())
+    every = stages(stablehlo_of(subject), driver().cpu_options(), driver().tuner())
     return {stage: every[stage] for stage in wanted}
 
 
@@ -73,7 +73,7 @@ def gpu_binaries(subject: Subject, kind: str, chip: str, folder: Path) -> list[P
 
 def lowered(subject: Subject) -> Lowered:
     """The program on its way down the CPU backend, with its kernels and its memory plan."""
-    return lower(stablehlo_of(subject), driver().cpu_options())
+    return lower(stablehlo_of(subject), driver().cpu_options(), tuner=driver().tuner())
 
 
 def module_at(subject: Subject, stage: str) -> ir.Operation:
@@ -128,4 +128,4 @@ def argument_names(subject: Subject) -> list[str]:
 
 def executable(module: ir.Module) -> Executable:
     """A StableHLO module compiled with the process's options."""
-    return compile_stablehlo(module, driver().cpu_options())
+    return compile_stablehlo(module, driver().cpu_options(), driver().tuner())

@@ -64,11 +64,13 @@ def _length(module: ir.Module) -> int:
     return sum(len(block.operations) for region in bodies for block in region.blocks)
 
 
-def stages(module: ir.Module, options: CpuOptions | None = None) -> dict[str, str]:
+def stages(
+    module: ir.Module, options: CpuOptions | None = None, tuner: Tuner | None = None
+) -> dict[str, str]:
     """The text of each stage: 'linalg', 'kernels', 'llvm' (optimised) and 'asm'."""
     options = options or CpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        lowered = lower(module, options)
+        lowered = lower(module, options, tuner=tuner)
     native = compile_llvm(lowered.llvm, options, keep_texts=True)
     return {"linalg": lowered.linalg, "kernels": lowered.kernels, "llvm": native.llvm, "asm": native.assembly}
 

@@ -26,6 +26,7 @@ from thalweg.backends.cpu.jit import Code, compile_llvm, to_llvm_ir
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.dialects import context
 from thalweg.dialects.diagnostics import ExecutionError
 from thalweg.dialects.mlir import ir
@@ -101,7 +102,13 @@ class _Recorder:
         )
 
 
-def capture(module: ir.Module, arrays: Sequence[Array], folder: Path, options: CpuOptions | None = None) -> list[str]:
+def capture(
+    module: ir.Module,
+    arrays: Sequence[Array],
+    folder: Path,
+    options: CpuOptions | None = None,
+    tuner: Tuner | None = None,
+) -> list[str]:
     """Run a StableHLO program once and write each of its kernels with its data.
 
     Args:
@@ -122,7 +129,7 @@ def capture(module: ir.Module, arrays: Sequence[Array], folder: Path, options: C
         return recorders[0]
 
     with module.context, ir.Location.unknown(module.context):
-        lowered = lower(module, options, around, lambda step: recorders[0].finished(step))
+        lowered = lower(module, options, around, lambda step: recorders[0].finished(step), tuner)
     program = Executable(lowered.signature, lowered.object_code(options), options, _READ)
     program([np.array(a) for a in arrays])
     record = np.zeros(max(recorders[0].size, 1), np.uint8)

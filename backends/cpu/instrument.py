@@ -15,6 +15,7 @@ from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.dialects.mlir import ir
 
 Table = np.ndarray[Any, np.dtype[np.int64]]
@@ -34,7 +35,7 @@ Made = TypeVar("Made", bound=Instrument)
 
 
 def instrumented(
-    module: ir.Module, options: CpuOptions, make: Callable[[Runner], Made], reader: str
+    module: ir.Module, options: CpuOptions, make: Callable[[Runner], Made], reader: str, tuner: Tuner | None = None
 ) -> tuple[Executable, Made]:
     """Compile a StableHLO program with an instrument.
 
@@ -49,7 +50,7 @@ def instrumented(
         return made[0]
 
     with module.context, ir.Location.unknown(module.context):
-        lowered = lower(module, options, around, lambda step: made[0].finished(step))
+        lowered = lower(module, options, around, lambda step: made[0].finished(step), tuner)
     return Executable(lowered.signature, lowered.object_code(options), options, reader), made[0]
 
 

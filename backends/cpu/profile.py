@@ -18,6 +18,7 @@ from thalweg.backends.cpu.instrument import instrumented, table_of
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.dialects.mlir import ir
 
 _READ = "tw_profile"
@@ -72,7 +73,11 @@ class Clock:
 
 
 def profile(
-    module: ir.Module, arrays: Sequence[np.ndarray[Any, Any]], options: CpuOptions | None = None, calls: int = 20
+    module: ir.Module,
+    arrays: Sequence[np.ndarray[Any, Any]],
+    options: CpuOptions | None = None,
+    calls: int = 20,
+    tuner: Tuner | None = None,
 ) -> list[KernelTime]:
     """Time a StableHLO program's kernels.
 
@@ -84,7 +89,7 @@ def profile(
         The kernels, the most expensive first. Clock reads cost some 20 ns a launch.
     """
     options = options or CpuOptions()
-    program, clock = instrumented(module, options, Clock, _READ)
+    program, clock = instrumented(module, options, Clock, _READ, tuner)
     size = max(2 * len(clock.kernels), 1)
     own = [np.array(a) for a in arrays]
     program(own)

@@ -20,6 +20,7 @@ from thalweg.backends.cpu.instrument import instrumented, table_of
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
+from thalweg.backends.cpu.tuning import Tuner
 from thalweg.dialects.mlir import ir
 
 _READ = "tw_timeline"
@@ -82,7 +83,10 @@ class Log:
 
 
 def record(
-    module: ir.Module, arrays: Sequence[np.ndarray[Any, Any]], options: CpuOptions | None = None
+    module: ir.Module,
+    arrays: Sequence[np.ndarray[Any, Any]],
+    options: CpuOptions | None = None,
+    tuner: Tuner | None = None,
 ) -> Timeline:
     """Run a StableHLO program twice, and tell when each kernel of the second call ran.
 
@@ -90,7 +94,7 @@ def record(
         arrays: the program's arguments; those that it updates are copied first, and stay as they are.
     """
     options = options or CpuOptions()
-    program, log = instrumented(module, options, Log, _READ)
+    program, log = instrumented(module, options, Log, _READ, tuner)
     size = 1 + 3 * _MOST
     own = [np.array(a) for a in arrays]
     program(own)

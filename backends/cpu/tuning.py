@@ -55,10 +55,12 @@ class Found:
     """What is best for a kernel.
 
     Args:
-        choice: what to take; None: what the model says.
+        model: what the model says.
+        choice: what to take instead; None: nothing is better.
         seconds, usual: of a call, and of one by the model's choice.
     """
 
+    model: Any
     choice: Any
     seconds: float
     usual: float
@@ -67,6 +69,14 @@ class Found:
     def gain(self) -> float:
         """How many times as fast as by the model's choice."""
         return self.usual / self.seconds if self.seconds else 1.0
+
+    def __str__(self) -> str:
+        took = f"{self.usual * 1e6:10.1f} us -> {self.seconds * 1e6:10.1f} us  {self.gain:5.2f}x"
+        if self.choice is None:
+            return took
+        before, after = dataclasses.asdict(self.model), dataclasses.asdict(self.choice)
+        changes = (f"{name} {before[name]} -> {after[name]}" for name in after if after[name] != before[name])
+        return f"{took}  {', '.join(changes)}"
 
 
 @dataclass
@@ -123,10 +133,12 @@ class Tuner:
             best = winner
         if best is usual:
             (now,) = measure([usual], each / 10)
-            return Found(None, now, now)
+            return Found(usual.choice, None, now, now)
         before, after = measure([usual, best], each)  # anew: the least of many is good luck, too
         better = math.isfinite(before) and after < (1 - NOISE) * before
-        return Found(best.choice, after, before) if better else Found(None, before, before)
+        if not better:
+            return Found(usual.choice, None, before, before)
+        return Found(usual.choice, best.choice, after, before)
 
     @staticmethod
     def _different(usual: Trial, trials: Sequence[Trial]) -> list[Trial]:
@@ -153,7 +165,7 @@ class Tuner:
         try:
             data = json.loads(kept)
             choice = None if data["choice"] is None else _like(usual, data["choice"])
-            return Found(choice, float(data["seconds"]), float(data["usual"]))
+            return Found(usual, choice, float(data["seconds"]), float(data["usual"]))
         except (ValueError, KeyError, TypeError) as error:
             warnings.warn(
                 f"what was measured of a kernel (entry {key[:12]} of the tuning cache) cannot be read: {error!r}. "

@@ -22,7 +22,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,12 @@ from thalweg.steps import CutStep, Target, compile_step, cut, home_of, measured
 
 # What takes a program all the way is imported where it is used: most programs come from the cache.
 if TYPE_CHECKING:
+    from thalweg.backends.cpu.tuning import Tuner
     from thalweg.backends.gpu.options import GpuOptions
     from thalweg.backends.gpu.tuning import Measure
     from thalweg.backends.pjrt.lower import Portable
 
+TUNED_BYTES = 2**24  # on disk, of what was measured for `cpu_tuning`
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
 
 
@@ -206,7 +208,7 @@ class Driver:
         from thalweg.backends.cpu.backend import compile_stablehlo
 
         stablehlo, names = self.to_stablehlo(module)
-        return compile_stablehlo(stablehlo, self.cpu_options()), names
+        return compile_stablehlo(stablehlo, self.cpu_options(), self.tuner()), names
 
     def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
         """A `tw` module as PJRT takes it, and the names of the variables that are its trailing arguments."""
@@ -302,7 +304,7 @@ class Driver:
         stablehlo, _ = self.to_stablehlo(module)
         if stage in gpu.STAGES:
             return gpu.stage(stablehlo, stage, self.gpu_options())
-        return str(stablehlo) if stage == "stablehlo" else stages(stablehlo, self.cpu_options())[stage]
+        return str(stablehlo) if stage == "stablehlo" else stages(stablehlo, self.cpu_options(), self.tuner())[stage]
 
     def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
         """A `tw` module as StableHLO, and the names of the variables that became trailing arguments."""
@@ -324,6 +326,18 @@ class Driver:
             threads=self.options.thread_count,
             deterministic=self.options.deterministic,
         )
+
+    def tuner(self) -> Tuner | None:
+        """What chooses how products and convolutions are cut, by what is fastest on this machine; None where
+        `cpu_tuning` is off: a model chooses."""
+        if not self.options.cpu_tuning:
+            return None
+        from thalweg.backends.cpu.timing import time_kernels
+        from thalweg.backends.cpu.tuning import Tuner
+
+        options = self.cpu_options()
+        store = DiskCache(self.options.cache_dir / "tuned", TUNED_BYTES) if self.options.cache else None
+        return Tuner(options, store, partial(time_kernels, options=options))
 
     def gpu_options(self, chip: str = "sm_90") -> GpuOptions:
         """The process's options, as the GPU backend takes them."""
