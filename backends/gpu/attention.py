@@ -259,8 +259,10 @@ class _Attention:
         text = self.fused.read(value, linear(place, value.shape), along.axes | feature.axes)
         return self.w.assign(text, "a")
 
-    def _precision(self) -> str:
-        return f', input_precision="{self.options.precision}"'
+    def _precision(self, product: Product) -> str:
+        """How operands of 32 bits are multiplied."""
+        wide = any(operand.element == "f32" for operand in product.value.operands[:2])
+        return f', input_precision="{self.options.precision}"' if wide else ""
 
     def _times(self, product: Product) -> str:
         """What a contraction is multiplied with."""
@@ -272,7 +274,7 @@ class _Attention:
         rows = rows or self._operand(product, position, self.rows.down, False)
         columns = columns or self._operand(product, 1 - position, self.columns.across, True)
         self.fused.comment(product.value)
-        name = self.w.assign(f"tl.dot({rows}, {columns}{self._precision()}){self._times(product)}", "scores")
+        name = self.w.assign(f"tl.dot({rows}, {columns}{self._precision(product)}){self._times(product)}", "scores")
         axes = self.rows.down.axes | self.columns.across.axes
         self.fused.define(product.value, self._place(product.value), Num(name, "f32", axes))
 
@@ -324,14 +326,14 @@ class _Attention:
                 text = self._with_factor(product, Num(text, "f32", axes)).text
             text = self._only_inside(text, self.rows, "0.0", ":, None")
             other = self._operand(product, 1 - product.scores, self.rows.down, False)
-            w.emit(f"{name} = tl.dot(tl.trans({text}){rounded}, {other}, {name}{self._precision()})")
+            w.emit(f"{name} = tl.dot(tl.trans({text}){rounded}, {other}, {name}{self._precision(product)})")
             return
         text = self._only_inside(text, self.columns, "0.0", "None, :")
         other = self._operand(product, 1 - product.scores, self.columns.down, False)
         before = f"{name} * {scale}" if scale else name
         self.fused.comment(product.value)
-        text = f"({text}){rounded}" if rounded else text
-        w.emit(f"{name} = tl.dot({text}, {other}, {before}{self._precision()})")
+        text = f"{text if text.isidentifier() else f'({text})'}{rounded}" if rounded else text
+        w.emit(f"{name} = tl.dot({text}, {other}, {before}{self._precision(product)})")
 
     def _with_factor(self, product: Product, number: Num) -> Num:
         """A tile whose rows are multiplied or divided by the product's factor."""
@@ -348,9 +350,24 @@ class _Attention:
         assert generic is not None
         feature = self.axes[product.features].across
         place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[2])
-        place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
         number = Num(f"{number.inner}{self._times(product)}", "f32", along.axes | feature.axes, atom=False)
+        place, number = self._finished(value, place, number)
+        place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
         self.fused.store(f"out{self.outputs[product.value]}", value, linear(place, value.shape), number)
+
+    def _finished(self, value: Value, place: Place, number: Num) -> tuple[Place, Num]:
+        """What becomes of a result (attention_results.py), and where that is stored."""
+        if value.generic is None:
+            return place, number
+        loops = [ZERO] * len(value.generic.extents)
+        for expression, index in zip(value.generic.input_maps[0], place, strict=True):
+            assert expression.dim is not None
+            loops[expression.dim] = index
+        self.fused.comment(value)
+        found = self.fused.evaluate(value.generic.body, [number])
+        if found is None:
+            raise not_yet(value, "what is computed from it")
+        return tuple(affine(e, loops) for e in value.generic.result_maps[0]), found[0]
 
     def _combiner(self, value: Value) -> Combiner:
         combiner = combiner_of(value)

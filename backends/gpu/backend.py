@@ -13,6 +13,7 @@ simulate   in Triton's interpreter, on NumPy  simulate.py (needs no GPU)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from thalweg.backends.cpu.attention import form_attention
@@ -25,6 +26,8 @@ from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.gpu.attention import attention, tiles_of_attention
 from thalweg.backends.gpu.attention_parts import split_attention
+from thalweg.backends.gpu.attention_results import finish_attention
+from thalweg.backends.gpu.collect import collective, gather_collectives
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.configurations import Tile
 from thalweg.backends.gpu.contraction import contraction, contraction_tiles
@@ -46,8 +49,10 @@ from thalweg.backends.gpu.select_scatter import select_and_scatter
 from thalweg.backends.gpu.sort import sort
 from thalweg.backends.gpu.splits import split_sums
 from thalweg.backends.gpu.tuning import Tuner
+from thalweg.backends.shards.collectives import OP as COLLECTIVE
+from thalweg.backends.shards.split import Share, split_module
 from thalweg.dialects.mlir import ir
-from thalweg.runtime.gpu.artefact import DeviceProgram
+from thalweg.runtime.gpu.artefact import DeviceProgram, Splits
 
 Emit = Callable[..., TritonKernel]  # of (group, name, options); those of `CANDIDATES` also take `tile`
 
@@ -64,6 +69,7 @@ EMITTERS: dict[str, Emit] = {
     "stablehlo.sort": sort,
     "tw.cumulative": cumulative,
     "stablehlo.select_and_scatter": select_and_scatter,
+    COLLECTIVE: collective,
 }
 
 
@@ -101,9 +107,15 @@ def prepare(graph: Graph, options: GpuOptions) -> Graph:
     """Rewrite a graph in place into values that make better kernels on a GPU."""
     form_attention(graph, narrow=True)
     if split_attention(graph) | depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        _update_users(graph)
+    if finish_attention(graph):
+        _update_users(graph)
     return graph
+
+
+def _update_users(graph: Graph) -> None:
+    forget_users(graph)
+    drop_dead(graph)
 
 
 def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None) -> Lowered:
@@ -122,6 +134,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | N
         aliases = aliases_of(function)
         generator = Generator(lambda group, name: emit(group, name, options, tuner), _has_epilogue)
         program = form(prepare(read_function(function), options), generator)
+        gather_collectives(program)
         order_updates(program, aliases)
         inputs, outputs = signature_types(function)
         return Lowered(linalg, program, inputs, outputs, aliases, options)
@@ -138,15 +151,24 @@ def compile_stablehlo(module: ir.Module, options: GpuOptions | None = None) -> l
     return [compile_kernel(kernel.text, lowered.options) for kernel in lowered.kernels]
 
 
-def compile_program(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None) -> DeviceProgram:
+def compile_program(
+    module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None, share: Share | None = None
+) -> DeviceProgram:
     """A module as all that a launcher needs. Needs no GPU.
 
+    Args:
+        share: which part of it, where several GPUs share the batch.
+
     Raises:
-        LoweringError: an op that has no Triton code.
+        LoweringError: an op that has no Triton code; a batch that cannot be split evenly.
         MissingExtraError: Triton is not installed; the chip `virtual` needs none here.
     """
     with module.context, ir.Location.unknown(module.context):
-        return build(lower(module, options, tuner))
+        if share is None:
+            return build(lower(module, options, tuner))
+        part = split_module(module, share)
+        program = build(lower(part.module, options, tuner))
+        return replace(program, split=Splits(part.arguments, part.results, part.same))
 
 
 STAGES = ("triton", "ptx")

@@ -156,7 +156,7 @@ class Contraction:
         m_axes, m_places = self.across(self.m, "tile_m", wide, "[:, None]")
         n_axes, n_places = self.across(self.n, "tile_n", wide, "[None, :]")
         places.update(m_places | n_places)
-        w.emit(f"acc = tl.full([BM, BN], 0, {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
+        w.emit(f"acc = tl.zeros([BM, BN], {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
         if self.k.stepped:
             with w.scope(f"for step in range(0, {self.k.tiles}):"):
                 self._step(places, m_axes, n_axes)

@@ -17,8 +17,8 @@ from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 from thalweg.backends.cpu.program import storage
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
-from thalweg.backends.gpu.scalar import MEMORY, REGISTER, Num, apply, literal
-from thalweg.backends.gpu.writer import Writer
+from thalweg.backends.gpu.scalar import MEMORY, REGISTER, Num, apply, as_stored, literal
+from thalweg.backends.gpu.writer import Writer, is_name
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.location import Where, where_of
 
@@ -130,7 +130,7 @@ class Fused:
                 loops[expression.dim] = index
         number = self.body(value, loops, generic.body)[value.result_index]
         once = len(value.users) == 1 and value not in self.named and len(number.text) <= LONG
-        if once or number.constant or number.text.isidentifier():
+        if once or number.constant or is_name(number.text):
             return number
         return replace(number, text=self.w.assign(number.text), atom=True)
 
@@ -179,20 +179,25 @@ class Fused:
             else:
                 found = self._apply(op, numbers, value)
             assert result is not None
-            if (uses[result] > 1 and not found.constant and not found.text.isidentifier()) or len(found.text) > LONG:
-                found = replace(found, text=self.w.assign(found.text), atom=True)
-            env[result] = found
+            env[result] = self._named_if_used(found, uses[result])
         return [number(i) for i in body.yields]
 
     def evaluate(self, body: Body, numbers: Sequence[Num]) -> list[Num] | None:
         """What a body yields for its arguments (the regions of sort and scatter); None if an op has no Triton code."""
-        env = dict(enumerate(numbers))
+        uses = Counter(index for op in body.ops for index in op.operands)
+        env = {index: self._named_if_used(n, uses[index]) for index, n in enumerate(numbers)}
         for op in body.ops:
             found = apply(self.w, op, [env[i] for i in op.operands])
             if found is None:
                 return None
-            env[op.results[0]] = found
+            env[op.results[0]] = self._named_if_used(found, uses[op.results[0]])
         return [env[i] for i in body.yields]
+
+    def _named_if_used(self, number: Num, uses: int) -> Num:
+        """A number with a name, where its text would be written several times or is long."""
+        if number.constant or is_name(number.text) or (uses < 2 and len(number.text) <= LONG):
+            return number
+        return replace(number, text=self.w.assign(number.text), atom=True)
 
     def _if(self, value: Value, op: ScalarOp, number: Callable[[int], Num], env: dict[int, Num]) -> list[Num]:
         """Both branches of an scf.if; each reads only where it is taken."""
@@ -243,7 +248,7 @@ class Fused:
 
     def _as_number(self, index: Index) -> Num:
         text = self.w.index(index)
-        number = Num(text, "index", index.axes, text.isidentifier(), not index.terms)
+        number = Num(text, "index", index.axes, is_name(text), not index.terms)
         self.w.remember(("index", text), index)
         return number
 
@@ -288,12 +293,13 @@ class Fused:
         axes = axes.union(*(guard.axes for guard in self.guards))
         mask = self._mask(address.axes | axes)
         limits = f", mask={mask}, other=0" if mask else ""
-        return f"tl.load({buffer} + {self._spread(address, axes)}{limits})"
+        return f"tl.load({self._spread(buffer, address, axes)}{limits})"
 
-    def _spread(self, address: Index, axes: frozenset[str]) -> str:
-        """The text of an address. Axes that it does not vary along although the tile does are of extent 1."""
+    def _spread(self, buffer: str, address: Index, axes: frozenset[str]) -> str:
+        """A pointer at an address. Axes that it does not vary along although the tile does are of extent 1."""
         missing = sorted(axes - address.axes)
-        return " + ".join([self.w.index(address), *(f"0 * {axis}" for axis in missing)])
+        parts = [self.w.index(address), *(f"0 * {axis}" for axis in missing)]
+        return " + ".join([buffer, *(part for part in parts if part != "0")])
 
     def store(self, buffer: str, value: Value, address: Index, number: Num) -> None:
         """Write a result."""
@@ -307,13 +313,9 @@ class Fused:
     def _written(self, buffer: str, value: Value, address: Index, number: Num) -> str:
         """The arguments of a store: where, what, and under which mask."""
         axes = number.axes.union(*(guard.axes for guard in self.guards))
-        where = self._spread(address, axes)
+        where = self._spread(buffer, address, axes)
         mask = self._mask(address.axes | axes)
-        target, source = MEMORY[value.element], REGISTER[value.element]
-        text = number.text if target == source or number.constant else f"{number.method}.to({target})"
-        if number.constant:
-            text = f"tl.full([], {number.text}, {target})"
-        return f"{buffer} + {where}, {text}{f', mask={mask}' if mask else ''}"
+        return f"{where}, {as_stored(number, value.element)}{f', mask={mask}' if mask else ''}"
 
     def _mask(self, axes: frozenset[str]) -> str:
         """The mask of an address that varies along some axes."""

@@ -36,7 +36,7 @@ class Num:
     @property
     def inner(self) -> str:
         """The text as an operand of an operator."""
-        return self.text if self.atom else f"({self.text})"
+        return self.text if self.atom or self.text.isidentifier() else f"({self.text})"
 
     @property
     def method(self) -> str:
@@ -142,6 +142,18 @@ def where(condition: Num, yes: Num, no: Num) -> Num:
     first = f"tl.full([], {yes.text}, {REGISTER[yes.element]})" if yes.constant else yes.text
     text = f"tl.where({condition.text}, {first}, {no.text})"
     return Num(text, yes.element, condition.axes | yes.axes | no.axes)
+
+
+def as_stored(number: Num, element: str) -> str:
+    """The text of a number of an element type as it lies in memory."""
+    kind, back = MEMORY[element], f".to({REGISTER[element]})"
+    if number.constant:
+        return f"tl.full([], {number.text}, {kind})"
+    if kind == REGISTER[element]:
+        return number.text
+    if number.atom and number.text.endswith(f".to({kind}){back}"):  # it has been rounded already
+        return number.text.removesuffix(back)
+    return f"{number.method}.to({kind})"
 
 
 def convert_index(number: Num, signed: bool, wide: bool) -> str:

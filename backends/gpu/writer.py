@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,3 +90,8 @@ class Writer:
             known = self.assign(f"{source} {symbol.operator} {symbol.divisor}", "at")
             self.remember(symbol, known)
         return str(known)
+
+
+def is_name(text: str) -> bool:
+    """Is an expression as short as a variable: one, or one as the rows or columns of a tile (`rows[:, None]`)?"""
+    return text.isidentifier() or re.fullmatch(r"\w+\[(:, None|None, :)\]", text) is not None

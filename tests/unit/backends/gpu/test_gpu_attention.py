@@ -40,6 +40,11 @@ def _alone(*x: tw.Tensor) -> Any:
     return tw.grad(lambda *x: tw.sum(tw.nn.attention(*x)), argnums=(0, 1, 2))(*x)
 
 
+def _joined(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
+    """Heads side by side, as a dense layer takes them."""
+    return tw.transpose(tw.nn.attention(q, k, v) * 0.5, (0, 2, 1, 3)) + 1
+
+
 def _sigmoid(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     """Scores that grow with the square of e^: they do not scale with the maximum."""
     scores = q @ tw.matrix_transpose(k)
@@ -63,6 +68,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "masked": (_masked, OTHER),
     "scores that do not scale": (_sigmoid, OTHER),
     "bf16, causal": (_attention(causal=True), NARROW),
+    "heads side by side": (_joined, tuple(np.concatenate([x, 2 * x], axis=1) for x in SAME)),
     "gradients, bf16": (_gradients(_attention(causal=True)), NARROW),
     "gradients alone": (_alone, SAME),
     "gradients": (_gradients(_attention()), SAME),
@@ -81,6 +87,11 @@ def test_scores_of_16_bits_need_no_memory() -> None:
     texts = sources(*[_attention(causal=True), *NARROW])
     (text,) = [text for text in texts if "tl.dot(" in text]
     assert ".to(tl.bfloat16)" in text and "end = tl.minimum(" in text
+
+
+@pytest.mark.parametrize(("function", "arguments"), [(_attention(), NARROW), (_joined, SAME)])
+def test_what_becomes_of_a_result_is_no_kernel_of_its_own(function: Callable[..., Any], arguments: Any) -> None:
+    assert "tl.dot(" in sources(function, *arguments)[-1]
 
 
 def test_scores_are_walked_once() -> None:
