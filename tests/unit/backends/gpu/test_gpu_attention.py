@@ -59,6 +59,7 @@ def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
 
 
 SAME = tuple(numbers(2, 1, 70, 20) * s for s in (1.0, 0.7, -0.5))
+HEADS = tuple(np.concatenate([x, 2 * x], axis=1) for x in SAME)
 OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
 NARROW = tuple(x.astype(ml_dtypes.bfloat16) for x in SAME)
 CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
@@ -68,7 +69,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "masked": (_masked, OTHER),
     "scores that do not scale": (_sigmoid, OTHER),
     "bf16, causal": (_attention(causal=True), NARROW),
-    "heads side by side": (_joined, tuple(np.concatenate([x, 2 * x], axis=1) for x in SAME)),
+    "heads side by side": (_joined, HEADS),
     "gradients, bf16": (_gradients(_attention(causal=True)), NARROW),
     "gradients alone": (_alone, SAME),
     "gradients": (_gradients(_attention()), SAME),
@@ -89,7 +90,7 @@ def test_scores_of_16_bits_need_no_memory() -> None:
     assert ".to(tl.bfloat16)" in text and "end = tl.minimum(" in text
 
 
-@pytest.mark.parametrize(("function", "arguments"), [(_attention(), NARROW), (_joined, SAME)])
+@pytest.mark.parametrize(("function", "arguments"), [(_attention(), NARROW), (_joined, HEADS)])
 def test_what_becomes_of_a_result_is_no_kernel_of_its_own(function: Callable[..., Any], arguments: Any) -> None:
     assert "tl.dot(" in sources(function, *arguments)[-1]
 
