@@ -2,7 +2,8 @@
 
 An entry is a file named by the hash of everything the code depends on (the caller builds the key), holding a digest and
 the payload. Writers race freely: each writes a file of its own and renames it into place. A reader that meets a damaged
-entry removes it and reports a miss. A folder that cannot be used is told once, and the program runs without a cache.
+entry removes it, warns, and reports a miss. A folder that cannot be used is told once, and the program runs without a
+cache.
 """
 
 from __future__ import annotations
@@ -61,6 +62,9 @@ class DiskCache:
         if not data.startswith(_MAGIC) or hashlib.sha256(payload).digest() != data[len(_MAGIC) : header]:
             with contextlib.suppress(OSError):
                 path.unlink()
+            warnings.warn(
+                f"{path} was damaged and has been removed; what it held is made anew.", RuntimeWarning, stacklevel=3
+            )
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # least recently *used* goes first

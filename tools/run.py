@@ -131,6 +131,7 @@ DumpKernels = Annotated[
 
 
 def run(
+    command: typer.Context,
     target: Target,
     inputs: Inputs = "",
     shapes: Shapes = "",
@@ -164,7 +165,7 @@ def run(
         execution = Execution(subject, *bind(subject, given, seed, inputs))
     allowed = tolerance or None
     if tune:
-        _tune(execution)
+        _tune(command, execution)
     if save_cases:
         from thalweg.tools.cases import write_cases
 
@@ -204,11 +205,11 @@ def _tell(results: Results) -> None:
             out().print(np.array2string(array, prefix="  ", precision=6))
 
 
-def _tune(execution: Execution) -> None:
-    """Have kernels timed, and take what is best in all that follows."""
+def _tune(command: typer.Context, execution: Execution) -> None:
+    """Have kernels timed, and take what is best in all that this command does."""
     from thalweg.runtime.config import config
 
-    config.cpu_tuning = True
+    command.with_resource(config.override(cpu_tuning=True))
     for name, found in execution.tune().items():
         out().print(f"{name:<24} {found}", highlight=False)
 

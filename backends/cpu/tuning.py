@@ -187,15 +187,15 @@ def _text(kernel: Kernel) -> str:
     return kernel.source.partition("(")[2]
 
 
-def _like(usual: Any, fields: dict[str, Any]) -> Any:
+def _like(usual: Any, fields: Any) -> Any:
     """A choice from its fields.
 
     Raises:
-        TypeError, ValueError: they are not those of `usual`'s class.
+        ValueError: they are not those of `usual`'s class.
     """
-    known = dataclasses.asdict(usual)
-    if known.keys() != fields.keys() or any(type(fields[name]) is not type(known[name]) for name in known):
-        raise ValueError(f"fields are {fields}, of a {type(usual).__name__} like {known}")
+    kinds = {name: type(value) for name, value in dataclasses.asdict(usual).items()}
+    if not isinstance(fields, dict) or kinds != {name: type(value) for name, value in fields.items()}:
+        raise ValueError(f"{fields} is no {type(usual).__name__}")
     return type(usual)(**fields)
 
 

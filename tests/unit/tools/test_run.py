@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from thalweg.backends.cpu import timing
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.tuning import Trial
 from thalweg.dialects import context
 from thalweg.dialects.verify import walk
 from thalweg.passes.inline import Inline
+from thalweg.runtime.config import config
 from thalweg.tools import execution
 from thalweg.tools.execution import executable
 
@@ -51,6 +55,26 @@ def test_a_function_with_variables_and_example_inputs(thalweg: Thalweg) -> None:
     result = thalweg("run", "model.py:step", "--check", "reference")
     assert result.exit_code == 0, result.stderr
     assert "cli_w" in result.stdout
+
+
+def test_tuning_tells_what_is_faster(thalweg: Thalweg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[list[Trial]] = []
+
+    def seconds(trials: list[Trial], _: float, options: CpuOptions) -> list[float]:
+        asked.append(trials)
+        return [1e-3 if trial.choice.unroll != 4 else 5e-4 for trial in trials]
+
+    monkeypatch.setattr(timing, "time_kernels", seconds)
+    Path("product.py").write_text("def product(x, y):\n    return x @ y\n")
+    with config.override(cache_dir=tmp_path, threads=1):
+        for _ in range(2):
+            shapes = "f32[48,96],f32[96,80]"
+            result = thalweg("run", "product.py:product", "--shapes", shapes, "--tune", "--check", "reference")
+            assert result.exit_code == 0, result.stderr
+            assert "1000.0 us ->      500.0 us   2.00x  unroll 2 -> 4" in result.stdout
+            assert "agrees with the reference" in result.stdout
+    assert len([trials for trials in asked if len(trials) == 2]) == 1, "what is known is not timed again"
+    assert not config.cpu_tuning
 
 
 def test_stablehlo_is_checked_against_its_own_interpreter(thalweg: Thalweg) -> None:
