@@ -95,12 +95,22 @@ def _check_agreement(workload: Workload, results: list[Result], steps: list[Step
     """Mark every implementation whose first result differs from the first implementation's."""
     if workload.rtol is None:
         return
-    firsts = [(r, np.asarray(r.first, np.float64)) for r, s in zip(results, steps, strict=True) if s]  # type: ignore[attr-defined]
+    firsts = [(r, _numbers(r.first)) for r, s in zip(results, steps, strict=True) if s]  # type: ignore[attr-defined]
     for result, value in firsts[1:]:
         wanted = firsts[0][1]
         scale = max(float(np.abs(wanted).max()), 1e-30)
         if value.shape != wanted.shape or float(np.abs(value - wanted).max()) > workload.rtol * scale:
             result.error = f"differs from {firsts[0][0].framework}"
+
+
+def _numbers(result: object) -> np.ndarray:
+    """A result (of several the first) as float64; torch's bfloat16 goes through float32, which NumPy knows."""
+    if isinstance(result, (tuple, list)):
+        result = result[0]
+    if hasattr(result, "detach"):
+        result = result.detach()
+        result = result.float() if str(result.dtype) == "torch.bfloat16" else result
+    return np.asarray(result).astype(np.float64)
 
 
 def _calls_per_turn(step: Step, seconds: float) -> int:
