@@ -381,7 +381,6 @@ def _products() -> Iterator[Row]:
         ("ijk,kj->ij", (50, 70, 99), (99, 70)), ("ijk,jkl->il", (50, 30, 40), (30, 40, 60)),
         ("iij->j", (100, 100, 99)), ("ij,ij->", (1000, 999), (1000, 999)),
     )  # fmt: skip
-    (1000, 999)))  # fmt: skip
     for form, *shapes in forms:
         yield Row("einsum", f"einsum {form}", lambda xp, *a, f=form: xp.einsum(f, *a), data(*shapes), rtol=1e-2)
     yield Row(
