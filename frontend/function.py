@@ -39,6 +39,7 @@ class Specialisation:
         self.where = where  # the call that traced it
         self.scope = _scope.text  # the `tw.device` blocks around that call: what they ask for is in the program
         self.compiled: Compiled | None = None
+        self.quick: Callable[..., Any] | None = None  # tensors or arrays to a tensor, or NotImplemented, natively
 
     def holds(self) -> bool:
         """True if nothing has changed that it was traced with."""
@@ -55,6 +56,7 @@ class Specialisation:
         if compiled is None:
             executable = compiler().compile(self.program)
             compiled = self.compiled = Compiled(executable, self.plan, len(self.program.outputs))
+            self.quick = compiled.quick
         return compiled.run(arrays)
 
     def run_if_exact(self, values: Sequence[Any]) -> Any:
@@ -93,8 +95,12 @@ class Function:
         if _thread.trace is not None:
             return self._inline(args, kwargs)
         latest = self._latest
-        if latest is not None and not kwargs and len(args) == self._latest_arity:
-            result = latest.run_if_exact(args)
+        if latest is not None and not kwargs:
+            quick = latest.quick
+            if quick is not None and latest.scope == _scope.text and (not latest.guards or latest.holds()):
+                result = quick(*args)
+            else:
+                result = latest.run_if_exact(args) if len(args) == self._latest_arity else NotImplemented
             if result is not NotImplemented:
                 return result
         arrays: list[Array] = []

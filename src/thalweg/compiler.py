@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import llvmlite
 import numpy as np
 
+from thalweg.backends.cpu.dispatch import box_of
 from thalweg.backends.cpu.executable import Executable
 from thalweg.backends.cpu.jit import host_cpu
 from thalweg.backends.cpu.kept import keep_in
@@ -43,6 +44,7 @@ from thalweg.dialects.location import user_frame
 from thalweg.dialects.mlir import ir
 from thalweg.frontend import program as frontend
 from thalweg.frontend.program import Program
+from thalweg.frontend.tensor import EagerTensor
 from thalweg.passes.pipeline import Pipeline
 from thalweg.runtime import tracing
 from thalweg.runtime.cache import DiskCache, digest
@@ -84,7 +86,12 @@ class CompiledProgram:
         locks = [(by_name[name].lock, first + at in written) for at, name in enumerate(names)]
         self._held = Held(lock for _, lock in sorted(zip(names, locks, strict=True), key=itemgetter(0)))
         passed = [(quick_way.words, False), *((lock.words, write) for lock, write in locks)]
-        self._direct = executable.direct(self._bound, passed)
+        self._direct = executable.direct(self._bound, passed, box_of(EagerTensor, EagerTensor))
+
+    @property
+    def boxed(self) -> Callable[..., Any] | None:
+        """As `direct`, but takes tensors, too, and gives one. None for a program without exactly one result."""
+        return self._direct.boxed if self._direct is not None and self.direct is not None else None
 
     @property
     def direct(self) -> Callable[..., Any] | None:
