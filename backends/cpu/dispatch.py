@@ -17,6 +17,7 @@ import ctypes
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,19 +30,21 @@ from thalweg.dialects.types import TensorType
 
 # Offsets in PyArrayObject, and in the objects around it, in bytes.
 _TYPE, _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 8, 16, 24, 32, 56, 64
-_BYTES_DATA = 32
+_BYTES_DATA, _BYTES_OF_HEAD = 32, 16
 _CONTIGUOUS_ALIGNED = 0x101
 _NEW_FROM_DESCR = 94  # index in NumPy's table of C functions
 _METH_FASTCALL = 0x80
 
 # Words of a descriptor.
 _ARGUMENTS, _RESULTS, _STEP, _TABLE, _BUSY, _ARGUMENT_ROWS, _RESULT_ROWS = range(7)
-_LOCKS, _WRITTEN, _LOCK_ROWS, _WORDS = range(7, 11)  # the locks of variables that the program writes come first
+_LOCKS, _WRITTEN, _LOCK_ROWS = range(7, 10)  # the locks of variables that the program writes come first
+_BOX, _BOX_ARRAY, _BOX_FLAG, _WORDS = range(10, 14)
 _OFFSETS = {
     "TYPE": _TYPE, "DATA": _DATA, "RANK": _RANK, "SHAPE": _SHAPE, "DESCR": _DESCR, "FLAGS": _FLAGS,
     "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "RESULTS": _RESULTS, "STEP": _STEP,
     "TABLE": _TABLE, "BUSY": _BUSY, "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
     "ARGUMENT_ROWS": _ARGUMENT_ROWS, "RESULT_ROWS": _RESULT_ROWS,
+    "BOX": _BOX, "BOX_ARRAY": _BOX_ARRAY, "BOX_FLAG": _BOX_FLAG,
 }  # fmt: skip
 
 
@@ -54,11 +57,47 @@ class _MethodDef(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True)
+class Box:
+    """A class whose instances hold an array (the frontend's tensors): the native function takes them for their arrays,
+    and makes them.
+
+    Args:
+        kind: the class itself, no subclass of it.
+        array, flag: where in an instance are the array, and a slot that is False in a new one; bytes.
+    """
+
+    kind: type
+    array: int
+    flag: int
+
+
+def box_of(kind: type, make: Callable[[Any], Any]) -> Box | None:
+    """How instances of a class with slots, and no others, hold the array that `make` makes one of; None where that does
+    not show.
+
+    Example:
+        >>> box_of(EagerTensor, EagerTensor)
+        Box(kind=<class 'EagerTensor'>, array=24, flag=16)
+    """
+    array = np.zeros(1)
+    made = make(array)
+    if not available() or type(made) is not kind or kind.__itemsize__ or kind.__dictoffset__:
+        return None
+    words = range(_BYTES_OF_HEAD, kind.__basicsize__, 8)
+    held = [ctypes.c_int64.from_address(id(made) + at).value for at in words]
+    others = [word for word in held if word not in (0, id(array), id(False))]
+    if others or held.count(id(array)) != 1 or held.count(id(False)) != 1:
+        return None
+    return Box(kind, words[held.index(id(array))], words[held.index(id(False))])
+
+
 class Direct:
     """A program's quick way in, with its trailing arguments bound.
 
     `call(*arrays)` gives the result (a tuple of them unless there is one), or NotImplemented: where the arrays are not
-    exactly as expected, another thread is inside (`busy`: its arena is), or a lock is not free.
+    exactly as expected, another thread is inside (`busy`: its arena is), or a lock is not free. Boxes count as their
+    arrays. `boxed(*arrays)` gives the result in a box; None where there is not one result, or no box.
 
     Args:
         address: of the program's `entry(table)`.
@@ -68,6 +107,7 @@ class Direct:
         arena: address of the arena, for the last slot.
         locks: words of the locks of variables among the bound arrays, and whether the program writes them.
         owner: whatever must live as long as this object: the program's code, the arena.
+        box: what may hold an array.
     """
 
     def __init__(
@@ -79,6 +119,7 @@ class Direct:
         arena: int,
         locks: Sequence[tuple[Words, bool]] = (),
         owner: object = None,
+        box: Box | None = None,
     ) -> None:
         self._kept: list[Any] = [bound, owner]
         slots = len(inputs) + len(bound) + len(results) + 1
@@ -95,10 +136,17 @@ class Direct:
         lock_rows = (ctypes.c_void_p * max(len(locks), 1))(*map(ctypes.addressof, ordered))
         self._descriptor[_LOCKS], self._descriptor[_WRITTEN] = len(locks), sum(write for _, write in locks)
         self._descriptor[_LOCK_ROWS] = ctypes.addressof(lock_rows)
-        self._kept += [locks, lock_rows]
+        self._kept += [locks, lock_rows, box]
+        if box is not None:
+            self._descriptor[_BOX], self._descriptor[_BOX_ARRAY] = id(box.kind), box.array
+            self._descriptor[_BOX_FLAG] = box.flag
         holder = ctypes.addressof(self._descriptor).to_bytes(8, sys.byteorder)
         self._kept += [table, holder]
-        self.call: Callable[..., Any] = _new_function()(ctypes.addressof(_method()), holder, None)
+        plain, boxed = _methods()
+        self.call: Callable[..., Any] = _new_function()(ctypes.addressof(plain), holder, None)
+        self.boxed: Callable[..., Any] | None = None
+        if box is not None and len(results) == 1:
+            self.boxed = _new_function()(ctypes.addressof(boxed), holder, None)
 
     def _rows(self, types: Sequence[tuple[TensorType, int]]) -> int:
         """Rank, shape, dtype and slot of each; the address of the first."""
@@ -155,13 +203,14 @@ def _new_function() -> Any:
 @once
 def _code() -> Code:
     """The native function's code; it lives as long as the process."""
-    return Code(object_code(IR.format(**_OFFSETS)), "tw_call", imports=_addresses())
+    return Code(object_code(IR.format(**_OFFSETS)), "tw_call", "tw_call_boxed", imports=_addresses())
 
 
 @once
-def _method() -> Any:
-    """The one method definition of all native functions, never freed: CPython reads it when it frees a function."""
-    return _MethodDef(b"program", _code().address("tw_call"), _METH_FASTCALL, None)
+def _methods() -> tuple[_MethodDef, _MethodDef]:
+    """The method definitions of all native functions, never freed: CPython reads them when it frees a function."""
+    plain, boxed = (_code().address(name) for name in ("tw_call", "tw_call_boxed"))
+    return _MethodDef(b"program", plain, _METH_FASTCALL, None), _MethodDef(b"program", boxed, _METH_FASTCALL, None)
 
 
 def _addresses() -> dict[str, int]:
@@ -175,7 +224,8 @@ def _addresses() -> dict[str, int]:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(pointer(np._core._multiarray_umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))  # type: ignore[attr-defined]
     return {
-        "ndarray": id(np.ndarray), "not_implemented": id(NotImplemented),
+        "ndarray": id(np.ndarray), "not_implemented": id(NotImplemented), "false": id(False),
+        "new_object": address("PyType_GenericAlloc"),
         "new_from_descr": table[_NEW_FROM_DESCR] or 0, "new_tuple": address("PyTuple_New"),
         "set_item": address("PyTuple_SetItem"), "incref": address("Py_IncRef"), "decref": address("Py_DecRef"),
         "save_thread": address("PyEval_SaveThread"), "restore_thread": address("PyEval_RestoreThread"),

@@ -5,6 +5,7 @@ CPython's and NumPy's functions and types are.
 IR = """
 @ndarray = external global i8
 @not_implemented = external global i8
+@false = external global i8
 declare void @incref(ptr)
 declare void @decref(ptr)
 declare ptr @new_from_descr(ptr, ptr, i32, ptr, ptr, ptr, i32, ptr)
@@ -12,6 +13,54 @@ declare ptr @new_tuple(i64)
 declare i32 @set_item(ptr, i64, ptr)
 declare ptr @save_thread()
 declare void @restore_thread(ptr)
+declare ptr @new_object(ptr, i64)
+
+; The array in an object of the class of boxes; any other object as it is.
+define internal ptr @unboxed(ptr %object, ptr %descriptor) alwaysinline {{
+  %type_at = getelementptr i8, ptr %object, i64 {TYPE}
+  %type = load ptr, ptr %type_at
+  %box_at = getelementptr i64, ptr %descriptor, i64 {BOX}
+  %box = load ptr, ptr %box_at
+  %is_box = icmp eq ptr %type, %box
+  br i1 %is_box, label %open, label %plain
+open:
+  %slot_at = getelementptr i64, ptr %descriptor, i64 {BOX_ARRAY}
+  %slot = load i64, ptr %slot_at
+  %array_at = getelementptr i8, ptr %object, i64 %slot
+  %array = load ptr, ptr %array_at
+  %empty = icmp eq ptr %array, null
+  br i1 %empty, label %plain, label %found
+found:
+  ret ptr %array
+plain:
+  ret ptr %object
+}}
+
+; A new box, whose array is stored later: null where there is no memory.
+define internal ptr @new_box(ptr %descriptor) alwaysinline {{
+  %box_at = getelementptr i64, ptr %descriptor, i64 {BOX}
+  %box = load ptr, ptr %box_at
+  %made = call ptr @new_object(ptr %box, i64 0)
+  %failed = icmp eq ptr %made, null
+  br i1 %failed, label %out, label %fill
+fill:
+  %flag_at = getelementptr i64, ptr %descriptor, i64 {BOX_FLAG}
+  %flag = load i64, ptr %flag_at
+  %slot = getelementptr i8, ptr %made, i64 %flag
+  call void @incref(ptr @false)
+  store ptr @false, ptr %slot
+  br label %out
+out:
+  ret ptr %made
+}}
+
+define internal void @put(ptr %descriptor, ptr %box, ptr %array) alwaysinline {{
+  %slot_at = getelementptr i64, ptr %descriptor, i64 {BOX_ARRAY}
+  %slot = load i64, ptr %slot_at
+  %array_at = getelementptr i8, ptr %box, i64 %slot
+  store ptr %array, ptr %array_at
+  ret void
+}}
 
 define internal i1 @fits(ptr %array, ptr %row) alwaysinline {{
   %type_at = getelementptr i8, ptr %array, i64 {TYPE}
@@ -183,6 +232,17 @@ define internal void @run(ptr %descriptor, ptr %table) alwaysinline {{
 }}
 
 define ptr @tw_call(ptr %self, ptr %arguments, i64 %given) {{
+  %result = call ptr @enter(ptr %self, ptr %arguments, i64 %given, i1 false)
+  ret ptr %result
+}}
+
+; For programs with one result, which is given in a box.
+define ptr @tw_call_boxed(ptr %self, ptr %arguments, i64 %given) {{
+  %result = call ptr @enter(ptr %self, ptr %arguments, i64 %given, i1 true)
+  ret ptr %result
+}}
+
+define internal ptr @enter(ptr %self, ptr %arguments, i64 %given, i1 %boxed) alwaysinline {{
   %self_at = getelementptr i8, ptr %self, i64 {BYTES_DATA}
   %descriptor = load ptr, ptr %self_at
   %count = load i64, ptr %descriptor
@@ -204,7 +264,8 @@ next:
   br i1 %bound, label %locks, label %check
 check:
   %object_at = getelementptr ptr, ptr %arguments, i64 %i
-  %object = load ptr, ptr %object_at
+  %given_object = load ptr, ptr %object_at
+  %object = call ptr @unboxed(ptr %given_object, ptr %descriptor)
   %offset = mul i64 %i, 4
   %row = getelementptr i64, ptr %rows, i64 %offset
   %ok = call i1 @fits(ptr %object, ptr %row)
@@ -231,10 +292,23 @@ results:
 single:
   %array = call ptr @allocate(ptr %result_rows, ptr %table)
   %failed = icmp eq ptr %array, null
-  br i1 %failed, label %error, label %run_single
+  br i1 %failed, label %error, label %allocated
+allocated:
+  br i1 %boxed, label %box, label %run_single
 run_single:
   call void @run(ptr %descriptor, ptr %table)
   ret ptr %array
+box:
+  %made = call ptr @new_box(ptr %descriptor)
+  %no_box = icmp eq ptr %made, null
+  br i1 %no_box, label %drop_array, label %run_boxed
+run_boxed:
+  call void @put(ptr %descriptor, ptr %made, ptr %array)
+  call void @run(ptr %descriptor, ptr %table)
+  ret ptr %made
+drop_array:
+  call void @decref(ptr %array)
+  br label %error
 several:
   %tuple = call ptr @new_tuple(i64 %wanted)
   %no_tuple = icmp eq ptr %tuple, null

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.backends.cpu.dispatch import Direct, Words, available
+from thalweg.backends.cpu.dispatch import Box, Direct, Words, available
 from thalweg.backends.cpu.jit import Code, host_cpu
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address
@@ -162,7 +162,9 @@ class Executable:
             )
         return np.ascontiguousarray(array)
 
-    def direct(self, bound: Sequence[Array], locks: Sequence[tuple[Words, bool]] = ()) -> Direct | None:
+    def direct(
+        self, bound: Sequence[Array], locks: Sequence[tuple[Words, bool]] = (), box: Box | None = None
+    ) -> Direct | None:
         """The quick way into this program with its last arguments bound, None where there is none (`dispatch.py`). It
         holds `locks` while it runs.
 
@@ -175,7 +177,7 @@ class Executable:
         frame = _Frame(self._slots, self.arena_bytes)
         results = [(self.outputs[k], len(self.inputs) + place) for place, (k, _, _) in enumerate(self._fresh)]
         arena = frame.table[self._slots] or 0
-        return Direct(self.address(ENTRY), self.inputs[:free], [*bound], results, arena, locks, owner=(self, frame))
+        return Direct(self.address(ENTRY), self.inputs[:free], [*bound], results, arena, locks, (self, frame), box)
 
     # Files.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from thalweg.backends.cpu.backend import compile_stablehlo
-from thalweg.backends.cpu.dispatch import available
+from thalweg.backends.cpu.dispatch import Box, available, box_of
 from thalweg.backends.cpu.executable import Executable
 from thalweg.dialects import context
 from thalweg.dialects.mlir import ir
@@ -139,3 +139,80 @@ def test_the_quick_way_needs_all_locks(
 
 def other_reader() -> ctypes.Array[ctypes.c_int32]:
     return (ctypes.c_int32 * 2)(1, 0)
+
+
+ADD = """
+func.func @main(%x: tensor<2x3xf32>, %y: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %sum = stablehlo.add %x, %y : tensor<2x3xf32>
+  return %sum : tensor<2x3xf32>
+}"""
+
+
+class Holder:
+    """As the frontend's tensors are."""
+
+    __slots__ = ("__weakref__", "array", "flag")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.flag = array, False
+
+
+class Loose:
+    """Its instances keep what they hold in a dictionary."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.flag = array, False
+
+
+class Derived(Holder):
+    __slots__ = ()
+
+
+def _boxed() -> Any:
+    box = box_of(Holder, Holder)
+    assert isinstance(box, Box)
+    with context.entered():
+        direct = compile_stablehlo(ir.Module.parse(ADD)).direct([], (), box)
+    assert direct is not None
+    return direct
+
+
+def test_boxes_are_taken_and_given() -> None:
+    direct, (x, y) = _boxed(), _arrays()
+    for arguments in [(x, y), (Holder(x), y), (x, Holder(y)), (Holder(x), Holder(y))]:
+        result = direct.boxed(*arguments)
+        assert type(result) is Holder and result.flag is False
+        np.testing.assert_array_equal(result.array, x + y)
+        np.testing.assert_array_equal(direct.call(*arguments), x + y)
+
+
+@pytest.mark.parametrize("argument", [
+    Derived(_arrays()[0]), Holder(np.zeros(3)), Holder([1.0]), Holder.__new__(Holder),  # type: ignore[arg-type]
+], ids=["subclass", "shape", "list", "empty"])  # fmt: skip
+def test_other_boxes_go_the_ordinary_way(argument: Any) -> None:
+    direct, (_, y) = _boxed(), _arrays()
+    assert direct.boxed(argument, y) is NotImplemented
+    assert direct.call(y, argument) is NotImplemented
+
+
+def test_boxes_whose_array_does_not_show_are_none() -> None:
+    assert box_of(Loose, Loose) is None
+    assert box_of(Holder, Derived) is None  # type: ignore[arg-type]
+
+
+def test_several_results_come_in_no_box() -> None:
+    direct = _program().direct([np.zeros(3, np.float32)], (), box_of(Holder, Holder))
+    assert direct is not None and direct.boxed is None
+
+
+def test_reference_counts_of_boxes_stay() -> None:
+    direct, (x, y) = _boxed(), _arrays()
+    held = Holder(x)
+    watched: list[Any] = [x, y, held, Holder, False, np.dtype(np.float32)]
+    gc.collect()
+    before = [sys.getrefcount(o) for o in watched]
+    for _ in range(20_000):
+        direct.boxed(held, y)
+        direct.boxed(held, None)
+    gc.collect()
+    assert [abs(sys.getrefcount(o) - n) < 50 for o, n in zip(watched, before, strict=True)] == [True] * 6
