@@ -96,6 +96,13 @@ class Compiled:
         self._tensor = self._one and plan.is_single
         self.plan = plan
 
+    @property
+    def quick(self) -> Callable[..., Any] | None:
+        """The quick way from tensors or arrays to the function's value, where that is one tensor and the executable
+        makes it itself; NotImplemented for a call that must go another way."""
+        boxed = getattr(self._executable, "boxed", None) if self._tensor and self._direct is not None else None
+        return cast("Callable[..., Any] | None", boxed)
+
     def run(self, arrays: Sequence[Array]) -> Any:
         """The function's value for the inputs' arrays."""
         result = self.try_directly(arrays)
