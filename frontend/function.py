@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import threading
@@ -77,9 +78,11 @@ class Function:
         static: Sequence[str] = (),
         signature: Sequence[Any] | None = None,
         name: str | None = None,
+        shards: int = 1,
     ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.fn = function
+        self.shards = shards
         self._options = (tuple(static), signature, name)
         self._signature = Signature(function, static, signature)
         self.name = name or self._signature.name
@@ -162,6 +165,7 @@ class Function:
 
     def _keep(self, key: Key, program: Program, plan: Plan, where: Where) -> Specialisation:
         """Remember a program for this kind of arguments."""
+        program = dataclasses.replace(program, shards=self.shards) if self.shards > 1 else program
         known = sum(map(len, self._cache.values()))
         made = Specialisation(known + 1, key, program, plan, guards_of(self.fn), where)
         self._cache.setdefault(key, []).insert(0, made)
@@ -270,7 +274,7 @@ class _Methods:
         functools.update_wrapper(method, function.fn)
         method.__signature__ = whole.replace(parameters=parameters)  # type: ignore[attr-defined]
         owner = type(instance).__name__
-        made = Function(method, static, signature, name or f"{owner}.{function.name}")
+        made = Function(method, static, signature, name or f"{owner}.{function.name}", function.shards)
         self.by_instance[key] = made
         return made
 
@@ -293,10 +297,11 @@ def function(
     static: Sequence[str] = (),
     signature: Sequence[Any] | None = None,
     name: str | None = None,
+    shards: int = 1,
 ) -> Function: ...
 @overload
 def function(
-    *, static: Sequence[str] = (), signature: Sequence[Any] | None = None, name: str | None = None
+    *, static: Sequence[str] = (), signature: Sequence[Any] | None = None, name: str | None = None, shards: int = 1
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
     fn: Callable[..., Any] | None = None,
@@ -305,6 +310,7 @@ def function(
     static: Sequence[str] = (),
     signature: Sequence[Any] | None = None,
     name: str | None = None,
+    shards: int = 1,
 ) -> Function | Callable[[Callable[..., Any]], Function]:
     """Trace a function into a program, compile it, and run the program from then on.
 
@@ -323,8 +329,13 @@ def function(
         signature: a `tw.spec` per positional argument. A contract that each call is checked against; None extents take
             any size. Programs have static shapes: each size that occurs is compiled once.
         name: what the program is called; by default the function's name.
+        shards: among how many GPUs of this process each call's batch is shared out: arguments whose first extent is
+            that of the first argument that can be divided evenly. Variables are on all of them, and what sums over the
+            batch, as gradients do, is summed over the GPUs; the numbers are those of one GPU up to the order of
+            additions. Called inside another function, it is part of that one.
 
     Raises:
+        UnavailableError: fewer GPUs than `shards`.
         TracingError: the function does something that cannot be traced; the message names the user's line.
 
     Example:
@@ -334,7 +345,7 @@ def function(
         >>> f(x, y); f.ir("tw", x, y); f.explain(x, y)
     """
     if fn is None:
-        return lambda wrapped: function(wrapped, static=static, signature=signature, name=name)
+        return lambda wrapped: function(wrapped, static=static, signature=signature, name=name, shards=shards)
     if not callable(fn):
         raise TypeError(f"{user_frame()} tw.function takes a function, got {type(fn).__name__}")
     if inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
@@ -343,4 +354,6 @@ def function(
             f"{user_frame()} tw.function: {fn.__name__}() is {kind}: calling it does not run its body, so nothing can "
             "be traced. Return the values, a list of them say."
         )
-    return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name)
+    if shards < 1:
+        raise ValueError(f"{user_frame()} tw.function: shards must be 1 or more, got {shards}.")
+    return Function(fn.fn if isinstance(fn, Function) else fn, static, signature, name, shards)

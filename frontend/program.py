@@ -40,6 +40,7 @@ class Program:
     variables: tuple[Variable, ...] = ()
     labels: tuple[str, ...] = ()  # what messages call the inputs
     title: str = ""  # what traces of steps call it, if not by its name
+    shards: int = 1  # among how many GPUs the batch is shared out
 
 
 class Executable(Protocol):

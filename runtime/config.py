@@ -80,6 +80,7 @@ class Config:
     gpu_tuning: bool = _option(False, "compile kernels for a GPU with several sizes of tiles, time them, keep the best")
     gpu_descriptors: bool = _option(False, "products of 16 bits fetch operands by the copy engine that sm_90 has")
     tf32: bool = _option(False, "on a GPU, round 32-bit floats to 10 bits of fraction in products of matrices: faster")
+    collective_timeout: int = _option(300, "seconds after which a sum over GPUs that one does not come to is given up")
     check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
     placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")
     compress_transfers: bool = _option(False, "send 32-bit floats from task to task as their upper 16 bits")

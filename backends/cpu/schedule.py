@@ -29,7 +29,7 @@ def order_updates(program: Program, aliases: Mapping[int, int]) -> None:
         return
     reads = [frozenset(storage(value) for value in read_by(step)) for step in program.steps]
     order = list(range(len(program.steps)))
-    made = {value: k for k, step in enumerate(program.steps) for value in _made_by(step)}
+    made = {value: k for k, step in enumerate(program.steps) for value in made_by(step)}
     last = {value: k for k, values in enumerate(reads) for value in values}
     for output, argument in sorted(aliases.items(), reverse=True):
         writer = made.get(storage(program.graph.outputs[output]))
@@ -37,7 +37,7 @@ def order_updates(program: Program, aliases: Mapping[int, int]) -> None:
         if writer is None or reader <= writer:
             continue
         start, end = order.index(writer), order.index(reader)
-        results = set(_made_by(program.steps[writer]))
+        results = set(made_by(program.steps[writer]))
         if start < end and not any(results & reads[k] for k in order[start + 1 : end + 1]):
             order.insert(end, order.pop(start))
     program.steps = [program.steps[k] for k in order]
@@ -64,5 +64,6 @@ def _read_inside(program: Program) -> Iterator[Value]:
         yield from read_by(step)
 
 
-def _made_by(step: Step) -> tuple[Value, ...]:
+def made_by(step: Step) -> tuple[Value, ...]:
+    """The values that a step stores."""
     return step.kernel.results if isinstance(step, Launch) else step.results

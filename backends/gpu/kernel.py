@@ -59,6 +59,8 @@ class TritonKernel(Kernel):
         stages: how many iterations of a loop are in flight.
         workspace: bytes that its programs use among themselves.
         where: the user's lines that it computes.
+        collective: no kernel at all, but data that goes between GPUs, each operand to the result of its number: which
+            way (backends/shards/collectives.py).
     """
 
     grid: int = 1
@@ -67,6 +69,7 @@ class TritonKernel(Kernel):
     stages: int = 2
     workspace: int = 0
     where: tuple[str, ...] = ()
+    collective: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:

@@ -32,13 +32,14 @@ class Lowered:
 
     @property
     def kernels(self) -> tuple[TritonKernel, ...]:
-        """In the order in which they run; those of loops and branches once."""
+        """In the order in which they run; those of loops and branches once. What goes between GPUs is no kernel."""
         return tuple(self._kernels())
 
     def _kernels(self) -> Iterator[TritonKernel]:
         for kernel in self.program.kernels():
             assert isinstance(kernel, TritonKernel)
-            yield kernel
+            if not kernel.collective:
+                yield kernel
 
     def save(self) -> list[Path]:
         """Write the kernels' modules; the files, in order."""

@@ -20,7 +20,8 @@ from thalweg.backends.gpu.compile import compile_all
 from thalweg.backends.gpu.fused import place_of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.lowered import Lowered
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import TensorType, dtype_from_mlir
 from thalweg.runtime.gpu import artefact
 from thalweg.runtime.gpu.artefact import ALIGNMENT, Buffer, DeviceProgram, KernelImage
 
@@ -130,6 +131,9 @@ class _Builder:
             if target.kind != "empty":
                 result = self.plan.location(kernel.results[number])
                 yield from self._move([(self.plan.location(target), result, nbytes(target))])
+        if kernel.collective:
+            yield self._exchange(kernel)
+            return
         image = self.by_name[kernel.name]
         number, image = self.images.setdefault(image.digest, (len(self.images), image))
         buffers = [self._buffer(value) for value in (*kernel.operands, *kernel.results)]
@@ -143,6 +147,15 @@ class _Builder:
             scratch = self._at(moved, own) if own else None
         grid, writes = (kernel.grid, 1, 1), len(kernel.results) + bool(kernel.workspace)
         yield artefact.Launch(number, grid, tuple(buffers), scratch, writes, kernel.name, kernel.where)
+
+    def _exchange(self, kernel: TritonKernel) -> artefact.Exchange:
+        triples = zip(kernel.collective, kernel.operands, kernel.results, strict=True)
+        return artefact.Exchange(
+            tuple(
+                artefact.Transfer(kind, self._buffer(source), self._buffer(target), _dtype_of(target), kernel.where)
+                for kind, source, target in triples
+            )
+        )
 
     def _loop(self, loop: Loop) -> Iterable[artefact.Step]:
         yield from self._transfer(loop.initial, loop.results)
@@ -176,6 +189,8 @@ def _with_scratch(program: Program, images: dict[str, KernelImage]) -> Program:
     def launch(step: Launch) -> Launch:
         kernel = step.kernel
         assert isinstance(kernel, TritonKernel)
+        if kernel.collective:
+            return step
         own = kernel.grid * images[kernel.name].clusters * images[kernel.name].scratch
         total = _aligned(kernel.workspace) + own if own else kernel.workspace
         return Launch(replace(kernel, scratch=total))
@@ -199,6 +214,12 @@ def _aligned(size: int) -> int:
 
 def _tensor(kind: TensorType) -> artefact.Tensor:
     return artefact.Tensor(kind.shape, kind.dtype.name)
+
+
+def _dtype_of(value: Value) -> str:
+    """The array API's name of a value's element type, as NCCL sums it."""
+    assert value.op is not None
+    return dtype_from_mlir(str(ir.RankedTensorType(value.op.results[0].type).element_type)).name
 
 
 def _data(value: Value) -> np.ndarray:

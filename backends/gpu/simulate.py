@@ -22,7 +22,18 @@ from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import VIRTUAL
 from thalweg.backends.gpu.program import build
 from thalweg.backends.gpu.store import load, triton
-from thalweg.runtime.gpu.artefact import ALIGNMENT, Buffer, Copy, DeviceProgram, KernelImage, Launch, Step, While
+from thalweg.dialects.diagnostics import DeviceError
+from thalweg.runtime.gpu.artefact import (
+    ALIGNMENT,
+    Buffer,
+    Copy,
+    DeviceProgram,
+    Exchange,
+    KernelImage,
+    Launch,
+    Step,
+    While,
+)  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 _LOCK = threading.Lock()  # Triton's mode is the process's
@@ -87,6 +98,8 @@ class _Run:
                 while self._at(step.predicate)[0]:
                     self._steps(step.body)
                     self._steps(step.condition)
+            elif isinstance(step, Exchange):
+                raise DeviceError("this is one GPU's part of a program of several, and cannot run alone.")
             else:
                 selector = self._at(step.selector)
                 number = selector.view(np.int32)[0] if step.is_index else selector[0]

@@ -48,6 +48,17 @@ class DeviceArray:
         """The name of the device that it is on."""
         return self.gpu.name
 
+    def rows(self, count: int) -> list[DeviceArray]:
+        """Views of `count` rows each, in this array's memory."""
+        size = count * self.nbytes // max(1, self.shape[0])
+        found = []
+        for number in range(self.shape[0] // count if count else 0):
+            offset = self._offset + number * size
+            view = DeviceArray(self.gpu, self.memory, (count, *self.shape[1:]), self.dtype, offset)
+            view.ready = self.ready
+            found.append(view)
+        return found
+
     def numpy(self) -> Array:
         """A copy on the host."""
         return self.gpu.fetch(self)

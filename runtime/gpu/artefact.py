@@ -155,7 +155,46 @@ class Branch:
         return self.arms[selector if 0 <= selector < len(self.arms) else -1]
 
 
-Step = Launch | Copy | While | Branch
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes that go between the GPUs which run this program together, each with a part of the batch.
+
+    Args:
+        kind: `gather`: everyone's source, in order; `exchange`: row j of the source is row i of GPU j's target, where i
+            is this GPU; else an operation of NCCL's, over everyone's source: `add`, `multiply`, `maximum`, `minimum`.
+        dtype: of the elements.
+        where: the user's lines.
+    """
+
+    kind: str
+    source: Buffer
+    target: Buffer
+    dtype: str
+    where: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Transfers that go at the same time: no target overlaps a source."""
+
+    transfers: tuple[Transfer, ...]
+
+
+Step = Launch | Copy | While | Branch | Exchange
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How the batch is shared out.
+
+    Args:
+        arguments, results: the axis of each that is split; None where every GPU has the whole.
+        same: whether it is the same program on every GPU.
+    """
+
+    arguments: tuple[int | None, ...]
+    results: tuple[int | None, ...]
+    same: bool
 
 
 @dataclass(frozen=True)
@@ -178,6 +217,7 @@ class DeviceProgram:
         constants: the data of constant buffers, in the order of their numbers; of bfloat16 the bits, as uint16.
         aliases: (result, argument) pairs: the result is the argument's new value, in its buffer.
         tensors: the arena's tensors, for messages.
+        split: how the batch is shared out, where several GPUs run the program together.
     """
 
     chip: str
@@ -189,6 +229,7 @@ class DeviceProgram:
     aliases: tuple[tuple[int, int], ...] = ()
     constants: tuple[np.ndarray[Any, Any], ...] = ()
     tensors: tuple[Named, ...] = ()
+    split: Splits | None = None
 
     @property
     def straight(self) -> bool:
@@ -222,6 +263,7 @@ class DeviceProgram:
             "aliases": self.aliases,
             "constants": [[list(a.shape), a.dtype.name] for a in self.constants],
             "tensors": [asdict(tensor) for tensor in self.tensors],
+            "split": asdict(self.split) if self.split is not None else None,
             "sizes": [len(blob) for blob in blobs],
             "sha256": base64.b16encode(hashlib.sha256(b"".join(blobs)).digest()).decode(),
         }
@@ -283,7 +325,14 @@ def _step_of(data: dict[str, Any]) -> Step:
         return Copy(Buffer(**data["source"]), Buffer(**data["target"]))
     if kind == "While":
         return While(_steps_of(data["condition"]), Buffer(**data["predicate"]), _steps_of(data["body"]))
+    if kind == "Exchange":
+        return Exchange(tuple(_transfer_of(entry) for entry in data["transfers"]))
     return Branch(Buffer(**data["selector"]), tuple(map(_steps_of, data["arms"])), data["is_index"])
+
+
+def _transfer_of(data: dict[str, Any]) -> Transfer:
+    source, target = Buffer(**data["source"]), Buffer(**data["target"])
+    return Transfer(data["kind"], source, target, data["dtype"], tuple(data["where"]))
 
 
 def _from_header(header: dict[str, Any], body: bytes) -> DeviceProgram:
@@ -306,6 +355,9 @@ def _from_header(header: dict[str, Any], body: bytes) -> DeviceProgram:
     )
     tensors = tuple(Named(**{**t, "buffer": Buffer(**t["buffer"])}) for t in header["tensors"])
     aliases = tuple((result, argument) for result, argument in header["aliases"])
+    split = header["split"]
+    if split is not None:
+        split = Splits(tuple(split["arguments"]), tuple(split["results"]), split["same"])
     return DeviceProgram(
         header["chip"],
         images,
@@ -316,4 +368,5 @@ def _from_header(header: dict[str, Any], body: bytes) -> DeviceProgram:
         aliases,
         constants,
         tensors,
+        split,
     )

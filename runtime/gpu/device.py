@@ -236,8 +236,7 @@ class Gpu:
             return self.put(other.fetch(array), label)
         with self.lock:
             self.enter()
-            if other.index not in self._peers:
-                self._peers[other.index] = self.driver.enable_peer(self.index, other.index)
+            self.reaches(other)
             memory = self.allocate(array.nbytes, label, stream=self.up)
             found = DeviceArray(self, memory, array.shape, array.dtype)
             self.order(self.up, array.ready)
@@ -247,6 +246,39 @@ class Gpu:
         memory.used_until(found.ready)
         array.memory.used_until(found.ready)
         return found
+
+    def join(self, parts: Sequence[DeviceArray], label: str = "a result") -> DeviceArray:
+        """Arrays of several GPUs one after the other along their first axis, on this one."""
+        first = parts[0]
+        with self.lock:
+            self.enter()
+            shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
+            found = self.empty(shape, first.dtype, label)
+            at = found.address
+            for part in parts:
+                self.order(self.compute, part.ready)
+                self.reaches(part.gpu)
+                self.copy_from(part.gpu, at, part.address, part.nbytes)
+                at += part.nbytes
+            found.ready = self.mark(self.compute)
+        for part in parts:
+            part.memory.used_until(found.ready)
+        return found
+
+    def copy_from(self, other: Gpu, target: int, source: int, nbytes: int) -> None:
+        """Into this GPU's memory, in the compute stream."""
+        if other is self:
+            self.driver.copy(target, source, nbytes, self.compute)
+        else:  # where there is no way between the two, the driver goes through the host by itself
+            self.driver.copy_peer(target, self.index, source, other.index, nbytes, self.compute)
+
+    def reaches(self, other: Gpu) -> bool:
+        """Whether it can reach another GPU's memory; if not, copies go through the host."""
+        if other is self:
+            return True
+        if other.index not in self._peers:
+            self._peers[other.index] = self.driver.enable_peer(self.index, other.index)
+        return self._peers[other.index]
 
     def fetch(self, array: DeviceArray) -> Array:
         """The numbers of an array, on the host. Waits for them, and for nothing else."""

@@ -24,20 +24,31 @@ import numpy as np
 
 from thalweg.dialects.diagnostics import DeviceError
 from thalweg.runtime.gpu.array import DeviceArray
-from thalweg.runtime.gpu.artefact import ALIGNMENT, Branch, Buffer, Copy, DeviceProgram, Launch, Step, Tensor, While
+from thalweg.runtime.gpu.artefact import (
+    ALIGNMENT,
+    Branch,
+    Buffer,
+    Copy,
+    DeviceProgram,
+    Exchange,
+    Launch,
+    Step,
+    Tensor,
+    While,
+)  # fmt: skip
 from thalweg.runtime.gpu.device import Gpu
 from thalweg.runtime.gpu.driver import DriverError, Handle, Packed, Shape
 from thalweg.runtime.gpu.memory import Memory
 
 Action: TypeAlias = Callable[[], None]
-_Integer: TypeAlias = np.dtype[np.uint8] | np.dtype[np.int32]
+Integer: TypeAlias = np.dtype[np.uint8] | np.dtype[np.int32]
 Place: TypeAlias = tuple[str, int]  # a buffer's kind and number
 FEWEST: Final = 2  # launches and copies of a segment that is worth a graph
 
 
 @dataclass
-class _Segment:
-    """Launches and copies in a row."""
+class Segment:
+    """Launches and copies in a row, which nothing interrupts."""
 
     actions: list[tuple[Action, str]] = field(default_factory=list)  # and what messages call each
     is_warm: bool = False  # it has run: drivers load kernels late, which cannot happen while capturing
@@ -46,19 +57,23 @@ class _Segment:
 
 
 @dataclass(frozen=True)
-class _Loop:
-    condition: list[_Node]
+class LoopNode:
+    """A loop that the host drives."""
+
+    condition: list[Node]
     predicate: Buffer
-    body: list[_Node]
+    body: list[Node]
 
 
 @dataclass(frozen=True)
-class _Choice:
+class ChoiceNode:
+    """A branch whose arm the host chooses."""
+
     branch: Branch
-    arms: list[list[_Node]]
+    arms: list[list[Node]]
 
 
-_Node: TypeAlias = _Segment | _Loop | _Choice
+Node: TypeAlias = Segment | LoopNode | ChoiceNode | Exchange
 
 
 class LoadedProgram:
@@ -80,6 +95,7 @@ class LoadedProgram:
         self.gpu, self.program, self.name = gpu, program, name
         self.runs = 0
         self._check = False
+        self._new: dict[int, DeviceArray] = {}  # the results of the run that is under way
         self._inputs = len(program.arguments) - state  # those that are not state
         self._aliases = dict(program.aliases)
         self._fresh = [
@@ -102,8 +118,8 @@ class LoadedProgram:
                 self._kept.append(constant.memory)
                 self._where["constant", number] = constant.address
             self._predicate = gpu.staging.take(8)
-            self._nodes = self._built(program.steps)
-        self._graphs = graphs and any(len(segment.actions) >= FEWEST for segment in _segments(self._nodes))
+            self.nodes = self._built(program.steps)
+        self._graphs = graphs and any(len(segment.actions) >= FEWEST for segment in _segments(self.nodes))
 
     def __call__(self, arguments: Sequence[DeviceArray], check_launches: bool = False) -> list[DeviceArray]:
         """Start a run.
@@ -119,24 +135,33 @@ class LoadedProgram:
             DeviceError: a kernel could not be launched; names it and the user's lines. What fails while it runs is told
                 by whoever waits for the results.
         """
-        gpu = self.gpu
-        with gpu.lock:
-            gpu.enter()
-            for array in arguments:
-                gpu.order(gpu.compute, array.ready)
-            if self._graphs and self.runs == 1:
-                self._fix()
-            fresh = {} if self._fixed else self._results()
-            self._bind(arguments, fresh)
-            if self._fixed:
-                self._copy_in(arguments)
-            self._check = check_launches
-            self._run(self._nodes, replay=self._fixed and not check_launches)
-            if self._fixed:
-                fresh = self._results()
-                self._copy_out(fresh)
-            self.runs += 1
-            ready = gpu.mark(gpu.compute)
+        with self.gpu.lock:
+            self.gpu.enter()
+            self.begin(arguments, check_launches)
+            self._run(self.nodes)
+            return self.finish(arguments)
+
+    def begin(self, arguments: Sequence[DeviceArray], check_launches: bool) -> None:
+        """The first part of a run, before its nodes are played: for who runs several programs together, and holds the
+        GPU's lock for it, as for `play`, `goes_on`, `chosen` and `finish`."""
+        for array in arguments:
+            self.gpu.order(self.gpu.compute, array.ready)
+        if self._graphs and self.runs == 1:
+            self._fix()
+        self._new = {} if self._fixed else self._results()
+        self._bind(arguments, self._new)
+        if self._fixed:
+            self._copy_in(arguments)
+        self._check = check_launches
+
+    def finish(self, arguments: Sequence[DeviceArray]) -> list[DeviceArray]:
+        """The last part of a run: its results."""
+        if self._fixed:
+            self._new = self._results()
+            self._copy_out(self._new)
+        self.runs += 1
+        ready = self.gpu.mark(self.gpu.compute)
+        fresh, self._new = self._new, {}
         found = [fresh[k] if k in fresh else arguments[self._aliases[k]] for k in range(len(self.program.results))]
         for array in found:
             array.ready = ready
@@ -187,23 +212,22 @@ class LoadedProgram:
             if array.nbytes:
                 self.gpu.driver.copy(array.address, self._where["result", number], array.nbytes, self.gpu.compute)
 
-    def _address(self, buffer: Buffer) -> int:
-        return self._where[buffer.kind, buffer.number] + buffer.offset
-
     # From steps to segments.
 
-    def _built(self, steps: Sequence[Step]) -> list[_Node]:
-        nodes: list[_Node] = []
+    def _built(self, steps: Sequence[Step]) -> list[Node]:
+        nodes: list[Node] = []
         for step in steps:
             if isinstance(step, While):
-                nodes.append(_Loop(self._built(step.condition), step.predicate, self._built(step.body)))
+                nodes.append(LoopNode(self._built(step.condition), step.predicate, self._built(step.body)))
             elif isinstance(step, Branch):
-                nodes.append(_Choice(step, [self._built(arm) for arm in step.arms]))
+                nodes.append(ChoiceNode(step, [self._built(arm) for arm in step.arms]))
+            elif isinstance(step, Exchange):
+                nodes.append(step)
             else:
-                if not nodes or not isinstance(nodes[-1], _Segment):
-                    nodes.append(_Segment())
+                if not nodes or not isinstance(nodes[-1], Segment):
+                    nodes.append(Segment())
                 segment = nodes[-1]
-                assert isinstance(segment, _Segment)
+                assert isinstance(segment, Segment)
                 segment.actions.append(self._launch(step) if isinstance(step, Launch) else self._copy(step))
         return nodes
 
@@ -239,25 +263,42 @@ class LoadedProgram:
 
     # Running.
 
-    def _run(self, nodes: Sequence[_Node], replay: bool) -> None:
+    def _run(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            if isinstance(node, _Segment):
-                if replay and node.is_warm and len(node.actions) >= FEWEST:
-                    self._replay(node)
-                else:
-                    self._start(node)
-            elif isinstance(node, _Loop):
-                self._run(node.condition, replay)
-                while self._read(node.predicate, np.dtype(np.uint8)):
-                    self._run(node.body, replay)
-                    self._run(node.condition, replay)
+            if isinstance(node, Segment):
+                self.play(node)
+            elif isinstance(node, LoopNode):
+                self._run(node.condition)
+                while self.goes_on(node):
+                    self._run(node.body)
+                    self._run(node.condition)
+            elif isinstance(node, ChoiceNode):
+                self._run(node.arms[self.chosen(node)])
             else:
-                kind: _Integer = np.dtype(np.int32) if node.branch.is_index else np.dtype(np.uint8)
-                chosen = node.branch.chosen(self._read(node.branch.selector, kind))
-                arm = next(n for n, steps in enumerate(node.branch.arms) if steps is chosen)
-                self._run(node.arms[arm], replay)
+                raise DeviceError(f"{self.name} is one GPU's part of a program of several, and cannot run alone.")
 
-    def _start(self, segment: _Segment) -> None:
+    def play(self, segment: Segment) -> None:
+        """Start what is in a segment."""
+        if self._fixed and not self._check and segment.is_warm and len(segment.actions) >= FEWEST:
+            self._replay(segment)
+        else:
+            self._start(segment)
+
+    def goes_on(self, loop: LoopNode) -> bool:
+        """Whether a loop's condition has come out true; waits for it."""
+        return bool(self._read(loop.predicate, np.dtype(np.uint8)))
+
+    def chosen(self, choice: ChoiceNode) -> int:
+        """The number of the arm that runs; waits for it."""
+        kind: Integer = np.dtype(np.int32) if choice.branch.is_index else np.dtype(np.uint8)
+        steps = choice.branch.chosen(self._read(choice.branch.selector, kind))
+        return next(n for n, arm in enumerate(choice.branch.arms) if arm is steps)
+
+    def address(self, buffer: Buffer) -> int:
+        """Where a buffer is in this run."""
+        return self._where[buffer.kind, buffer.number] + buffer.offset
+
+    def _start(self, segment: Segment) -> None:
         for action, label in segment.actions:
             try:
                 action()
@@ -267,7 +308,7 @@ class LoadedProgram:
                 raise DeviceError(f"{label} failed on {self.gpu.name}, in {self.name}: {error}") from error
         segment.is_warm = True
 
-    def _replay(self, segment: _Segment) -> None:
+    def _replay(self, segment: Segment) -> None:
         """Run a segment as a graph, which is captured first if there is none for these addresses."""
         driver, stream = self.gpu.driver, self.gpu.compute
         if segment.graph is not None and segment.addresses != self._bound:
@@ -284,18 +325,18 @@ class LoadedProgram:
             segment.graph, segment.addresses = driver.end_capture(stream), self._bound
         driver.launch_graph(segment.graph, stream)
 
-    def _captured(self, segment: _Segment) -> None:
+    def _captured(self, segment: Segment) -> None:
         for action, label in segment.actions:
             try:
                 action()
             except DriverError as error:
                 raise DeviceError(f"{label} cannot be captured on {self.gpu.name}, in {self.name}: {error}") from error
 
-    def _read(self, buffer: Buffer, kind: _Integer) -> int:
+    def _read(self, buffer: Buffer, kind: Integer) -> int:
         """A number that the program has computed; waits for it."""
         gpu, staged = self.gpu, self._predicate.address
         try:
-            gpu.driver.download(staged, self._address(buffer), kind.itemsize, gpu.compute)
+            gpu.driver.download(staged, self.address(buffer), kind.itemsize, gpu.compute)
             gpu.driver.synchronise(gpu.compute)
         except DriverError as error:
             raise gpu.failed(error) from error
@@ -304,20 +345,20 @@ class LoadedProgram:
     def __del__(self) -> None:
         if hasattr(self, "_predicate"):
             self.gpu.staging.give_back(self._predicate)
-        for segment in _segments(getattr(self, "_nodes", ())):
+        for segment in _segments(getattr(self, "nodes", ())):
             if segment.graph is not None:
                 with suppress(Exception):  # at the end of the process the driver may be gone
                     self.gpu.driver.destroy_graph(segment.graph)
 
 
-def _segments(nodes: Sequence[_Node]) -> list[_Segment]:
-    found: list[_Segment] = []
+def _segments(nodes: Sequence[Node]) -> list[Segment]:
+    found: list[Segment] = []
     for node in nodes:
-        if isinstance(node, _Segment):
+        if isinstance(node, Segment):
             found.append(node)
-        elif isinstance(node, _Loop):
+        elif isinstance(node, LoopNode):
             found += _segments(node.condition) + _segments(node.body)
-        else:
+        elif isinstance(node, ChoiceNode):
             found += [segment for arm in node.arms for segment in _segments(arm)]
     return found
 

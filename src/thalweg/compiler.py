@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from thalweg.backends.gpu.options import GpuOptions
     from thalweg.backends.gpu.tuning import Measure
     from thalweg.backends.pjrt.lower import Portable
+    from thalweg.backends.shards.split import Share
 
 TUNED_BYTES = 2**24  # on disk, of what was measured for `cpu_tuning`
 STAGES = ("tw", "tw-optimized", "stablehlo", "linalg", "kernels", "llvm", "asm")
@@ -166,6 +167,10 @@ class Driver:
             return SizedProgram(program, lambda sized: self.compile(sized, target))
         if target is not None:
             return target.bind(self.cut(program, target.devices))
+        if program.shards > 1:
+            from thalweg.replicated import ReplicatedProgram  # whoever has no GPU does without
+
+            return ReplicatedProgram(self, program)
         home = self._home_or_step(program)
         if self.options.dump_dir:
             self._dump(program, Path(self.options.dump_dir))
@@ -225,8 +230,12 @@ class Driver:
             stablehlo, names = self.to_stablehlo(module)
             return lower(stablehlo), names
 
+    def device_share(self, module: ir.Module, chip: str, share: Share) -> tuple[DeviceProgram, list[str]]:
+        """As `device_program`, for one of several GPUs that share the batch."""
+        return self.device_program(module, chip, None, share)
+
     def device_program(
-        self, module: ir.Module, chip: str, measure: Measure | None = None
+        self, module: ir.Module, chip: str, measure: Measure | None = None, share: Share | None = None
     ) -> tuple[DeviceProgram, list[str]]:
         """What a launcher runs for a `tw` module on a GPU of this kind, and the names of the variables that are its
         trailing arguments; from the cache on disk where it has been compiled before.
@@ -239,14 +248,14 @@ class Driver:
 
         with self._one_at_a_time, context.entered():
             options = self.gpu_options(chip)
-            how = f"{options} tuned={measure is not None}"
+            how = f"{options} tuned={measure is not None} {share}"
             key = digest(str(module), self.options.code_key(), how, *_versions(), _triton_version())
             cached = self._disk().get(key) if self.options.cache else None
             if cached is not None:
                 data, names = _unpacked(cached)
                 return DeviceProgram.from_bytes(data), names
             stablehlo, names = self.to_stablehlo(module)
-            program = gpu.compile_program(stablehlo, options, Tuner(options, measure))
+            program = gpu.compile_program(stablehlo, options, Tuner(options, measure), share)
             if self.options.cache:
                 self._disk().put(key, _packed(program.to_bytes(), names))
             return program, names

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_int, c_void_p
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from thalweg.runtime.gpu import nccl
 from thalweg.runtime.gpu.virtual import VirtualDriver
 
+Call: TypeAlias = tuple[int, int, int, int, int, int, int]  # source, target, count, type, operation, stream, of whom
 _NUMPY = {2: np.int32, 7: np.float32, 8: np.float64}
 
 
@@ -32,7 +33,9 @@ class SimulatedNccl:
         self.driver, self.connected = driver, connected
         self.calls: list[str] = []
         self.destroyed: list[int] = []
-        self._group: list[tuple[int, int, int, int, int]] = []
+        self.aborted: list[int] = []
+        self.trouble: dict[int, int] = {}  # what NCCL has noticed, by communicator
+        self._group: list[Call] = []
         self._kept: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -58,6 +61,12 @@ class SimulatedNccl:
     def _ncclCommDestroy(self, communicator: int) -> None:
         self.destroyed.append(communicator)
 
+    def _ncclCommAbort(self, communicator: int) -> None:
+        self.aborted.append(communicator)
+
+    def _ncclCommGetAsyncError(self, communicator: int, out: int) -> None:
+        c_int.from_address(out).value = self.trouble.get(communicator, 0)
+
     def _ncclGroupStart(self) -> None:
         self.calls.append("start")
         self._group = []
@@ -65,19 +74,24 @@ class SimulatedNccl:
     def _ncclAllReduce(
         self, source: int, target: int, count: int, kind: int, operation: int, communicator: int, stream: int
     ) -> None:
-        assert source == target
         self.calls.append(f"reduce {communicator}")
-        self._group.append((target, count, kind, operation, stream))
+        self._group.append((source, target, count, kind, operation, stream, communicator))
 
     def _ncclBroadcast(
         self, source: int, target: int, count: int, kind: int, root: int, communicator: int, stream: int
     ) -> None:
         self.calls.append(f"broadcast {communicator}")
-        self._group.append((target, count, kind, -1 - root, stream))
+        self._group.append((source, target, count, kind, -1 - root, stream, communicator))
 
     def _ncclGroupEnd(self) -> None:
         self.calls.append("end")
-        group: list[tuple[int, int, int, int, int]] = self._group
+        first = self._group[0][-1]
+        starts = [number for number, call in enumerate(self._group) if call[-1] == first]  # of each sum in the group
+        for start, end in zip(starts, [*starts[1:], len(self._group)], strict=True):
+            self._together(self._group[start:end])
+
+    def _together(self, group: list[Call]) -> None:
+        """One sum, in the streams of all of its GPUs."""
         arrived: set[int] = set()
 
         def arrive(number: int) -> None:
@@ -85,19 +99,19 @@ class SimulatedNccl:
             arrived.add(number)
             if len(arrived) > 1:
                 return
-            for other, (_, _, _, _, stream) in enumerate(group):
+            for other, (*_, stream, _) in enumerate(group):
                 while other not in arrived:
                     self.driver._streams[stream].actions.popleft()()
-            arrays = [self._array(target, count, kind) for target, count, kind, _, _ in group]
-            operation = group[0][3]
+            parts = [self._array(source, count, kind) for source, _, count, kind, *_ in group]
+            operation = group[0][4]
             if operation < 0:
-                result = arrays[-1 - operation].copy()
+                result = parts[-1 - operation].copy()
             else:
-                result = {0: np.sum, 2: np.max, 4: np.mean}[operation](arrays, axis=0)
-            for array in arrays:
-                array[:] = result
+                result = {0: np.sum, 2: np.max, 4: np.mean}[operation](parts, axis=0)
+            for _, target, count, kind, *_ in group:
+                self._array(target, count, kind)[:] = result
 
-        for number, (_, _, _, _, stream) in enumerate(group):
+        for number, (*_, stream, _) in enumerate(group):
             self.driver._put(stream, partial(arrive, number))
 
     def _array(self, address: int, count: int, kind: int) -> np.ndarray:

@@ -84,3 +84,54 @@ def test_communicators_go_with_the_group(driver: VirtualDriver, gpus: list[Gpu])
     del group
     gc.collect()
     assert library.destroyed == [500, 501, 502]
+
+
+def test_sums_of_a_program_go_together(driver: VirtualDriver, gpus: list[Gpu]) -> None:
+    """What programs ask for: several sums at once, from one place to another."""
+    library = SimulatedNccl(driver)
+    group = Collective(gpus, library)
+    parts = [[gpu.put(X * (k + 1)), gpu.put(X + k)] for k, gpu in enumerate(gpus)]
+    wholes = [[gpu.empty((4,), np.float32), gpu.empty((4,), np.float32)] for gpu in gpus]
+    group.reduce(
+        [
+            [(p[at].address, w[at].address, 16, "float32", by) for p, w in zip(parts, wholes, strict=True)]
+            for at, by in enumerate(("add", "maximum"))
+        ]
+    )
+    for gpu in gpus:
+        gpu.synchronise()
+    for part, (total, largest) in zip(parts, wholes, strict=True):
+        np.testing.assert_array_equal(total.numpy(), X * 6)
+        np.testing.assert_array_equal(largest.numpy(), X + 2)
+        assert not np.array_equal(part[0].numpy(), X * 6)
+    assert library.calls == ["start", *[f"reduce {500 + k}" for k in range(3)] * 2, "end"]
+
+
+def test_a_gpu_that_does_not_come_ends_the_sums_of_all(driver: VirtualDriver, gpus: list[Gpu]) -> None:
+    """The watch is given what never happens: the sums are given up, and later ones say why."""
+    library = SimulatedNccl(driver)
+    group = Collective(gpus, library, timeout=0.0)
+    arrays = [gpu.put(X) for gpu in gpus]
+    driver.happened = lambda event: False  # type: ignore[method-assign]
+    group.all_reduce(arrays)
+    assert group._watch.thread is not None
+    group._watch.thread.join(60)
+    assert library.aborted == [500, 501, 502]
+    with pytest.raises(DeviceError, match=r"no longer compute together: /device:GPU:0.*did not come .* within 0 s"):
+        group.all_reduce(arrays)
+    del group
+    gc.collect()
+    assert library.destroyed == []  # what was aborted is gone already
+
+
+def test_what_nccl_notices_is_told(driver: VirtualDriver, gpus: list[Gpu]) -> None:
+    library = SimulatedNccl(driver)
+    library.trouble[501] = 2
+    group = Collective(gpus, library)
+    arrays = [gpu.put(X) for gpu in gpus]
+    driver.happened = lambda event: False  # type: ignore[method-assign]
+    group.all_reduce(arrays)
+    assert group._watch.thread is not None
+    group._watch.thread.join(60)
+    with pytest.raises(DeviceError, match=r"NCCL says of /device:GPU:1: unhandled system error \(2\)"):
+        group.all_reduce(arrays)
