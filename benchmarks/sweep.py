@@ -9,6 +9,7 @@ turns; `--only TEXT` those whose family or name contains the text. Rows are merg
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import os
@@ -33,7 +34,13 @@ def _thalweg(row: Row) -> Step:
 
     xp, arguments = NAMES["thalweg"](), [tw.asarray(a) for a in row.arguments()]
     program: Callable[..., Any] = partial(row.program, xp)
-    compiled = tw.function(tw.grad(lambda *a: tw.sum(program(*a))) if row.gradient else program)
+
+    def run(*arrays: Any) -> Any:
+        return tw.grad(lambda *a: tw.sum(program(*a)))(*arrays) if row.gradient else program(*arrays)
+
+    names = [inspect.Parameter(f"x{k}", inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in range(len(arguments))]
+    run.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]  # as a user's function would have
+    compiled = tw.function(run)
     return lambda: compiled(*arguments)
 
 

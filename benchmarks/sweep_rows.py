@@ -86,7 +86,7 @@ def _elementwise() -> Iterator[Row]:
 
 def _functions() -> Iterator[Row]:
     positive = ("log", "log1p", "sqrt", "rsqrt", "lgamma")
-    names = (
+    names = (  # noqa: SIM905
         "exp log log1p expm1 tanh sigmoid erf gelu silu sin cos tan atan asin sinh sqrt rsqrt floor round abs sign "
         "reciprocal exp2 log2"
     ).split()
