@@ -146,7 +146,7 @@ def _keep_select_and_scatter(operation: ir.Operation) -> None:
 
 
 # The ops that a running reduction may combine by: for floats, signed and unsigned integers; and their neutral elements.
-_COMBINERS = {
+COMBINERS = {
     "stablehlo.add": ("arith.addf", "arith.addi", "arith.addi", "sum"),
     "stablehlo.multiply": ("arith.mulf", "arith.muli", "arith.muli", "prod"),
     "stablehlo.maximum": ("arith.maximumf", "arith.maxsi", "arith.maxui", "max"),
@@ -156,16 +156,16 @@ _COMBINERS = {
 
 def _keep_running_reduction(operation: ir.Operation) -> None:
     """Windows that reach from one end of an axis to each element become `tw.cumulative`, which takes one pass."""
-    direction = _running_axis(operation)
+    direction = running_axis(operation)
     if direction is None:
         return
     (x, initial), (axis, reverse) = operation.operands, direction
     dtype = dtype_from_mlir(str(ir.RankedTensorType(x.type).element_type))
     *_, combine, _end = (view.operation for view in operation.regions[0].blocks[0].operations)
     constant = initial.owner
-    if combine.name not in _COMBINERS or isinstance(constant, ir.Block) or constant.name != "stablehlo.constant":
+    if combine.name not in COMBINERS or isinstance(constant, ir.Block) or constant.name != "stablehlo.constant":
         return
-    *names, reduction = _COMBINERS[combine.name]
+    *names, reduction = COMBINERS[combine.name]
     neutral = array_value(constant.attributes["value"])
     if dtype.kind == "b" or set(combine.operands) != set(operation.regions[0].blocks[0].arguments):
         return
@@ -182,7 +182,7 @@ def _keep_running_reduction(operation: ir.Operation) -> None:
     operation.erase()
 
 
-def _running_axis(operation: ir.Operation) -> tuple[int, bool] | None:
+def running_axis(operation: ir.Operation) -> tuple[int, bool] | None:
     """(axis, from the end) of a reduction whose windows reach from one end of an axis; None for other windows."""
     if len(operation.results) != 1 or len(list(operation.regions[0].blocks[0].operations)) != 2:
         return None

@@ -38,6 +38,7 @@ from thalweg.backends.gpu.elementwise import elementwise, flat_tiles
 from thalweg.backends.gpu.fused import not_yet
 from thalweg.backends.gpu.insert import insert
 from thalweg.backends.gpu.kernel import TritonKernel
+from thalweg.backends.gpu.long_lines import cut_long_lines
 from thalweg.backends.gpu.loops import loops
 from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import GpuOptions
@@ -129,7 +130,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | N
     """
     options = options or GpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        linalg = legalize(module, own=False)
+        linalg = legalize(cut_long_lines(module), own=False)
         function = main_function(linalg)
         aliases = aliases_of(function)
         generator = Generator(lambda group, name: emit(group, name, options, tuner), _has_epilogue)

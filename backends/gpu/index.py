@@ -98,6 +98,9 @@ def divide(index: Index, divisor: int) -> tuple[Index, Index]:
     rest = Index(tuple((s, f) for s, f in index.terms if f % divisor), index.constant % divisor)
     if all(f > 0 for _, f in rest.terms) and rest.maximum < divisor:
         return whole, rest
+    if rest.minimum < 0:  # a division of Triton's rounds towards 0
+        lift = -(rest.minimum // divisor)
+        whole, rest = whole + Index((), -lift), rest + Index((), lift * divisor)
     text = " + ".join([*(f"{s.name} * {f}" for s, f in rest.terms), str(rest.constant)])
     quotient = Symbol(f"({text}) // {divisor}", rest.maximum // divisor + 1, rest.axes, rest, "//", divisor)
     remainder = Symbol(f"({text}) % {divisor}", divisor, rest.axes, rest, "%", divisor)
