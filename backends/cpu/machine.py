@@ -40,6 +40,10 @@ class Machine:
     second_cache: int = 1 << 20
     unroll: int = 1
 
+    @property
+    def has_avx512(self) -> bool:
+        return self.vector_bits == 512
+
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
         return self.vector_bits // _BITS[element]
@@ -125,7 +129,7 @@ def _with_caches(found: Machine) -> Machine:
 @cache
 def _from_features(features: frozenset[str]) -> Machine:
     if "avx512f" in features and "avx512bw" in features and "avx512vl" in features:
-        return Machine(512, 32)
+        return Machine(512, 32, unroll=2)  # 8% of MobileNet, for 12% more code; with narrower vectors it is 1%
     if "avx2" in features and "fma" in features:
         return Machine(256, 16)
     if "simd128" in features:
