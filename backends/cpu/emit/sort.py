@@ -1,12 +1,13 @@
-"""Sorting: a stable merge sort of each line along the sorted dimension, for any number of operands and any comparator.
+"""Sorting: stable, of each line along the sorted dimension, for any number of operands and any comparator.
 
-A line is copied into scratch, one column for each operand. Runs of `_RUN` elements are sorted by insertion, then merged
-in passes that read one half of the scratch and write the other: O(n log n) comparisons, and in a merge no branch that
-depends on the data. One tile is one line.
+A line is copied into scratch, one column for each operand. Most comparators are total orders of numbers
+(ordering.py): lines that are not short are then sorted by digits (radix.py). Others are merged: runs of `_RUN`
+elements are sorted by insertion, then merged in passes that read one half of the scratch and write the other: O(n log
+n) comparisons, and in a merge no branch that depends on the data. One tile is one line.
 
-Most comparators say `key(x) < key(y)` for some function of one operand (JAX's for floats makes all zeros equal, and all
-NaNs, then compares bit patterns). They are found by their structure; the keys become a column of their own, computed
-once for each element instead of at each comparison.
+Comparators that say `key(x) < key(y)` for some function of one operand (JAX's for floats makes all zeros equal, and
+all NaNs, then compares bit patterns) are found by their structure; merges have a column for the keys, computed once
+for each element instead of at each comparison.
 
 Where only the first few elements of a line are used (top-k), they are selected and the rest stays unwritten.
 """
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from thalweg.backends.cpu.bodies import region_body
 from thalweg.backends.cpu.emit import Group, register
+from thalweg.backends.cpu.emit.ordering import Key, find_key, find_order
+from thalweg.backends.cpu.emit.radix import Radix, can_sort
 from thalweg.backends.cpu.emit.scalar import Num, apply, evaluate, from_storage, to_storage
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
-from thalweg.backends.cpu.graph import Body, ScalarOp, Value
+from thalweg.backends.cpu.graph import Body, Value
 from thalweg.backends.cpu.kernel import Kernel, function, memref_type, storage_type
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.mlir import ir
@@ -29,15 +31,7 @@ from thalweg.dialects.mlir import ir
 _RUN = 16  # insertion sort is faster than merging below this
 _SELECT = 256  # at most so many first elements are selected without sorting the rest
 _ALIGN = 64
-
-
-@dataclass(frozen=True)
-class _Key:
-    """A comparator `compare(key(x), key(y))`: the body of `key` on operand `operand`, and the comparing op."""
-
-    operand: int
-    body: Body
-    compare: ScalarOp
+_NANOSECONDS = 6.0  # for an element of a column, about
 
 
 @register("stablehlo.sort")
@@ -86,9 +80,13 @@ class _Sort:
         self.comparator = comparator
         self.key = find_key(comparator)
         self.elements = [operand.element for operand in operands]
-        if self.key is not None and self.key.body.ops:
-            self.elements.append(_key_element(self.key))
         self.w = ScopedWriter()
+        order = find_order(comparator)
+        self.radix: Radix | None = None
+        if order is not None and self.kept == self.length and can_sort(order, self.length):
+            self.radix = Radix(self.w, order, self.elements[order.key.operand], self.length)
+        elif self.key is not None and self.key.body.ops:
+            self.elements.append(_key_element(self.key))
 
     def kernel(self, name: str, stores: list[Value]) -> Kernel:
         w = self.w
@@ -100,6 +98,8 @@ class _Sort:
             columns = self.front
             if self.kept < self.length:
                 self._select(place)
+            elif self.radix is not None:
+                columns = self._by_digits(self.radix, place)
             else:
                 self._read(place)
                 self._insertion_runs()
@@ -109,7 +109,9 @@ class _Sort:
         source = function(
             name, named, [(f"%out{k}", v) for k, v in enumerate(stores)], w.text(), ("%scratch", size) if size else None
         )
-        return Kernel(name, source, self.operands, tuple(stores), math.prod(others), size)
+        lines = math.prod(others)
+        nanoseconds = _NANOSECONDS * lines * self.length * len(self.elements)
+        return Kernel(name, source, self.operands, tuple(stores), lines, size, nanoseconds=nanoseconds)
 
     # Columns.
 
@@ -127,6 +129,11 @@ class _Sort:
             for element in self.elements:
                 views.append((buffers, element, offset))
                 offset += -(-(self.kept + 1) * _bytes(element) // _ALIGN) * _ALIGN
+        self.counts = ""
+        if self.radix is not None:
+            place, offset = self.w.index(offset), offset + self.radix.counts_bytes
+            kind = self.radix.counts_type
+            self.counts = self.w.op(f"memref.view %scratch[{place}][] : memref<{offset}xi8> to {kind}")
         for buffers, element, start in views:
             expression = f"memref.view %scratch[{self.w.index(start)}][] : memref<{offset}xi8> to "
             buffers.append(self.w.op(expression + self._column_type(element)))
@@ -168,7 +175,7 @@ class _Sort:
         w = self.w
         at = self._element(place, index)
         row = [w.ordered(f"memref.load %in{k}[{at}] : {memref_type(v)}") for k, v in enumerate(self.operands)]
-        if self.key is not None and self.key.body.ops:
+        if self.key is not None and len(self.elements) > len(self.operands):
             number = from_storage(w, row[self.key.operand], self.operands[self.key.operand].element, 1)
             row.append(to_storage(w, evaluate(w, self.key.body, [number])[0]))
         return row
@@ -184,6 +191,16 @@ class _Sort:
                     raw = self._load(k, columns[k], i)
                     kind = memref_type(self.operands[k])
                     self.w.emit(f"memref.store {raw}, {result}[{self._element(place, i)}] : {kind}")
+
+    def _by_digits(self, radix: Radix, place: Sequence[str]) -> list[str]:
+        """Read and sort the line; the columns it is in."""
+        radix.clear(self.counts)
+        with self.w.for_(0, self.length, 1) as i:
+            row = self._row(place, i)
+            self._store_all(self.front, i, row)
+            radix.count(row, self.counts)
+        types = [self._column_type(element) for element in self.elements]
+        return radix.sort(self.counts, self.front, self.back, types, self._load_all, self._store_all)
 
     def _insertion_runs(self) -> None:
         """Sort runs of `_RUN` elements in place."""
@@ -266,54 +283,6 @@ def _bytes(element: str) -> int:
     return {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1}[element]
 
 
-def _key_element(key: _Key) -> str:
+def _key_element(key: Key) -> str:
     last = {index: op.types[0] for op in key.body.ops for index in op.results}
     return last[key.body.yields[0]]
-
-
-def find_key(comparator: Body) -> _Key | None:
-    """The key function of a comparator that compares the same function of both rows, or None.
-
-    Example:
-        `(x, y): a = neg x; b = neg y; return a < b` has operand 0, the body `neg` and the op `<`.
-    """
-    producers = {index: op for op in comparator.ops for index in op.results}
-    compare = producers.get(comparator.yields[0])
-    if compare is None or compare.name not in ("arith.cmpf", "arith.cmpi"):
-        return None
-    left, right = (_slice(index, producers, len(comparator.arguments)) for index in compare.operands)
-    if left is None or right is None or left[0] % 2 or right[0] != left[0] + 1 or left[1] != right[1]:
-        return None
-    argument, _, ops = left
-    numbers = {argument: 0}
-    renamed = []
-    for op in ops:
-        for index in op.results:
-            numbers[index] = len(numbers)
-        operands = tuple(numbers[i] for i in op.operands)
-        results = tuple(numbers[i] for i in op.results)
-        renamed.append(ScalarOp(op.name, operands, results, op.types, op.attributes))
-    body = Body((comparator.arguments[argument],), tuple(renamed), (numbers[compare.operands[0]],))
-    return _Key(argument // 2, body, compare)
-
-
-def _slice(index: int, producers: dict[int, ScalarOp], arguments: int) -> tuple[int, str, tuple[ScalarOp, ...]] | None:
-    """What computes a scalar: the only argument it depends on, the expression as text, and its ops in order."""
-    used: set[int] = set()
-    ops: dict[tuple[int, ...], ScalarOp] = {}
-
-    def text(at: int) -> str | None:
-        if at < arguments:
-            used.add(at)
-            return "x"
-        op = producers.get(at)
-        if op is None or op.regions or op.tensor is not None:
-            return None
-        parts = [text(operand) for operand in op.operands]
-        if any(part is None for part in parts):
-            return None
-        ops.setdefault(op.results, op)
-        return f"{op.name}{{{op.attributes}}}:{op.types}({', '.join(str(p) for p in parts)})"
-
-    expression = text(index)
-    return (used.pop(), expression, tuple(ops.values())) if expression is not None and len(used) == 1 else None

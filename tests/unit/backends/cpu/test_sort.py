@@ -7,7 +7,7 @@ import pytest
 from emit_programs import RANDOM, agree, native, numbers, tensor
 
 from thalweg.backends.cpu.bodies import region_body
-from thalweg.backends.cpu.emit.sort import find_key
+from thalweg.backends.cpu.emit.ordering import find_key, find_order
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.stablehlo.importer import import_module
 from thalweg.dialects import context
@@ -114,3 +114,89 @@ def test_top_k_is_the_beginning_of_a_sort(length: int, kept: int) -> None:
     order = np.argsort(-keys, axis=1, kind="stable")[:, :kept]
     np.testing.assert_array_equal(got[1], order)
     np.testing.assert_array_equal(got[0], np.take_along_axis(keys, order, 1))
+
+
+def nan_last(x: str, y: str, element: str) -> str:
+    """`x` before `y`, NaN after all numbers, as `tw.sort` compares."""
+    tensors = f"(tensor<{element}>, tensor<{element}>) -> tensor<i1>"
+    return f"""%l = stablehlo.compare LT, {x}, {y} : {tensors}
+%n = stablehlo.compare EQ, {x}, {x} : {tensors}
+%m = stablehlo.compare NE, {y}, {y} : {tensors}
+%b = stablehlo.and %n, %m : tensor<i1>
+%c = stablehlo.or %l, %b : tensor<i1>
+stablehlo.return %c : tensor<i1>"""
+
+
+def special(shape: tuple[int, ...], element: str) -> np.ndarray:
+    """Numbers with both zeros, both infinities and NaNs of both signs among them, some of each several times."""
+    x = numbers(shape, element)
+    flat = x.reshape(-1)
+    for k, value in enumerate((0.0, -0.0, np.inf, -np.inf, np.nan)):
+        flat[k::17] = value
+    flat[5::17] = -flat[4]
+    return x
+
+
+@pytest.mark.parametrize("element", ["f64", "f32", "f16", "bf16"])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("length", [40, 64, 300])
+def test_floats_in_the_order_of_their_values(element: str, descending: bool, length: int) -> None:
+    """Lines that are merged, and such that are sorted by digits: zeros are equal, NaNs are the greatest, stable."""
+    x, places = special((2, length), element), np.stack([np.arange(length, dtype=np.int32)] * 2)
+    body = nan_last(*(("%y0", "%x0") if descending else ("%x0", "%y0")), element)
+    got = native(sort((2, length), 1, [element, "i32"], body), [x, places])
+    wide = x.astype(np.float64)
+    groups = np.where(np.isnan(wide), 1, 0)
+    sign = -1 if descending else 1
+    values = np.where(np.isnan(wide), 0.0, wide)
+    wanted = np.stack([np.lexsort((sign * v, sign * g)) for v, g in zip(values, groups, strict=True)])
+    np.testing.assert_array_equal(got[1], wanted)
+    np.testing.assert_array_equal(got[0].astype(np.float64), np.take_along_axis(wide, wanted, 1))
+
+
+@pytest.mark.parametrize("element", [e for e in ELEMENTS if e[0] in "iu" and e != "i1"])
+@pytest.mark.parametrize("direction", ["LT", "GT"])
+@pytest.mark.parametrize("length", [64, 9001])
+def test_integers_of_all_sizes(element: str, direction: str, length: int) -> None:
+    """The whole range of each type, digits of 8 and of 11 bits."""
+    kind = np.dtype(element.replace("ui", "uint") if element[0] == "u" else element.replace("i", "int"))
+    limits = np.iinfo(kind)
+    x = RANDOM.integers(limits.min, limits.max, length, kind, endpoint=True)
+    x[:4] = limits.min, limits.max, 0, 1
+    got = native(sort((length,), 0, [element], by(direction, element)), [x])[0]
+    np.testing.assert_array_equal(got, np.sort(x) if direction == "LT" else np.sort(x)[::-1])
+
+
+@pytest.mark.parametrize("top", [1, 200, 70_000])
+def test_digits_that_are_all_alike_are_skipped(top: int) -> None:
+    """Small numbers in a wide type: an even and an odd number of passes move something, or none."""
+    x = RANDOM.integers(0, top, (3, 500))
+    np.testing.assert_array_equal(native(sort((3, 500), 1, ["i64"], by("LT", "i64")), [x])[0], np.sort(x, axis=1))
+
+
+def test_digits_of_computed_keys() -> None:
+    keys = np.abs(special((400,), "f32"))
+    keys[np.isnan(keys)] = 3
+    got = native(sort((400,), 0, ["f32", "i32"], BY_SQUARE), [keys, np.arange(400, dtype=np.int32)])
+    np.testing.assert_array_equal(got[1], np.argsort(keys * keys, kind="stable"))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (by("LT", "f32"), ("float", False)),
+        (by("GT", "f32"), ("float", True)),
+        (by("LE", "f32"), None),
+        (nan_last("%x0", "%y0", "f32"), ("float", False)),
+        (nan_last("%y0", "%x0", "f32"), ("float", True)),
+        (nan_last("%x0", "%y0", "f32").replace("compare EQ, %x0, %x0", "compare EQ, %y0, %y0"), None),
+        (TWO_KEYS, None),
+    ],
+)
+def test_which_comparators_are_an_order(body: str, kind: tuple[str, bool] | None) -> None:
+    with context.entered():
+        module = legalize(import_module(sort((4,), 0, ["f32", "i32"], body)))
+        function = module.regions[0].blocks[0].operations[0]
+        operation = next(o for o in function.regions[0].blocks[0].operations if o.operation.name == "stablehlo.sort")
+        order = find_order(region_body(operation.operation))
+    assert (None if order is None else (order.kind, order.descending)) == kind
