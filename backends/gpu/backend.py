@@ -27,6 +27,7 @@ from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.gpu.attention import attention, tiles_of_attention
 from thalweg.backends.gpu.attention_parts import split_attention
 from thalweg.backends.gpu.attention_results import finish_attention
+from thalweg.backends.gpu.blocked import block_matrices
 from thalweg.backends.gpu.collect import collective, gather_collectives
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.configurations import Tile
@@ -49,6 +50,7 @@ from thalweg.backends.gpu.scatter import scatter
 from thalweg.backends.gpu.select_scatter import select_and_scatter
 from thalweg.backends.gpu.sort import sort
 from thalweg.backends.gpu.splits import split_sums
+from thalweg.backends.gpu.triangles import cholesky, triangular_solve
 from thalweg.backends.gpu.tuning import Tuner
 from thalweg.backends.shards.collectives import OP as COLLECTIVE
 from thalweg.backends.shards.split import Share, split_module
@@ -68,6 +70,8 @@ EMITTERS: dict[str, Emit] = {
     "insert": insert,
     "stablehlo.scatter": scatter,
     "stablehlo.sort": sort,
+    "stablehlo.cholesky": cholesky,
+    "stablehlo.triangular_solve": triangular_solve,
     "tw.cumulative": cumulative,
     "stablehlo.select_and_scatter": select_and_scatter,
     COLLECTIVE: collective,
@@ -130,7 +134,7 @@ def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | N
     """
     options = options or GpuOptions()
     with module.context, ir.Location.unknown(module.context):
-        linalg = legalize(cut_long_lines(module), own=False)
+        linalg = legalize(block_matrices(cut_long_lines(module)), own=False)
         function = main_function(linalg)
         aliases = aliases_of(function)
         generator = Generator(lambda group, name: emit(group, name, options, tuner), _has_epilogue)

@@ -59,19 +59,19 @@ def test_transposes_are_read_in_squares() -> None:
     assert "def k0_transpose(" in text and "x0 + col * 90 + row" in text
 
 
-CHOLESKY = """
-func.func @main(%x: tensor<5x5xf32>) -> tensor<5x5xf32> {
-  %0 = "stablehlo.cholesky"(%x) {lower = true} : (tensor<5x5xf32>) -> tensor<5x5xf32> loc("model.py":7:1)
-  return %0 : tensor<5x5xf32>
+UNKNOWN = """
+func.func @main(%x: tensor<5xf32>) -> tensor<5xf32> {
+  %0 = stablehlo.custom_call @unheard_of(%x) : (tensor<5xf32>) -> tensor<5xf32> loc("model.py":7:1)
+  return %0 : tensor<5xf32>
 }
 """
 
 
 def test_what_is_not_there_names_the_op_and_the_line() -> None:
     with context.entered(), pytest.raises(LoweringError) as caught:
-        lower(ir.Module.parse(CHOLESKY))
+        lower(ir.Module.parse(UNKNOWN))
     assert "model.py:7" in str(caught.value)
-    assert "stablehlo.cholesky (f32[5,5]): not yet on GPU" in str(caught.value)
+    assert "stablehlo.custom_call (f32[5]): not yet on GPU" in str(caught.value)
 
 
 def test_sixteen_tiles_are_divided_by_sixteen() -> None:
