@@ -18,6 +18,8 @@ SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 FEW_PAGES = 64  # summed elements, each on another page, that are read in turn where an operand comes from far
 FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it is what takes time
 VERY_FEW_ROWS = 24  # up to here it is not worth packing either
+FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
+FETCH_TILES = 5  # of rows, each of which asks for all of it
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
@@ -36,6 +38,7 @@ class Schedule:
         splits: with order "panels", pieces that the rows are cut into, each a tile of its own that packs for itself.
         group: panels that are packed at a time, before the rows walk them all.
         unroll: summed elements in each round of the innermost loop.
+        fetch: ask for the next panel while one is multiplied by.
     """
 
     rows: int
@@ -49,6 +52,7 @@ class Schedule:
     splits: int = 1
     group: int = 1
     unroll: int = 1
+    fetch: bool = False
 
     @property
     def width(self) -> int:
@@ -113,6 +117,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         splits=splits,
         group=_group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine) if pack_rhs else 1,
         unroll=machine.unroll,
+        fetch=bool(pages) and FETCH_ROWS <= nest.row_count and row_tiles <= FETCH_TILES,
     )
 
 

@@ -28,6 +28,7 @@ class Tile:
         lhs, rhs: the operands, based at the tile's first summed position; `rhs` at its first column too.
         rows: offset of each row in `lhs`.
         columns: how many columns, at most `vectors * lanes`; the last vector may be masked.
+        ahead: what is fetched into the second cache meanwhile, as much for each summed element as is read of `rhs`.
     """
 
     lhs: Source
@@ -38,6 +39,7 @@ class Tile:
     dtype: str  # of the sums
     logical: bool = False  # sums are `or`, products `and`
     unroll: int = 1  # summed elements in each round of the innermost loop
+    ahead: Source | None = None
 
     @property
     def widths(self) -> list[int]:
@@ -58,6 +60,8 @@ def accumulate(w: ScopedWriter, tile: Tile, extents: list[Index], start: Sequenc
             offset = w.linear(right, [(v * tile.lanes, tile.rhs.lane)])
             vector = load_lanes(w, tile.rhs, offset, tile.lanes, mask)
             shared.append(widened(w, tile.rhs, vector, tile.dtype, tile.lanes))
+        if tile.ahead is not None:
+            _fetch(w, tile.ahead, indices, [v * tile.lanes for v in range(len(masks))])
         result = list(sums)
         for r, row in enumerate(tile.rows):
             factors = _row(w, tile, w.add(left, row), masks)
@@ -67,6 +71,14 @@ def accumulate(w: ScopedWriter, tile: Tile, extents: list[Index], start: Sequenc
         return result
 
     return sum_loops(w, extents, body, list(start), kind, tile.unroll)
+
+
+def _fetch(w: ScopedWriter, source: Source, indices: list[Index], columns: list[int]) -> None:
+    """Ask for the vectors of a summed element: nothing waits for them, and places past the end do no harm."""
+    start = w.linear(source.base, zip(indices, source.sums, strict=True))
+    for column in columns:
+        at = f"{source.name}[{w.ssa(w.linear(start, [(column, source.lane)]))}]"
+        w.emit(f"memref.prefetch {at}, read, locality<2>, data : {source.memref}")
 
 
 def _row(w: ScopedWriter, tile: Tile, offset: Index, masks: list[str | None]) -> list[str]:

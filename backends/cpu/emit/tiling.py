@@ -355,8 +355,11 @@ class Tiling:
             else:
                 based = replace(spot.lhs, base=w.linear(spot.lhs.base, [(column, nest.lane.lhs)]))
                 lhs, rows = self._lhs_rows(based, row, count)
-            unroll = self.schedule.unroll
-            registers = Tile(lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll)
+            unroll, ahead = self.schedule.unroll, None
+            if self.schedule.fetch:  # the same summed elements of the next panel
+                next_ = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
+                ahead = replace(spot.rhs, base=next_)
+            registers = Tile(lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll, ahead)
             finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight)
             self._sum(finish, spot.extents)
             finishes.append(finish)
