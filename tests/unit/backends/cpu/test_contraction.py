@@ -289,7 +289,9 @@ def test_few_rows_by_a_large_matrix(rows: int, epilogue_on: bool) -> None:
     check("ab,bc->ac", (rows, 600), (600, 530), epilogue_on=epilogue_on, pieces=3)
 
 
-@pytest.mark.parametrize(("rows", "columns", "asked"), [(4, 530, False), (20, 530, True), (20, 64, False), (128, 530, False)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "asked"), [(4, 530, False), (20, 530, True), (20, 64, False), (128, 530, False)]
+)
 def test_the_next_panel_of_a_large_matrix_is_asked_for(rows: int, columns: int, asked: bool) -> None:
     """Where its products take longer than bringing it, and few tiles of rows would ask for it again."""
     spec = einsum("ab,bc->ac", (rows, 600), (600, columns), "f32", "f32")
