@@ -29,6 +29,11 @@ _INFINITY = {"f64": "7FF0000000000000", "f32": "7F800000", "f16": "7C00", "bf16"
 _MINUS_INFINITY = {"f64": "FFF0000000000000", "f32": "FF800000", "f16": "FC00", "bf16": "FF80"}
 
 
+def combines(name: str) -> bool:
+    """Is an op associative, with a neutral element that is known here?"""
+    return name in _COMBINERS
+
+
 @dataclass(frozen=True)
 class Combiner:
     """running = op(running, contribution), where `contribution` is a body that yields what one element adds."""
