@@ -18,6 +18,7 @@ SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 FEW_PAGES = 64  # summed elements, each on another page, that are read in turn where an operand comes from far
 FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it is what takes time
 VERY_FEW_ROWS = 24  # up to here it is not worth packing either
+SHARED_ROWS = 512  # up to here threads do better to share the columns than to share the rows and pack all columns each
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
 FETCH_TILES = 5  # of rows, each of which asks for all of it
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
@@ -33,7 +34,7 @@ class Schedule:
         order: "panels": each tile packs one panel of columns and walks all rows; "rows": each tile is `rows` rows and
             walks all columns.
         pack_lhs, pack_rhs: copy that operand into the order of use.
-        block: iterations of the outermost summed axis per pass.
+        block: iterations of the outermost summed axis per pass; `within`: of the next one, where it is cut too.
         dot: lanes run along the sum instead of the columns.
         splits: with order "panels", pieces that the rows are cut into, each a tile of its own that packs for itself.
         group: panels that are packed at a time, before the rows walk them all.
@@ -53,6 +54,7 @@ class Schedule:
     group: int = 1
     unroll: int = 1
     fetch: bool = False
+    within: int = 0
 
     @property
     def width(self) -> int:
@@ -75,18 +77,22 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     shared = depth * nest.lane.extent * item  # bytes of rhs that every tile of rows reads
     block_bytes = machine.second_cache // 2  # of the shared operand
     wide = ceil_div(max(nest.lane.extent, 1), lanes)
-    scattered = len(nest.sums) == 1 and nest.lane.rhs == 1 and item >= 4 and nest.rhs.dtype == dtype
+    scattered = nest.lane.rhs == 1 and item >= 4 and nest.rhs.dtype == dtype
+    nested = len(nest.sums) == 2 and block == 1  # a window's lines, and what lies side by side in each
+    within = 0
     pages = 0  # summed elements at a time, so that few pages are read in turn
     if nest.row_count == 1:
         # Nothing is read twice: wide panels.
         rows, vectors = 1, min(wide, machine.tallest(1), 16, max(4, wide // (2 * threads)))
-        pages = FEW_PAGES if scattered and depth > 2 * FEW_PAGES else 0
+        pages = FEW_PAGES if scattered and len(nest.sums) == 1 and depth > 2 * FEW_PAGES else 0
     else:
-        if scattered and shared > block_bytes // 2 and nest.row_count <= FEW_ROWS and depth > 4 * FEW_PAGES:
+        far = shared > block_bytes // 2 and nest.row_count <= FEW_ROWS and (nested or len(nest.sums) == 1)
+        if scattered and far and depth > 4 * FEW_PAGES:
             pages = FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
         rows, vectors = _register_tile(nest, wide, pages or depth, machine, threads)
     if pages:
-        block = depth = ceil_div(block, ceil_div(block, pages))
+        depth = ceil_div(depth, ceil_div(depth, pages))
+        block, within = (1, depth) if nested else (depth, 0)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
     step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
@@ -103,6 +109,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         splits = threads  # panels of the result would share cache lines in every pass
     elif pack_lhs and not by_rows and row_tiles >= 4 * threads:
         splits = threads  # each packs its own rows
+    elif few_panels and nest.row_count <= SHARED_ROWS and panels * nest.batch_count % threads == 0:
+        pass  # each packs its own panels
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
     pack_rhs = not by_rows and row_tiles > 1 and packing_pays
@@ -118,6 +126,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         group=_group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine) if pack_rhs else 1,
         unroll=machine.unroll,
         fetch=bool(pages) and FETCH_ROWS <= nest.row_count and row_tiles <= FETCH_TILES,
+        within=within,
     )
 
 

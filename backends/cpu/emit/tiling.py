@@ -2,7 +2,7 @@
 
 Outermost first:
 
-    for block of the summed axis                 (only when the sum is long; partial sums wait in a buffer)
+    for block of the summed axes                 (only when the sum is long; partial sums wait in a buffer)
       for tile in [lo, hi)                       batch x panels of columns, or batch x tiles of rows
         pack the tile's own operand
         for the other axis
@@ -77,10 +77,12 @@ class Tiling:
         self.splits = ceil_div(nest.row_count, self.chunk)
         self.units = self.panels * self.splits if self.by_panels else self.row_tiles
         self.tiles = nest.batch_count * self.units
-        outer = nest.sums[0].extent if nest.sums else 1
-        self.passes = ceil_div(outer, schedule.block)
+        sizes = [size for size in (schedule.block, schedule.within) if size]
+        self.cuts = [(axis.extent, size) for axis, size in zip(nest.sums, sizes, strict=False)]
+        self.passes = math.prod(ceil_div(extent, size) for extent, size in self.cuts)
         self.first = self.last = ""  # is this the first, the last pass? Where there are several
-        self.depth = schedule.block * math.prod(a.extent for a in nest.sums[1:])
+        whole = [axis.extent for axis in nest.sums[len(self.cuts) :]]
+        self.depth = math.prod([*(size for _, size in self.cuts), *whole])
         self.lhs = self._flat(nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
         self.rhs = self._flat(nest.rhs, nest.lane.rhs, [a.rhs for a in nest.sums])
         self.out = self._flat(nest.out, 1, []) if epilogue is None else None
@@ -92,17 +94,30 @@ class Tiling:
 
     def run(self) -> None:
         """Write everything."""
-        w, nest = self.w, self.nest
-        extents: list[Index] = [a.extent for a in nest.sums]
+        extents: list[Index] = [a.extent for a in self.nest.sums]
         if self.passes == 1:
-            self._pass(0, extents)
+            self._pass([], extents)
+        else:
+            self._passes([], extents)
+
+    def _passes(self, starts: list[Index], extents: list[Index]) -> None:
+        """All passes over what is summed; `starts`: where they begin along the axes of the loops around."""
+        w, axis = self.w, len(starts)
+        if axis == len(self.cuts):
+            ends = [(extent - 1) // size * size for extent, size in self.cuts]
+            self.first, self.last = self._all_equal(starts, [0] * axis, "first"), self._all_equal(starts, ends, "last")
+            self._pass(starts, extents)
             return
-        outer, block = nest.sums[0].extent, self.schedule.block
-        with w.for_(0, outer, block) as start:
-            extents[0] = w.minimum(w.sub(outer, start), block) if outer % block else block
-            self.first = w.op(f"arith.cmpi eq, {start}, {w.index(0)} : index", "first")
-            self.last = w.op(f"arith.cmpi eq, {start}, {w.index((self.passes - 1) * block)} : index", "last")
-            self._pass(start, extents)
+        extent, size = self.cuts[axis]
+        with w.for_(0, extent, size) as start:
+            count = w.minimum(w.sub(extent, start), size) if extent % size else size
+            self._passes([*starts, start], [*extents[:axis], count, *extents[axis + 1 :]])
+
+    def _all_equal(self, places: list[Index], wanted: list[int], name: str) -> str:
+        w = self.w
+        pairs = zip(places, wanted, strict=True)
+        equal = [w.op(f"arith.cmpi eq, {w.ssa(place)}, {w.index(n)} : index", name) for place, n in pairs]
+        return equal[0] if len(equal) == 1 else w.op(f"arith.andi {equal[0]}, {equal[1]} : i1", name)
 
     # Buffers.
 
@@ -148,13 +163,12 @@ class Tiling:
 
     # Loops over tiles.
 
-    def _pass(self, start: Index, extents: list[Index]) -> None:
-        """All tiles, for the summed positions from `start` of the outermost summed axis."""
+    def _pass(self, starts: list[Index], extents: list[Index]) -> None:
+        """All tiles, for the summed positions from `starts` of the outermost summed axes."""
         w, nest = self.w, self.nest
-        lhs, rhs = self.lhs, self.rhs
-        if nest.sums:
-            lhs = replace(lhs, base=w.linear(lhs.base, [(start, nest.sums[0].lhs)]))
-            rhs = replace(rhs, base=w.linear(rhs.base, [(start, nest.sums[0].rhs)]))
+        moved = list(zip(starts, nest.sums, strict=False))
+        lhs = replace(self.lhs, base=w.linear(self.lhs.base, [(start, axis.lhs) for start, axis in moved]))
+        rhs = replace(self.rhs, base=w.linear(self.rhs.base, [(start, axis.rhs) for start, axis in moved]))
         if not self.by_panels:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -247,6 +248,32 @@ def test_strided_windows_are_contractions_too() -> None:
     back = (Axis(14, 2 * 3, 0, 0), Axis(20, 0, 1, 1), Axis(5, 3 * 3, -60), Axis(3, 1, 20))
     spec = Contraction(back, image, Buffer("%b", (5, 3, 20), "f32", 240), out)
     np.testing.assert_allclose(run(spec, (x, k)), np.einsum("owc,wcn->on", windows, k[::-1]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("epilogue_on", [False, True])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_lines_of_a_window_are_cut_into_passes_too(pieces: int, epilogue_on: bool) -> None:
+    """Two summed axes that do not lie side by side, by a large matrix: several passes over each line."""
+    rng = np.random.default_rng(0)
+    x, k = (rng.standard_normal(s).astype(np.float32) for s in ((18, 701), (3, 701, 530)))
+    axes = (Axis(14, 701, 0, 0), Axis(530, 0, 1, 1), Axis(3, 2 * 701, 701 * 530), Axis(701, 1, 530))
+    spec = Contraction(axes, Buffer("%a", x.shape, "f32"), Buffer("%b", k.shape, "f32"), Buffer("%c", (14, 530), "f32"))
+    schedule = choose(classify(spec, HOST.lanes("f32"), not epilogue_on), Machine(512, 32))
+    assert schedule.block == 1 and 0 < schedule.within < 701
+    schedule = replace(schedule, rows=5, vectors=2, lanes=HOST.lanes("f32"))
+    made = run(spec, (x, k), schedule=schedule, epilogue_on=epilogue_on, pieces=pieces)
+    windows = np.stack([x[o + 2 * np.arange(3)] for o in range(14)]).astype(np.float64)
+    expected = np.einsum("owc,wcn->on", windows, k) * (2 if epilogue_on else 1)
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_threads_share_the_columns_where_rows_are_few() -> None:
+    """Each packs its own; with many rows they share those, so that more than two tasks are dealt out."""
+    few, many = (
+        choose(classify(einsum("ab,bc->ac", (rows, 1024), (1024, 256), "f32", "f32"), 16, True), Machine(512, 32), 2)
+        for rows in (196, 4096)
+    )
+    assert few.splits == 1 and few.pack_rhs and many.splits > 1
 
 
 @pytest.mark.parametrize("target", [Machine(512, 32), Machine(256, 16), Machine(128, 16)], ids=str)
