@@ -147,6 +147,8 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         wide = Num(w.op(f"{name} {number.name} : {number.type} to {target.type}"), register_type(element), number.lanes)
         return _narrow(w, wide, element)
     if name in ("arith.fptosi", "arith.fptoui"):
+        if number.lanes > 1 and w.has_avx512:
+            return _saturated(w, name, number, element)
         # Saturating, as XLA converts; called by name, since this MLIR cannot translate its own ops for these
         # intrinsics.
         lanes = f"v{number.lanes}" if number.lanes > 1 else ""
@@ -164,6 +166,32 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         kind = lanes_type(element, number.lanes)
         return from_storage(w, w.op(f"arith.bitcast {number.name} : {number.type} to {kind}"), element, number.lanes)
     return Num(w.op(f"arith.bitcast {number.name} : {number.type} to {target.type}"), element, number.lanes)
+
+
+def _saturated(w: Writer, name: str, number: Num, element: str) -> Num:
+    """Floats to integers: those that are too large or too small to the nearest, NaN to 0. LLVM's own saturating
+    conversion takes x86's vectors apart."""
+    bits, lanes = int(element[1:]), number.lanes
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if name == "arith.fptosi" else (0, (1 << bits) - 1)
+    wide = element if bits >= 32 else "i32"  # which holds all of the narrow ones
+    kind, source = lanes_type(wide, lanes), number.type
+
+    def integer(value: int) -> str:
+        text = value - (1 << int(wide[1:])) if value >= 1 << (int(wide[1:]) - 1) else value
+        return constant(w, str(text), wide, lanes).name
+
+    def compared(predicate: str, limit: int) -> str:
+        bound = constant(w, f"{float(limit):.1f}", number.element, lanes).name
+        return w.op(f"arith.cmpf {predicate}, {number.name}, {bound} : {source}")
+
+    held = w.op(f"arith.{'fptosi' if wide != element else name[6:]} {number.name} : {source} to {kind}")
+    held = select(w, compared("oge", high + 1), integer(high), held, kind, lanes)
+    held = select(w, compared("olt", low), integer(low), held, kind, lanes)
+    undefined = w.op(f"arith.cmpf uno, {number.name}, {number.name} : {source}")
+    held = select(w, undefined, integer(0), held, kind, lanes)
+    if wide != element:
+        held = w.op(f"arith.trunci {held} : {kind} to {lanes_type(element, lanes)}")
+    return Num(held, element, lanes)
 
 
 def _narrow(w: Writer, number: Num, element: str) -> Num:
