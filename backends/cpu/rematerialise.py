@@ -63,7 +63,7 @@ def _drop(
     read: Callable[[Value], None],
 ) -> None:
     dropped = [v for v in kernel.stored if v not in kept and v is not kernel.root and _droppable(v, kernel, readers)]
-    if len(dropped) < 2:
+    if not dropped:
         return
     needed: dict[int, tuple[Stores, set[Value]]] = {}  # what each reading kernel must compute
     leaves: set[Value] = set()

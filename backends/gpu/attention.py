@@ -25,14 +25,14 @@ from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.graph import ScalarOp, Value
 from thalweg.backends.cpu.scores import Product
 from thalweg.backends.gpu.attention_parts import behind, rescales
-from thalweg.backends.gpu.configurations import MatmulTile, Tile, attention_tile, attention_tiles
+from thalweg.backends.gpu.configurations import SMALLEST, MatmulTile, Tile, attention_tile, attention_tiles
 from thalweg.backends.gpu.fused import Fused, Place, not_yet
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.rows import across, neutral_of
-from thalweg.backends.gpu.scalar import MEMORY, Num, apply
+from thalweg.backends.gpu.scalar import MEMORY, Num, apply, as_stored
 from thalweg.backends.gpu.tiles import counter, is_wide, power_of_two, quotient
 from thalweg.backends.gpu.writer import Writer
 
@@ -43,10 +43,19 @@ def attention(group: Group, name: str, options: GpuOptions, tile: Tile | None = 
 
 
 def tiles_of_attention(group: Group, options: GpuOptions) -> list[Tile]:
-    """The tiles that such a kernel may have."""
+    """The tiles that such a kernel may have, one of those that make the same."""
     spec = group.root.attention
     assert spec is not None
-    return list(attention_tiles(max(p.features for p in (*spec.scores, *spec.products)), options))
+    shapes: dict[tuple[int, ...], Tile] = {}
+    for tile in attention_tiles(max(p.features for p in (*spec.scores, *spec.products)), options):
+        shapes.setdefault((*_blocks(tile, spec), tile.warps, tile.stages), tile)
+    return list(shapes.values())
+
+
+def _blocks(tile: MatmulTile, spec: Attention) -> tuple[int, int]:
+    """How many rows and columns a program computes together: no more than there are."""
+    rows, columns = (max(SMALLEST, power_of_two(extent)) for extent in spec.extents[-2:])
+    return min(tile.m, rows), min(tile.n, columns)
 
 
 @dataclass
@@ -72,15 +81,15 @@ class _Attention:
         self.products = [p for p in spec.products if p.value in self.outputs]
         self.over_columns = any(p.sums(spec.row) for p in self.products)  # do programs hold columns?
         self.w, self.masks = Writer(), dict[str, str]()
-        inside = Group(root, set(spec.members), self.stores)
-        self.fused = Fused(self.w, inside, self.masks, dict(zip(spec.operands, root.operands, strict=True)))
+        inside = Group(root, spec.members | (group.members - set(root.peers)), self.stores)
+        names = dict(zip(spec.operands, root.operands, strict=False))  # further ones are read for prologues
+        self.fused = Fused(self.w, inside, self.masks, names)
         self.inside = inside
         *self.outer_extents, self.row_count, self.column_count = spec.extents
         self.features = max([p.features for p in (*spec.scores, *spec.products)])
         narrow = all(o.element in ("f16", "bf16") for p in spec.scores for o in p.value.operands[:2])
         self.tile = tile if isinstance(tile, MatmulTile) else attention_tile(self.features, narrow, options)
-        self.bm, self.bn = (min(n, max(16, power_of_two(extent))) for n, extent in
-                            ((self.tile.m, self.row_count), (self.tile.n, self.column_count)))  # fmt: skip
+        self.bm, self.bn = _blocks(self.tile, spec)
         self.blocks: dict[int, str] = {}  # of features, by their number: the constant's name
         self.axes: dict[int, _Run] = {}
         self.reduced: dict[Value, Num] = {}
@@ -96,13 +105,13 @@ class _Attention:
         for features in sorted({p.features for p in (*self.spec.scores, *self.spec.products)}):
             number = "" if len(self.axes) == 0 else str(len(self.axes) + 1)
             self.blocks[features] = f"BF{number}"
-            size = max(16, power_of_two(features))
+            size = max(SMALLEST, power_of_two(features))
             self.axes[features] = self._run(f"f{number}", "", features, f"BF{number}", size)
         if self.over_columns:
             self._columns()
         else:
             self._rows()
-        sizes = [(constant, max(16, power_of_two(n))) for n, constant in self.blocks.items()]
+        sizes = [(constant, max(SMALLEST, power_of_two(n))) for n, constant in self.blocks.items()]
         constants = [("BM", self.bm), ("BN", self.bn), *sizes]
         return finish(self.fused, self.inside, self.name, outer * tiles, constants, self.tile.warps, self.tile.stages)
 
@@ -256,6 +265,11 @@ class _Attention:
         feature = f.down if features_down else f.across
         place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[position])
         place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
+        outside = self.fused.renamed.get(value, value)
+        if outside in self.fused.members:  # computed from what is loaded (prologues.py); outside of the matrix it is 0
+            text = as_stored(self.fused.get(outside, place), value.element)
+            masks = [self.masks[axis] for axis in sorted(along.axes | feature.axes) if axis in self.masks]
+            return self.w.assign(f"tl.where({' & '.join(masks)}, {text}, 0.0)" if masks else text, "a")
         text = self.fused.read(value, linear(place, value.shape), along.axes | feature.axes)
         return self.w.assign(text, "a")
 

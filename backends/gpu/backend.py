@@ -31,7 +31,7 @@ from thalweg.backends.gpu.blocked import block_matrices
 from thalweg.backends.gpu.collect import collective, gather_collectives
 from thalweg.backends.gpu.compile import Compiled, compile_kernel
 from thalweg.backends.gpu.configurations import Tile
-from thalweg.backends.gpu.contraction import contraction, contraction_tiles
+from thalweg.backends.gpu.contraction import contraction, contraction_tiles, parts_of
 from thalweg.backends.gpu.cumulative import cumulative
 from thalweg.backends.gpu.depthwise import depthwise_as_windows
 from thalweg.backends.gpu.descriptors import matmul
@@ -44,10 +44,13 @@ from thalweg.backends.gpu.loops import loops
 from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.pads import absorb_pads
+from thalweg.backends.gpu.pairs import join_pairs
 from thalweg.backends.gpu.program import build
-from thalweg.backends.gpu.rows import row_tiles, rows
+from thalweg.backends.gpu.prologues import absorb_prologues, drop_absorbed, with_prologues
+from thalweg.backends.gpu.rows import row_tiles
 from thalweg.backends.gpu.scatter import scatter
 from thalweg.backends.gpu.select_scatter import select_and_scatter
+from thalweg.backends.gpu.several import reductions
 from thalweg.backends.gpu.sort import sort
 from thalweg.backends.gpu.splits import split_sums
 from thalweg.backends.gpu.triangles import cholesky, triangular_solve
@@ -62,7 +65,7 @@ Emit = Callable[..., TritonKernel]  # of (group, name, options); those of `CANDI
 # Who writes the kernel that a value starts, by its kind, or by its op's name where the kind is `opaque`.
 EMITTERS: dict[str, Emit] = {
     **dict.fromkeys(("map", "slice", "reshape", "constant"), elementwise),
-    "reduce": rows,
+    "reduce": reductions,
     "attention": attention,
     "contract": matmul,
     "convolution": contraction,
@@ -98,6 +101,8 @@ def emit(group: Group, name: str, options: GpuOptions, tuner: Tuner | None = Non
     emitter = EMITTERS.get(root.op_name if root.kind == "opaque" else root.kind)
     if emitter is None:
         raise not_yet(root, root.op_name)
+    if root.kind in ("contract", "attention"):
+        group = with_prologues(group)
     if tuner is None or root.kind not in CANDIDATES:
         return emitter(group, name, options)
     tuned = partial(emitter, group, name, options)
@@ -105,16 +110,20 @@ def emit(group: Group, name: str, options: GpuOptions, tuner: Tuner | None = Non
 
 
 def _has_epilogue(root: Value) -> bool:
-    return root.kind in ("contract", "convolution", "window")
+    return root.kind == "window" or (root.kind in ("contract", "convolution") and not parts_of(root))
 
 
 def prepare(graph: Graph, options: GpuOptions) -> Graph:
     """Rewrite a graph in place into values that make better kernels on a GPU."""
     form_attention(graph, narrow=True)
-    if split_attention(graph) | depthwise_as_windows(graph) | absorb_pads(graph) | split_sums(graph, options):
+    changed = split_attention(graph) | depthwise_as_windows(graph) | absorb_pads(graph)
+    if changed | join_pairs(graph, options) | split_sums(graph, options):
         _update_users(graph)
     if finish_attention(graph):
         _update_users(graph)
+    if absorb_prologues(graph, options):
+        _update_users(graph)
+        drop_absorbed(graph)
     return graph
 
 

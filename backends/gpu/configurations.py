@@ -6,14 +6,30 @@ The rules are estimates; none has been timed. `tuning.py` compiles and times the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.backends.gpu.options import GpuOptions
 
-# Bytes of shared memory that a program may use.
-_SHARED = {"sm_80": 166912, "sm_86": 101376, "sm_89": 101376, "gfx942": 65536}
 SMALLEST = 16  # side of what tensor cores multiply
-_PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_89": 128, "sm_90": 132, "sm_100": 148, "gfx942": 304}
+
+
+@dataclass(frozen=True)
+class _Chip:
+    """How many programs of large tiles run at once, and how many bytes of shared memory each may use."""
+
+    processors: int
+    shared: int
+
+
+_H100 = _Chip(132, 232448)  # what a chip that is not known is taken for
+_CHIPS = {
+    "sm_80": _Chip(108, 166912),
+    "sm_86": _Chip(84, 101376),
+    "sm_89": _Chip(128, 101376),
+    "sm_90": _H100,
+    "sm_100": _Chip(148, 232448),
+    "gfx942": _Chip(304, 65536),
+}
 
 
 @dataclass(frozen=True)
@@ -70,56 +86,54 @@ ROW_TILES = tuple(RowTile(tile, at_once, warps) for tile in (1024, 2048, 4096) f
 _ATTENTION = tuple(MatmulTile(m, n, 0, warps, stages) for m in (32, 64, 128) for n in (32, 64, 128)
                    for warps in (4, 8) for stages in (1, 2))  # fmt: skip
 
+
+def _both_ways(*rows: tuple[int, int, int, int, int, float]) -> tuple[MatmulTile, ...]:
+    """Tiles, and those that are no squares the other way round, too."""
+    tiles = [MatmulTile(*row) for row in rows]
+    return tuple(t for tile in tiles for t in dict.fromkeys((tile, replace(tile, m=tile.n, n=tile.m))))
+
+
 # For elements of 16 bits or less, multiplied by tensor cores.
-_NARROW = (
-    MatmulTile(128, 256, 64, 8, 3, 1.0),
-    MatmulTile(256, 128, 64, 8, 3, 1.0),
-    MatmulTile(128, 128, 64, 8, 3, 0.9),
-    MatmulTile(128, 64, 64, 4, 4, 0.75),
-    MatmulTile(64, 128, 64, 4, 4, 0.75),
-    MatmulTile(64, 64, 64, 4, 4, 0.6),
-    MatmulTile(64, 32, 64, 4, 4, 0.4),
-    MatmulTile(32, 64, 64, 4, 4, 0.4),
-    MatmulTile(32, 32, 64, 4, 4, 0.3),
-    MatmulTile(16, 64, 128, 4, 4, 0.25),
-    MatmulTile(64, 16, 128, 4, 4, 0.25),
-    MatmulTile(16, 16, 128, 2, 4, 0.1),
+_NARROW = _both_ways(
+    (128, 256, 64, 8, 3, 1.0),
+    (128, 128, 64, 8, 3, 0.9),
+    (128, 64, 64, 4, 4, 0.75),
+    (64, 64, 64, 4, 4, 0.6),
+    (64, 32, 64, 4, 4, 0.4),
+    (32, 32, 64, 4, 4, 0.3),
+    (16, 64, 128, 4, 4, 0.25),
+    (16, 16, 128, 2, 4, 0.1),
 )
 # For f32: tf32 on tensor cores, or multiplied exactly, number by number.
-_TF32 = (
-    MatmulTile(128, 128, 32, 8, 3, 1.0),
-    MatmulTile(128, 64, 32, 4, 3, 0.85),
-    MatmulTile(64, 128, 32, 4, 3, 0.85),
-    MatmulTile(64, 64, 32, 4, 3, 0.7),
-    MatmulTile(32, 64, 32, 4, 3, 0.45),
-    MatmulTile(64, 32, 32, 4, 3, 0.45),
-    MatmulTile(32, 32, 32, 4, 3, 0.3),
-    MatmulTile(16, 32, 64, 4, 3, 0.2),
-    MatmulTile(32, 16, 64, 4, 3, 0.2),
-    MatmulTile(16, 16, 64, 2, 3, 0.1),
+_TF32 = _both_ways(
+    (128, 128, 32, 8, 3, 1.0),
+    (128, 64, 32, 4, 3, 0.85),
+    (64, 64, 32, 4, 3, 0.7),
+    (32, 64, 32, 4, 3, 0.45),
+    (32, 32, 32, 4, 3, 0.3),
+    (16, 32, 64, 4, 3, 0.2),
+    (16, 16, 64, 2, 3, 0.1),
 )
-_EXACT = (
-    MatmulTile(128, 64, 16, 8, 3, 1.0),
-    MatmulTile(64, 128, 16, 8, 3, 1.0),
-    MatmulTile(64, 64, 16, 4, 3, 0.9),
-    MatmulTile(64, 64, 32, 4, 2, 0.85),
-    MatmulTile(32, 64, 32, 4, 2, 0.6),
-    MatmulTile(64, 32, 32, 4, 2, 0.6),
-    MatmulTile(32, 32, 32, 4, 2, 0.4),
-    MatmulTile(16, 32, 32, 4, 2, 0.25),
-    MatmulTile(32, 16, 32, 4, 2, 0.25),
-    MatmulTile(16, 16, 32, 2, 2, 0.15),
+_EXACT = _both_ways(
+    (128, 64, 16, 8, 3, 1.0),
+    (64, 64, 16, 4, 3, 0.9),
+    (64, 64, 32, 4, 2, 0.85),
+    (32, 64, 32, 4, 2, 0.6),
+    (32, 32, 32, 4, 2, 0.4),
+    (16, 32, 32, 4, 2, 0.25),
+    (16, 16, 32, 2, 2, 0.15),
 )
-_WIDE = (MatmulTile(32, 32, 16, 4, 2, 1.0), MatmulTile(16, 16, 16, 4, 2, 0.5))  # f64
+_WIDE = _both_ways((32, 32, 16, 4, 2, 1.0), (16, 16, 16, 4, 2, 0.5))  # f64
 
 
 def processors(options: GpuOptions) -> int:
     """How many programs of large tiles run at once."""
-    return _PROCESSORS.get(options.chip, 132)
+    return _CHIPS.get(options.chip, _H100).processors
 
 
 def matmul_tiles(element: str, m: int, n: int, k: int, options: GpuOptions) -> Iterator[MatmulTile]:
-    """The tiles that fit a product of these sizes: none is twice as large as it along any side."""
+    """The tiles that fit a product of these sizes, each once: none is twice as large as it along any side."""
+    seen = set[str]()
     lists = {"f64": _WIDE, "f32": _TF32 if options.tf32 else _EXACT}
     limits = [max(SMALLEST, 1 << max(size - 1, 0).bit_length()) for size in (m, n, k)]
     for tile in lists.get(element, _NARROW):
@@ -128,12 +142,15 @@ def matmul_tiles(element: str, m: int, n: int, k: int, options: GpuOptions) -> I
             stages = min(tile.stages, 2) if options.vendor == "hip" else tile.stages
             while stages > 1 and stages * (tile.m + tile.n) * depth * width > shared(options):
                 stages -= 1
-            yield MatmulTile(tile.m, tile.n, depth, tile.warps, stages, tile.share)
+            fitted = replace(tile, k=depth, stages=stages)
+            if str(fitted) not in seen:
+                seen.add(str(fitted))
+                yield fitted
 
 
 def shared(options: GpuOptions) -> int:
     """Bytes of shared memory that a program may use."""
-    return _SHARED.get(options.chip, 232448)
+    return _CHIPS.get(options.chip, _H100).shared
 
 
 def matmul_tile(element: str, batch: int, m: int, n: int, k: int, options: GpuOptions) -> MatmulTile:

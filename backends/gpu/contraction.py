@@ -23,7 +23,7 @@ from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.loops import loops, may_leave
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.gpu.scalar import Num
+from thalweg.backends.gpu.scalar import Num, as_stored
 from thalweg.backends.gpu.tiles import axis, counter, counter_in, is_wide, quotient
 from thalweg.backends.gpu.writer import Writer
 
@@ -77,11 +77,20 @@ def classes_of(root: Value) -> Classes:
     first, second, result = ([d for e in map_ for d, _ in e.terms] for map_ in generic.maps)
     m = [d for d in result if d in first and d not in second]
     n = [d for d in result if d not in m and (d not in first or d not in second)]
-    batch, k = [d for d in result if d in first and d in second], sorted(generic.reductions)
+    batch = [*parts_of(root), *(d for d in result if d in first and d in second)]
+    k = sorted(generic.reductions)
     last = next((d for d in reversed(result) if generic.extents[d] > 1), None)
     if last in m:  # the result's neighbours are to lie along n
         return Classes(batch, n, m, k, 1)
     return Classes(batch, m, n, k, 0)
+
+
+def parts_of(root: Value) -> list[int]:
+    """The loops that count parts of sums that are added atomically (splits.py): neither reduced nor of the result."""
+    generic = root.generic
+    assert generic is not None
+    result = {d for e in generic.maps[2] for d, _ in e.terms}
+    return [d for d, n in enumerate(generic.extents) if n > 1 and d not in generic.reductions and d not in result]
 
 
 def sizes_of(root: Value) -> tuple[int, int, int, int]:
@@ -156,6 +165,7 @@ class Contraction:
         m_axes, m_places = self.across(self.m, "tile_m", wide, "[:, None]")
         n_axes, n_places = self.across(self.n, "tile_n", wide, "[None, :]")
         places.update(m_places | n_places)
+        self._load_before(places)
         w.emit(f"acc = tl.zeros([BM, BN], {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
         if self.k.stepped:
             with w.scope(f"for step in range(0, {self.k.tiles}):"):
@@ -170,7 +180,10 @@ class Contraction:
         """The kernel, once its body is written."""
         tile = self.tile
         constants = [("BM", tile.m), ("BN", tile.n), ("BK", tile.k)]
-        return finish(self.fused, self.group, self.name, grid, constants, tile.warps, tile.stages)
+        updates = [(0, self.root.operands[self.generic.inputs + 1])] if parts_of(self.root) else []
+        return finish(
+            self.fused, self.group, self.name, grid, constants, tile.warps, tile.stages, updates=updates
+        )
 
     def _tile(self, rows: int, cols: int) -> Index:
         """Which tile a program computes."""
@@ -245,13 +258,43 @@ class Contraction:
         place = tuple(affine(expression, every) for expression in self.generic.maps[number])
         inside = self.fused.inside(place, [0] * len(place), value.shape) if self.windowed[number] else None
         with self.fused.guarded(inside):
+            if value in self.fused.members:
+                return self._computed(value, _at(value, place), axes, number == self.left)
             return self.fused.read(value, linear(_at(value, place), value.shape), axes)
+
+    def _load_before(self, places: dict[int, Index]) -> None:
+        """What prologues read that is the same for all of k (a scale, the rows to gather) is loaded before the loop."""
+        known = {symbol for index in places.values() for symbol in index.symbols}
+        for number, value in enumerate(self.root.operands[:2]):
+            if value not in self.fused.members:
+                continue
+            probe = Fused(Writer(), self.group, {})
+            steps = {d: of(Symbol(f"k{d}", self.generic.extents[d])) for d in self.k.dims}
+            every = [{**places, **steps}.get(d, ZERO) for d in range(len(self.generic.extents))]
+            probe.get(value, _at(value, tuple(affine(e, every) for e in self.generic.maps[number])))
+            for read, place in probe.found:
+                if all(symbol in known for index in place for symbol in index.symbols):
+                    self.fused.get(read, place)
+
+    def _computed(self, value: Value, place: Place, axes: frozenset[str], left: bool) -> str:
+        """A tile of an operand that is computed from what is loaded (prologues.py); beyond the end of k it is 0."""
+        number = self.fused.get(value, place)
+        text = as_stored(number, value.element)
+        if number.constant or not number.axes >= axes:
+            text = f"tl.broadcast_to({text}, [{'BM, BK' if left else 'BK, BN'}])"
+        masks = [self.masks[axis] for axis in sorted(axes) if axis.startswith("k[") and axis in self.masks]
+        zero = "0.0" if value.element.startswith(("f", "b")) else "0"
+        return f"tl.where({masks[0]}, {text}, {zero})" if masks else text
 
     def store(self, places: dict[int, Index], axes: frozenset[str]) -> None:
         """What is computed from the sums."""
         every = [places.get(d, ZERO) for d in range(len(self.generic.extents))]
         place = tuple(affine(expression, every) for expression in self.generic.maps[2])
-        self.fused.define(self.root, place, Num("acc", self.root.element, axes))
+        number = Num("acc", self.root.element, axes)
+        if parts_of(self.root):
+            self.fused.add_atomically("out0", self.root, linear(_at(self.root, place), self.root.shape), number)
+            return
+        self.fused.define(self.root, place, number)
         stores = [value for value in self.group.stores if value.size]
         numbers = [self.fused.get(value, place) for value in stores]
         for position, (value, number) in enumerate(zip(stores, numbers, strict=True)):

@@ -56,7 +56,7 @@ class _Described(Contraction):
     def _matrix(self, number: int, own: Axis) -> _Matrix | None:
         """An operand whose elements lie along its own axis and k as those of a matrix; None for others."""
         value = self.root.operands[number]
-        if value.element not in ("f16", "bf16") or any(self.windowed):
+        if value.element not in ("f16", "bf16") or any(self.windowed) or value in self.fused.members:
             return None
         along, k = (Symbol(axis.name, axis.size) for axis in (own, self.k))
         places = own.places(of(along), ZERO) | self.k.places(of(k), ZERO)

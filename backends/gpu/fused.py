@@ -45,8 +45,10 @@ class Fused:
         self.masks, self.renamed = masks, dict(renamed or {})
         self.operands: dict[Value, str] = {}  # in the order of their first use
         self.loads: list[tuple[Value, Index]] = []
+        self.found: list[tuple[Value, Place]] = []  # buffers' elements, where they were asked for
         self.written: dict[Value, Index] = {}  # where each result is stored
         self.lines: dict[str, None] = {}  # of the user's program
+        self.eviction: tuple[str, int] = ("", 0)  # a policy of caches, for buffers of so many elements or more
         self.guards: list[Num] = []  # conditions under which anything is read
 
     def define(self, value: Value, place: Place, number: Num) -> None:
@@ -267,6 +269,7 @@ class Fused:
 
     def load(self, value: Value, place: Place) -> Num:
         """Read a value that is in a buffer."""
+        self.found.append((value, place))
         return self.load_at(value, linear(place, value.shape))
 
     def load_at(self, value: Value, address: Index) -> Num:
@@ -282,17 +285,21 @@ class Fused:
     def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
         """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
         self.loads.append((self.renamed.get(value, value), address))
-        return self.load_from(self.pointer(value), address, axes)
+        policy, least = self.eviction
+        return self.load_from(self.pointer(value), address, axes, policy if value.size >= least else "")
 
     def pointer(self, value: Value) -> str:
         """The name of a value's buffer."""
         return self.operands.setdefault(storage(self.renamed.get(value, value)), f"x{len(self.operands)}")
 
-    def load_from(self, buffer: str, address: Index, axes: frozenset[str] = frozenset()) -> str:
+    def load_from(
+        self, buffer: str, address: Index, axes: frozenset[str] = frozenset(), policy: str = ""
+    ) -> str:
         """The load of a pointer at an address."""
         axes = axes.union(*(guard.axes for guard in self.guards))
         mask = self._mask(address.axes | axes)
         limits = f", mask={mask}, other=0" if mask else ""
+        limits += f', eviction_policy="{policy}"' if policy else ""
         return f"tl.load({self._spread(buffer, address, axes)}{limits})"
 
     def _spread(self, buffer: str, address: Index, axes: frozenset[str]) -> str:

@@ -55,6 +55,28 @@ def either(a, b):
 def differ(a, b):
     return a ^ b
 ''',
+    "join_moments": '''@triton.jit
+def join_moments(mean_a, squares_a, weight_a, mean_b, squares_b, weight_b):
+    """Means and squared deviations of two sets of numbers together (Chan, Golub and LeVeque, 1979)."""
+    weight = weight_a + weight_b
+    share = tl.where(weight > 0, weight_b / weight, 0.0)
+    delta = mean_b - mean_a
+    return mean_a + delta * share, squares_a + squares_b + delta * delta * weight_a * share, weight
+''',
+    "join_argmax": '''@triton.jit
+def join_argmax(a, place_a, b, place_b):
+    """The larger number and where it is: the first of equals; NaN is larger than any number."""
+    both = (a == b) | ((a != a) & (b != b))
+    second = (b > a) | ((b != b) & (a == a)) | (both & (place_b < place_a))
+    return tl.where(second, b, a), tl.where(second, place_b, place_a)
+''',
+    "join_argmin": '''@triton.jit
+def join_argmin(a, place_a, b, place_b):
+    """The smaller number and where it is: the first of equals; NaN is smaller than any number."""
+    both = (a == b) | ((a != a) & (b != b))
+    second = (b < a) | ((b != b) & (a == a)) | (both & (place_b < place_a))
+    return tl.where(second, b, a), tl.where(second, place_b, place_a)
+''',
     "expm1": '''@triton.jit
 def expm1(x):
     """exp(x) - 1, without losing the digits of a small x: the rounding of exp(x) is divided out."""

@@ -49,6 +49,12 @@ class Index:
         """The smallest number that it can be."""
         return self.constant + sum(factor * (symbol.extent - 1) for symbol, factor in self.terms if factor < 0)
 
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        """The variables that it is computed from."""
+        parts = (s.source.symbols if s.source is not None else frozenset((s,)) for s, _ in self.terms)
+        return frozenset().union(*parts)
+
     def factor(self, symbol: Symbol) -> int:
         return dict(self.terms).get(symbol, 0)
 

@@ -20,6 +20,7 @@ from thalweg.backends.gpu.compile import compile_all
 from thalweg.backends.gpu.fused import place_of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.lowered import Lowered
+from thalweg.backends.gpu.trips import trip_count
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
 from thalweg.runtime.gpu import artefact
@@ -162,7 +163,7 @@ class _Builder:
         condition = self._steps(loop.condition)
         predicate = self._buffer(loop.condition.graph.outputs[0])
         body = (*self._steps(loop.body), *self._transfer(loop.body.graph.outputs, loop.results))
-        yield artefact.While(condition, predicate, body)
+        yield artefact.While(condition, predicate, body, trip_count(loop))
 
     def _branch(self, branch: Branch) -> artefact.Branch:
         selector = self._buffer(branch.selector)

@@ -38,16 +38,24 @@ def rows(group: Group, name: str, options: GpuOptions, tile: Tile | None = None)
     space = row_space(group.root)
     if space is None:
         return loops(group, name, options)
-    return _Rows(group, name, space, tile if isinstance(tile, RowTile) else None).kernel()
+    return Rows(group, name, space, tile if isinstance(tile, RowTile) else None).kernel()
 
 
 def row_tiles(group: Group, options: GpuOptions) -> list[Tile]:
-    """The tiles that such a kernel may have."""
+    """The tiles that such a kernel may have, one of those that make the same."""
     space = row_space(group.root)
-    return list(ROW_TILES) if space is not None and space.style == "row" else []
+    if space is None or space.style != "row":
+        return []
+    shapes: dict[tuple[int, int, int], Tile] = {}
+    for tile in ROW_TILES:
+        made = Rows(group, "", space, tile)
+        shapes.setdefault((made.rows, made.cols, tile.warps), tile)
+    return list(shapes.values())
 
 
-class _Rows:
+class Rows:
+    """Writes one kernel."""
+
     def __init__(self, group: Group, name: str, space: RowSpace, tile: RowTile | None) -> None:
         at_once, size = (tile.at_once, tile.tile) if tile else (AT_ONCE, TILE)
         self.warps = tile.warps if tile else 0
@@ -55,7 +63,7 @@ class _Rows:
         self.reductions = sorted((v for v in group.members if v.kind == "reduce"), key=lambda v: v.id)
         self.stores = [v for v in group.stores if v.size]
         self.count = math.prod(space.rows)
-        widths = [*(_width(v) for v in self.reductions), *(v.size // self.count for v in self.stores)]
+        widths = [*(width_of(v) for v in self.reductions), *(v.size // self.count for v in self.stores)]
         widest = power_of_two(max(widths))
         if space.style == "row":
             self.cols = widest if widest <= at_once else LOOPED
@@ -74,21 +82,27 @@ class _Rows:
             self.w, self.masks, "row", start, self.count, self.rows, "ROWS", is_wide(self.group), "[:, None]"
         )
         self.place = coordinates(self.row, self.space.rows)
-        if self.looped:
-            for batch in self._batches():
-                self._reduce_in_loop(batch)
-        else:
-            for value in self.reductions:
-                self._reduce_at_once(value)
+        self.reduce()
         self._store()
         constants = [("ROWS", self.rows), ("COLS", self.cols)]
         warps = self.warps or (4 if self.rows * self.cols <= 4096 else 8)
         grid = -(-self.count // self.rows)
         return finish(self.fused, self.group, self.name, grid, constants, warps)
 
+    def reduce(self) -> None:
+        """All reductions, and what their results are."""
+        if self.looped:
+            for batch in self._batches():
+                self._keep(batch)
+                self._reduce_in_loop(batch)
+            self._keep(())
+        else:
+            for value in self.reductions:
+                self._reduce_at_once(value)
+
     # Places.
 
-    def _whole(self, value: Value, col: Index) -> tuple[Index, ...]:
+    def place_of(self, value: Value, col: Index) -> tuple[Index, ...]:
         """The place of a value at the row and at a column of its other dimensions."""
         positions = self.space.positions(value.shape)
         assert positions is not None
@@ -96,12 +110,12 @@ class _Rows:
         own = iter(self.place)
         return tuple(next(own) if d in positions else next(others) for d in range(len(value.shape)))
 
-    def _loops(self, value: Value, col: Index) -> list[Index]:
+    def loops_at(self, value: Value, col: Index) -> list[Index]:
         """The loop indices of a reduction at the row and at a column of what it reduces."""
         generic = value.generic
         assert generic is not None
         loops = [ZERO] * len(generic.extents)
-        for expression, index in zip(generic.result_maps[0], self._whole(value, ZERO), strict=True):
+        for expression, index in zip(generic.result_maps[0], self.place_of(value, ZERO), strict=True):
             assert expression.dim is not None
             loops[expression.dim] = index
         reduced = sorted(generic.reductions)
@@ -109,7 +123,7 @@ class _Rows:
             loops[dim] = index
         return loops
 
-    def _col(self, width: int, start: str = "") -> Index:
+    def columns_from(self, width: int, start: str = "") -> Index:
         """The columns of a tile of this width; beyond `start` in a loop."""
         if width == 1:
             return ZERO
@@ -126,7 +140,7 @@ class _Rows:
         """What an element adds; columns outside of the row add the neutral element."""
         combiner = combiner_of(value)
         assert combiner is not None
-        (number,) = self.fused.body(value, self._loops(value, col), combiner.contribution)
+        (number,) = self.fused.body(value, self.loops_at(value, col), combiner.contribution)
         masks = [self.masks[a] for a in col.axes if a in self.masks]
         axes = number.axes | col.axes
         text = number.text
@@ -144,20 +158,20 @@ class _Rows:
         combiner, initial = combiner_of(value), value.operands[value.generic.inputs] if value.generic else None
         assert combiner is not None and initial is not None
         if initial.splat is None or literal(initial.splat, value.element) != neutral_of(combiner):
-            start = self.fused.get(initial, self._whole(initial, ZERO))
+            start = self.fused.get(initial, self.place_of(initial, ZERO))
             combined = apply(self.w, combiner.op, [number, start])
             assert combined is not None
             number = Num(self.w.assign(combined.text, name), value.element, self.row.axes)
-        self.fused.define(value, self._whole(value, ZERO), number)
+        self.fused.define(value, self.place_of(value, ZERO), number)
 
     def _reduce_at_once(self, value: Value) -> None:
-        col = self._col(_width(value))
+        col = self.columns_from(width_of(value))
         combiner, number = self._contribution(value, col)
         self._define(value, across(self.w, combiner, value, number.text) if col.axes else number.text)
 
     def _reduce_in_loop(self, batch: Sequence[Value]) -> None:
         """Reductions of one width that do not depend on each other, in one loop."""
-        width = _width(batch[0])
+        width = width_of(batch[0])
         names = []
         for value in batch:
             combiner = combiner_of(value)
@@ -167,7 +181,7 @@ class _Rows:
                 raise not_yet(value, "a reduction of long rows of bool")
             names.append(self.w.assign(f"tl.full([ROWS, COLS], {neutral}, {REGISTER[value.element]})", "acc"))
         with self.w.scope(f"for start in range(0, {width}, COLS):"):
-            col = self._col(width, "start")
+            col = self.columns_from(width, "start")
             for value, name in zip(batch, names, strict=True):
                 combiner, number = self._contribution(value, col)
                 running = Num(name, value.element, self.row.axes | col.axes)
@@ -184,11 +198,19 @@ class _Rows:
         batches: list[list[Value]] = []
         for value in self.reductions:
             last = batches[-1] if batches else []
-            if last and _width(last[0]) == _width(value) and not self._depends(value, last):
+            if last and width_of(last[0]) == width_of(value) and not self._depends(value, last):
                 last.append(value)
             else:
                 batches.append([value])
         return batches
+
+    def _keep(self, batch: Sequence[Value]) -> None:
+        """Rows that are walked again are to stay in the cache; at the last time they need not."""
+        wide = any(value.size > self.count for value in self.stores)
+        again = wide or batch[-1] is not self.reductions[-1] if batch else False
+        walked = sum(1 for _ in self._batches()) + wide > 1
+        least = min(math.prod(value.generic.extents) for value in self.reductions if value.generic is not None)
+        self.fused.eviction = ("evict_last" if again else "evict_first", least) if walked else ("", 0)
 
     def _depends(self, value: Value, on: Sequence[Value]) -> bool:
         pending, seen = list(value.operands), set[Value]()
@@ -210,12 +232,12 @@ class _Rows:
         for width, stores in sorted(by_width.items()):
             if self.looped and width > 1:
                 with self.w.scope(f"for start in range(0, {width}, COLS):"):
-                    self._store_tile(stores, width, self._col(width, "start"))
+                    self._store_tile(stores, width, self.columns_from(width, "start"))
             else:
-                self._store_tile(stores, width, self._col(width))
+                self._store_tile(stores, width, self.columns_from(width))
 
     def _store_tile(self, stores: Sequence[tuple[int, Value]], width: int, col: Index) -> None:
-        numbers = [self.fused.get(value, self._whole(value, col)) for _, value in stores]
+        numbers = [self.fused.get(value, self.place_of(value, col)) for _, value in stores]
         for (position, value), number in zip(stores, numbers, strict=True):
             self.fused.store(f"out{position}", value, self.row * width + col, number)
 
@@ -246,7 +268,7 @@ def across(w: Writer, combiner: Combiner, value: Value, tile: str) -> str:
     return f"tl.reduce({tile}, 1, {helper}, keep_dims=True)"
 
 
-def _width(value: Value) -> int:
+def width_of(value: Value) -> int:
     """How many elements of a row a reduction combines."""
     assert value.generic is not None
     return math.prod(value.generic.extents[d] for d in value.generic.reductions)

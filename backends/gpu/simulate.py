@@ -93,6 +93,9 @@ class _Run:
                 self._launch(step)
             elif isinstance(step, Copy):
                 self._at(step.target)[:] = self._at(step.source)
+            elif isinstance(step, While) and step.trips is not None:
+                for _ in range(step.trips):
+                    self._steps(step.body)
             elif isinstance(step, While):
                 self._steps(step.condition)
                 while self._at(step.predicate)[0]:

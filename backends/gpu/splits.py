@@ -4,7 +4,12 @@
     after:   %p = contract f32[128,64,64] over k = 3136          128 programs
              %g = reduce %p over the first dimension             with what is computed from %g
 
-The order of the additions is fixed, so that results are the same each time. Loops are cut where they divide.
+The order of the additions is fixed, so that results are the same each time. Where that is not asked for, products of
+many parts are added to one result atomically, which takes less memory:
+
+    after:  %z = 0 f32[64,64]; %p = contract f32[64,64] over k = 3136, 128 times, added to %z; %g = map of %p
+
+Loops are cut where they divide.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from thalweg.backends.gpu.options import GpuOptions
 LEAST_K = 512  # products that a program of a split contraction sums at least
 LEAST_ELEMENTS = 1 << 14  # that a program of a split reduction combines at least
 MANY = 1 << 20
+LEAST_ATOMIC = 4  # parts of a product from which on they are added atomically
 LANES = 64  # results of one program of a reduction over columns
 
 
@@ -38,9 +44,11 @@ def _split_all(graph: Graph, options: GpuOptions) -> bool:
         for region in value.regions if value.result_index == 0 else ():
             changed |= _split_all(region, options)
         parts = _parts(value, options)
-        found = _cut(value, parts) if parts > 1 else None
+        found = cut_loops(value.generic, parts) if parts > 1 and value.generic is not None else None
         if found is not None:
-            values += _staged(value, *found)
+            product = value.kind != "reduce" and value.element != "f64" and found[1] >= LEAST_ATOMIC
+            atomic = product and not options.deterministic and value.element != "i32"
+            values += _added(value, found[0]) if atomic else _staged(value, *found)
             changed = True
         values.append(value)
     graph.values = values
@@ -61,18 +69,20 @@ def _parts(value: Value, options: GpuOptions) -> int:
     space = row_space(value) if value.kind == "reduce" else None
     if space is None or value.element in ("i1", "i8", "i16"):
         return 1
-    elements = math.prod(generic.extents[d] for d in generic.reductions)
-    programs = value.size if space.style == "row" else -(-value.size // LANES)
-    return 1 if programs * 2 > chip else min(4 * chip // programs, elements * value.size // programs // LEAST_ELEMENTS)
+    return parts_of_rows(value.size, space.style, math.prod(generic.extents[d] for d in generic.reductions), options)
 
 
-def _cut(value: Value, wanted: int) -> tuple[Generic, int] | None:
+def parts_of_rows(rows: int, style: str, width: int, options: GpuOptions) -> int:
+    """Into how many parts reductions of so many rows, each of so many elements, are best cut."""
+    chip, programs = processors(options), rows if style == "row" else -(-rows // LANES)
+    return 1 if programs * 2 > chip else min(4 * chip // programs, width * rows // programs // LEAST_ELEMENTS)
+
+
+def cut_loops(generic: Generic, wanted: int) -> tuple[Generic, int] | None:
     """The loops of a value with a new one, the last, that counts the parts; and how many those are.
 
     The outermost summed loop is cut that has a divisor near what is wanted.
     """
-    generic = value.generic
-    assert generic is not None
     best: tuple[int, int] | None = None  # parts, loop
     for dim in sorted(generic.reductions):
         extent = generic.extents[dim]
@@ -140,3 +150,24 @@ def _staged(value: Value, cut: Generic, parts: int) -> list[Value]:
         return [*made, start, total]
     value.kind, value.operands, value.generic = "reduce", (partial, initial), reduction
     return made
+
+
+def _added(value: Value, cut: Generic) -> list[Value]:
+    """Zeros, and the parts of a product that are added to them; `value` becomes a copy, rounded where it must be."""
+    generic = value.generic
+    assert generic is not None
+    f32, shape, location = ("f32",), value.shape, value.location
+    dims = tuple(Affine(((d, 1),)) for d in range(len(shape)))
+    nothing = Body(f32, (ScalarOp("arith.constant", (), (1,), f32, "0.0"),), (1,))
+    zeros = Value(value.id - 3, "map", shape, "f32", (), value.op, Generic(shape, frozenset(), 0, (dims,), nothing))
+    start = Value(value.id - 4, "constant", shape, "f32", splat="0.0")
+    operands = (*value.operands[: generic.inputs], start, zeros)
+    whole = replace(cut, maps=(*cut.input_maps, *generic.result_maps))
+    total = Value(value.id - 2, value.kind, shape, "f32", operands, value.op, whole, location=location)
+    zeros.peers, total.peers = (zeros,), (total,)
+    rounds = value.element != "f32"
+    ops = (ScalarOp("arith.truncf", (0,), (2,), (value.element,)),) if rounds else ()
+    body = Body(("f32", value.element), ops, (2 if rounds else 0,))
+    value.kind, value.operands = "map", (total,)
+    value.generic = Generic(shape, frozenset(), 1, (dims, dims), body)
+    return [start, zeros, total]

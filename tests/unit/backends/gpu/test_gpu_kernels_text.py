@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from gpu_programs import numbers, sources
+from gpu_programs import lowered, numbers, sources
 
 import thalweg as tw
 from thalweg.backends.gpu.backend import lower
@@ -44,6 +46,32 @@ def test_matmul_computes_what_follows_elementwise() -> None:
 
     (text,) = sources(layer, numbers(70, 90), numbers(90, 50), numbers(50))
     assert "def k0_matmul_add_maximum(" in text and "tl.dot(" in text
+
+
+def _names(function: Callable[..., Any], *arguments: np.ndarray) -> list[str]:
+    with context.entered():
+        return [kernel.name.partition("_")[2] for kernel in lowered(function, *arguments).kernels]
+
+
+def test_names_tell_what_is_computed() -> None:
+    def momentum(x: tw.Tensor, w: tw.Tensor, v: tw.Tensor) -> Any:
+        v = v * 0.9 + tw.grad(lambda w: tw.sum(tw.tanh(x @ w)))(w)
+        return w - v / (tw.sqrt(tw.sum(v * v, axis=0)) + 1), v
+
+    x, w = numbers(70, 90), numbers(90, 50)
+    assert _names(momentum, x, w, w)[0] == "matmul_tanh_multiply_subtract"
+    assert _names(lambda x: tw.nn.layer_norm(x), x) == ["normalize"]
+    assert _names(lambda x: tw.softmax(x), x) == ["softmax"]
+    assert _names(lambda x, v: v - 0.1 / (tw.sqrt(tw.sum(x, axis=0)) + 1), x, w[:, 0])[0].startswith("sum_sqrt")
+    assert _names(lambda t, i: tw.take(t, i, axis=0) * 2, x, np.array([1, 2])) == ["gather_multiply"]
+
+
+def test_what_readers_can_compute_is_not_stored() -> None:
+    def entropy(x: tw.Tensor, w: tw.Tensor, labels: tw.Tensor) -> Any:
+        return tw.grad(lambda w: tw.mean(tw.nn.softmax_cross_entropy(x @ w, labels)))(w)
+
+    texts = sources(entropy, numbers(70, 90), numbers(90, 50), np.zeros(70, np.int32))
+    assert texts[0].count("tl.store(") == 1 and "def k0_matmul(" in texts[0]
 
 
 def test_products_round_to_tf32_only_if_asked() -> None:

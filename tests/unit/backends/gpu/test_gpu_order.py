@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from gpu_programs import check, numbers, sources
@@ -12,6 +13,7 @@ import thalweg as tw
 from thalweg.compiler import driver
 from thalweg.runtime.config import config
 
+BF16 = ml_dtypes.bfloat16
 TABLE, PLACES = numbers(9, 20), np.array([3, 1, 8, 3, 3, 0, 1], np.int32)
 
 
@@ -31,3 +33,31 @@ def test_gradients_of_embeddings(deterministic: bool, tmp_path: Path) -> None:
     assert any("tl.atomic_add(" in text for text in texts) is not deterministic
     pytest.importorskip("triton")
     check(_embedding_gradient, TABLE, PLACES, folder=tmp_path, deterministic=deterministic)
+
+
+def _weights(x: tw.Tensor, y: tw.Tensor) -> tw.Tensor:
+    """A product of few results and many terms, and what follows."""
+    return tw.tanh(tw.transpose(x) @ y * 0.01)
+
+
+PRODUCTS = {
+    "f32": (_weights, (numbers(4096, 20), numbers(4096, 30))),
+    "bf16": (_weights, (numbers(4096, 20, dtype=BF16), numbers(4096, 30, dtype=BF16))),
+    "computed as it is loaded": (lambda x, y: _weights(x * 2, y + 1), (numbers(4096, 20), numbers(4096, 30))),
+    "in the loop of a batch": (lambda x, y: tw.matmul(x, y), (numbers(2, 8, 4096), numbers(2, 4096, 9))),
+    "gradient of a convolution": (
+        lambda x, w: tw.grad(lambda w: tw.sum(tw.nn.conv(x, w, padding="same") ** 2))(w),
+        (numbers(4, 32, 32, 3), numbers(3, 3, 3, 4) * 0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_in_parts(name: str, deterministic: bool, tmp_path: Path) -> None:
+    function, arguments = PRODUCTS[name]
+    texts = sources(function, *arguments, deterministic=deterministic)
+    assert any("tl.atomic_add(" in text for text in texts) is not deterministic
+    assert any("tl.sum(" in text for text in texts) is deterministic
+    pytest.importorskip("triton")
+    check(function, *arguments, folder=tmp_path, error=2e-4, deterministic=deterministic)

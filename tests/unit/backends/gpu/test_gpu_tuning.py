@@ -94,6 +94,24 @@ def test_tiles_fit_the_chip(element: str, chip: str) -> None:
     assert attention_tiles(64, options)
 
 
+@pytest.mark.parametrize("sizes", [(4096, 4096, 4096), (64, 64, 16), (16, 4096, 20)])
+@pytest.mark.parametrize("element", ["f64", "f32", "bf16"])
+def test_no_tile_is_tried_twice(element: str, sizes: tuple[int, int, int]) -> None:
+    names = list(map(str, matmul_tiles(element, *sizes, GpuOptions("gfx942"))))
+    assert len(names) == len(set(names))
+
+
+def test_rows_are_tried_in_each_way_once(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def measure(trial: Trial) -> float:
+        seen.append(trial.image.binary.decode())
+        return 1.0
+
+    _kernel(lambda x: tw.softmax(x), numbers(64, 300), tuner=Tuner(GpuOptions("virtual", folder=tmp_path), measure))
+    assert len(seen) == len(set(seen)) > 4
+
+
 def test_large_products_have_large_tiles() -> None:
     options = GpuOptions("sm_90")
     assert str(matmul_tile("bf16", 1, 8192, 8192, 8192, options)) == "128x256x64w8s3"
