@@ -10,7 +10,8 @@ How a program is run
 * A result with an alias is the new value of an argument, in the argument's own buffer: it has no buffer `result` k.
 * A kernel's parameters are the addresses of its buffers, in order, then two more addresses that Triton always adds:
   scratch (programs of the grid * `KernelImage.scratch` bytes at `Launch.scratch`, or 0) and 0.
-* A program without `While` and `Branch` can be captured as one CUDA graph (`DeviceProgram.straight`).
+* A program without `Branch`, and without `While` whose trips are not known, can be captured as one CUDA graph
+  (`DeviceProgram.straight`).
 """
 
 from __future__ import annotations
@@ -129,11 +130,16 @@ class Copy:
 
 @dataclass(frozen=True)
 class While:
-    """Run `condition`, read the byte `predicate` back, and run `body` and all again unless it is 0."""
+    """Run `condition`, read the byte `predicate` back, and run `body` and all again unless it is 0.
+
+    Args:
+        trips: where it is known how often the body runs: so often, and nothing is computed to be read back.
+    """
 
     condition: tuple[Step, ...]
     predicate: Buffer
     body: tuple[Step, ...]
+    trips: int | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,7 @@ class DeviceProgram:
     @property
     def straight(self) -> bool:
         """Is nothing read back between the steps, so that they can be captured as one graph?"""
-        return all(isinstance(step, Launch | Copy) for step in self.steps)
+        return _is_straight(self.steps)
 
     def launches(self) -> Iterator[Launch]:
         """All launches, those of loops and branches once."""
@@ -287,6 +293,13 @@ class DeviceProgram:
             raise ValueError(f"the header of a GPU program is damaged: {error}. Compile it again.") from error
 
 
+def _is_straight(steps: Sequence[Step]) -> bool:
+    def is_known(step: Step) -> bool:
+        return isinstance(step, While) and step.trips is not None and _is_straight(step.body)
+
+    return all(isinstance(step, Launch | Copy) or is_known(step) for step in steps)
+
+
 def _launches(steps: Sequence[Step]) -> Iterator[Launch]:
     for step in steps:
         if isinstance(step, Launch):
@@ -324,7 +337,8 @@ def _step_of(data: dict[str, Any]) -> Step:
     if kind == "Copy":
         return Copy(Buffer(**data["source"]), Buffer(**data["target"]))
     if kind == "While":
-        return While(_steps_of(data["condition"]), Buffer(**data["predicate"]), _steps_of(data["body"]))
+        predicate = Buffer(**data["predicate"])
+        return While(_steps_of(data["condition"]), predicate, _steps_of(data["body"]), data["trips"])
     if kind == "Exchange":
         return Exchange(tuple(_transfer_of(entry) for entry in data["transfers"]))
     return Branch(Buffer(**data["selector"]), tuple(map(_steps_of, data["arms"])), data["is_index"])

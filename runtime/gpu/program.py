@@ -43,6 +43,7 @@ from thalweg.runtime.gpu.memory import Memory
 Action: TypeAlias = Callable[[], None]
 Integer: TypeAlias = np.dtype[np.uint8] | np.dtype[np.int32]
 Place: TypeAlias = tuple[str, int]  # a buffer's kind and number
+MOST: Final = 4096  # launches that a loop is written out to
 FEWEST: Final = 2  # launches and copies of a segment that is worth a graph
 
 
@@ -63,6 +64,7 @@ class LoopNode:
     condition: list[Node]
     predicate: Buffer
     body: list[Node]
+    trips: int | None = None  # where it is known how often the body runs
 
 
 @dataclass(frozen=True)
@@ -217,19 +219,31 @@ class LoadedProgram:
     def _built(self, steps: Sequence[Step]) -> list[Node]:
         nodes: list[Node] = []
         for step in steps:
-            if isinstance(step, While):
+            if isinstance(step, While) and step.trips is not None:
+                self._repeat(nodes, step, step.trips)
+            elif isinstance(step, While):
                 nodes.append(LoopNode(self._built(step.condition), step.predicate, self._built(step.body)))
             elif isinstance(step, Branch):
                 nodes.append(ChoiceNode(step, [self._built(arm) for arm in step.arms]))
             elif isinstance(step, Exchange):
                 nodes.append(step)
             else:
-                if not nodes or not isinstance(nodes[-1], Segment):
-                    nodes.append(Segment())
-                segment = nodes[-1]
-                assert isinstance(segment, Segment)
-                segment.actions.append(self._launch(step) if isinstance(step, Launch) else self._copy(step))
+                action = self._launch(step) if isinstance(step, Launch) else self._copy(step)
+                _segment(nodes).actions.append(action)
         return nodes
+
+    def _repeat(self, nodes: list[Node], loop: While, trips: int) -> None:
+        """A loop whose trips are known is written out, as far as a graph can hold it: the rest is driven by the host,
+        many trips at a time."""
+        body = self._built(loop.body)
+        actions = body[0].actions if len(body) == 1 and isinstance(body[0], Segment) else []
+        together = max(1, MOST // len(actions)) if actions else 1
+        times, rest = divmod(trips, together)
+        if times > 1 or not actions:
+            whole: list[Node] = [Segment(actions * together)] if actions else body
+            nodes.append(LoopNode([], loop.predicate, whole, times))
+            times = 0
+        _segment(nodes).actions.extend(actions * (times * together + rest))
 
     def _launch(self, step: Launch) -> tuple[Action, str]:
         image = self.program.images[step.image]
@@ -267,6 +281,9 @@ class LoadedProgram:
         for node in nodes:
             if isinstance(node, Segment):
                 self.play(node)
+            elif isinstance(node, LoopNode) and node.trips is not None:
+                for _ in range(node.trips):
+                    self._run(node.body)
             elif isinstance(node, LoopNode):
                 self._run(node.condition)
                 while self.goes_on(node):
@@ -349,6 +366,14 @@ class LoadedProgram:
             if segment.graph is not None:
                 with suppress(Exception):  # at the end of the process the driver may be gone
                     self.gpu.driver.destroy_graph(segment.graph)
+
+
+def _segment(nodes: list[Node]) -> Segment:
+    """The segment at the end, a new one if there is none."""
+    if nodes and isinstance(nodes[-1], Segment):
+        return nodes[-1]
+    nodes.append(made := Segment())
+    return made
 
 
 def _segments(nodes: Sequence[Node]) -> list[Segment]:

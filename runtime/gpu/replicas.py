@@ -85,6 +85,10 @@ class Replicas:
                     part.play(node)
             elif isinstance(first, LoopNode):
                 loops = [node for node in nodes if isinstance(node, LoopNode)]
+                for _ in range(first.trips or 0):
+                    self._run([loop.body for loop in loops])
+                if first.trips is not None:
+                    continue
                 self._run([loop.condition for loop in loops])
                 while self._first().goes_on(first):
                     self._run([loop.body for loop in loops])

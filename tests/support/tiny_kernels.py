@@ -66,7 +66,8 @@ def program(
 
     def made(step: tuple[object, ...] | Step) -> Step:
         if isinstance(step, While):
-            return While(tuple(map(made, step.condition)), step.predicate, tuple(map(made, step.body)))
+            condition, body = tuple(map(made, step.condition)), tuple(map(made, step.body))
+            return While(condition, step.predicate, body, step.trips)
         if isinstance(step, Branch):
             return Branch(step.selector, tuple(tuple(map(made, arm)) for arm in step.arms), step.is_index)
         if isinstance(step, Copy | Launch):

@@ -115,6 +115,37 @@ def test_loops_are_driven_by_the_host_and_their_bodies_are_graphs(gpu: Gpu) -> N
         assert found["end_capture"] == (turn == 1)
 
 
+def _repeated(trips: int) -> list[object]:
+    begin, loop, end = LOOP
+    assert isinstance(loop, While)
+    return [begin, While(loop.condition, loop.predicate, loop.body, trips), end]
+
+
+@pytest.mark.parametrize("trips", [0, 1, 5])
+def test_loops_of_known_length_are_part_of_the_graph(gpu: Gpu, trips: int) -> None:
+    """Nothing is read back between launches: the host waits once, for the result."""
+    loaded = LoadedProgram(gpu, tiny.program(_repeated(trips), 2, 1))
+    assert loaded.program.straight
+    expected = X * 2**trips + 2**trips - 1
+    for _ in range(3):
+        inputs = [gpu.put(X), gpu.put(X)]
+        calls(gpu)
+        (found,) = loaded(inputs)
+        assert "synchronise" not in calls(gpu)
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_long_loops_are_driven_many_trips_at_a_time(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thalweg.runtime.gpu.program.MOST", 6)  # three trips of two launches
+    loaded = LoadedProgram(gpu, tiny.program(_repeated(8), 2, 1))
+    for turn in range(3):
+        calls(gpu)
+        (found,) = loaded([gpu.put(X), gpu.put(X)])
+        # Twice three trips, and two trips with the copy after them; the copy before them is alone.
+        assert calls(gpu)["launch_graph"] == (3 if turn else 0)
+        np.testing.assert_array_equal(found.numpy(), X * 2**8 + 2**8 - 1)
+
+
 @pytest.mark.parametrize(("first", "factor"), [(0.0, 2), (5.0, 3)])
 def test_branches(gpu: Gpu, first: float, factor: int) -> None:
     selector = Buffer("arena", 0, 1024, 1)
