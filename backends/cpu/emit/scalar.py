@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thalweg.backends.cpu import vector_math
+from thalweg.backends.cpu.emit.remainder import remainder
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.writer import Writer
 from thalweg.backends.cpu.graph import Body, ScalarOp
 from thalweg.dialects.diagnostics import LoweringError
@@ -108,6 +110,9 @@ def apply(w: Writer, op: ScalarOp, operands: Sequence[Num]) -> list[Num]:
         name = vector_math.call(w, op.name, [n.name for n in numbers], register, lanes)
         if name is not None:
             return [Num(name, element, lanes)]
+    if op.name == "arith.remf" and lanes > 1 and isinstance(w, ScopedWriter):
+        x, y = numbers
+        return [Num(remainder(w, x.name, y.name, register_type(element), lanes), element, lanes)]
     attributes = op.attributes
     if op.name in _CONTRACTED and "fastmath" not in attributes:
         attributes = "fastmath = #arith.fastmath<contract>"
