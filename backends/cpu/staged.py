@@ -3,7 +3,8 @@
     before:  %s = reduce %x over (i, j)                    one piece of work
     after:   %p = reduce %x over (j); %s = reduce %p       a piece for each i, whatever the number of threads
 
-One long row, or a few, are cut into as many rows of equal length first, where their length divides so.
+One long row, or a few, are cut into as many rows of equal length first; what is left of a length that does not divide
+so is reduced by itself, to what the others begin with.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LARGE = 1 << 16  # elements below which one thread is as fast
 ROW = 512  # elements of a row that is worth a sum of its own
 ROWS = 8
 PIECES = (64, 60, 48, 50, 40, 36, 32, 30, 28, 24, 20, 18, 16, 14, 12, 10, 9, 8)  # rows that a long one is cut into
-ROOM = 8  # ids for each value, of which new ones take those below it
+REST = 16  # what is cut where no number of rows divides the length: rows of a multiple of so many elements
+ROOM = 16  # ids for each value, of which new ones take those below it
 
 
 def stage_reductions(graph: Graph) -> None:
@@ -76,18 +78,55 @@ def _cut(value: Value) -> list[Value]:
     generic = value.generic
     assert generic is not None
     size, identity = math.prod(generic.extents), tuple(Affine(((d, 1),)) for d in range(len(generic.extents)))
-    rows = next((n for n in PIECES if size % n == 0 and size // n >= ROW), 0)
     whole = all(map_ == identity for map_ in generic.input_maps) and not generic.captures and not generic.scalars
-    if not rows or not whole or generic.inputs > ROOM - 3 or any(op.dim is not None for op in generic.body.ops):
+    if not whole or 4 * generic.inputs > ROOM - 4 or any(op.dim is not None for op in generic.body.ops):
         return []
-    inputs, shape = value.operands[: generic.inputs], (rows, size // rows)
+    inputs = value.operands[: generic.inputs]
     if sum(n != 1 for n in generic.extents) > 1 and any(o.kind in FLOATING for o in inputs):
         return []  # what is computed on the way would be at places that take divisions to find
-    views = [Value(value.id - 3 - k, "reshape", shape, o.element, (o,)) for k, o in enumerate(inputs)]
+    rows = next((n for n in PIECES if size % n == 0 and size // n >= ROW), 0)
+    shape = (rows, size // rows) if rows else (PIECES[0], size // PIECES[0] // REST * REST)
+    made = _Views(value)
+    flat = inputs if rows else tuple(made.add("reshape", (size,), o) for o in inputs)
+    if not rows:
+        value.operands = (*inputs, made.rest(flat, math.prod(shape)), *value.operands[generic.inputs + 1 :])
+        flat = tuple(made.box(o, 0, math.prod(shape)) for o in flat)
+    views = tuple(made.add("reshape", shape, o) for o in flat)
     both = tuple(Affine(((d, 1),)) for d in range(2))
     value.operands = (*views, *value.operands[generic.inputs :])
     value.generic = replace(generic, extents=shape, reductions=frozenset({0, 1}), maps=(*[both] * len(views), ()))
-    return views
+    return made.values
+
+
+class _Views:
+    """New values before a reduction, with the ids below those that `_split` takes."""
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+        self.values: list[Value] = []
+
+    def add(self, kind: str, shape: tuple[int, ...], *operands: Value) -> Value:
+        made = Value(self.value.id - ROOM + 1 + len(self.values), kind, shape, operands[0].element, operands)
+        self.values.append(made)
+        return made
+
+    def box(self, flat: Value, first: int, extent: int) -> Value:
+        """Some neighbouring elements of a row."""
+        made = self.add("slice", (extent,), flat)
+        made.offsets, made.sizes, made.strides = (first,), (extent,), (1,)
+        return made
+
+    def rest(self, flat: tuple[Value, ...], first: int) -> Value:
+        """The reduction of the elements from `first` on."""
+        value, generic = self.value, self.value.generic
+        assert generic is not None
+        extent = flat[0].size - first
+        boxes = [self.box(o, first, extent) for o in flat]
+        made = self.add("reduce", (), *boxes, *value.operands[generic.inputs :])
+        made.element, made.op, made.location = value.element, value.op, value.location
+        maps = (*[(Affine(((0, 1),)),)] * len(boxes), ())
+        made.generic = replace(generic, extents=(extent,), reductions=frozenset({0}), maps=maps)
+        return made
 
 
 def _split(value: Value) -> list[Value]:

@@ -26,7 +26,7 @@ def reduction(shape: tuple[int, ...], element: str, op: str, initial: str) -> st
 OPS = [("add", "3", np.sum), ("maximum", "5", np.max), ("minimum", "-5", np.min)]
 
 
-@pytest.mark.parametrize("shape", [(128, 512), (131, 517), (8, 9, 1000), (7, 70000), (70000,), (3, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(128, 512), (131, 517), (8, 9, 1000), (7, 70000), (70000,), (99991,), (1, 66_067), (3, 4)], ids=str)
 @pytest.mark.parametrize(("op", "initial", "numpy"), OPS, ids=[op for op, _, _ in OPS])
 @pytest.mark.parametrize("element", ["f32", "f64", "i32"])
 def test_reductions(shape: tuple[int, ...], op: str, initial: str, numpy: np.ufunc, element: str) -> None:
@@ -65,8 +65,8 @@ def test_long_rows_are_cut(shape: tuple[int, ...]) -> None:
     assert len(kernels_of(reduction(shape, "f32", "add", "0.0"))) == 2
 
 
-def test_a_length_that_does_not_divide_is_not_cut() -> None:
-    assert len(kernels_of(reduction((99991,), "f32", "add", "0.0"))) == 1
+def test_what_is_left_of_a_length_that_does_not_divide_is_a_kernel() -> None:
+    assert len(kernels_of(reduction((99991,), "f32", "add", "0.0"))) == 3
 
 
 def test_what_is_computed_on_the_way_to_a_long_row() -> None:
