@@ -14,6 +14,7 @@ __all__ = [
     "CPU",
     "Device",
     "asked_for",
+    "asked_here",
     "check_device",
     "current_scope",
     "device",
@@ -31,6 +32,7 @@ class _Scope(threading.local):
     device = Device()
     colocate: str | None = None
     text = ""  # both, as `current_scope` tells them
+    here = ""  # what computes at once: the device of this process that they ask for, if they name its kind
 
 
 _scope = _Scope()
@@ -66,7 +68,7 @@ def check_device(name: str | Device | None) -> Device:
     if found is None:
         names = ", ".join(f"'{d}'" for d in devices())
         no_gpu = wanted.kind == "GPU" and all(d.kind != "GPU" for d in devices())
-        hint = NO_GPU if no_gpu else "tw.config.set_virtual_devices(cpu=…) makes more."
+        hint = NO_GPU if no_gpu else f"tw.config.set_virtual_devices({(wanted.kind or 'CPU').lower()}=…) makes more."
         raise ValueError(f"{user_frame()} there is no device '{wanted}' here; this process has {names}. {hint}")
     return found
 
@@ -82,10 +84,18 @@ def asked_for(scope: str) -> Device:
 
 
 @contextmanager
-def regardless() -> Iterator[None]:
-    """Forget the blocks around this one: what is computed at once is computed here, on the host."""
-    with device(None), nullcontext() if devices()[0].kind == "CPU" else device(CPU):
+def regardless(place: Device | None = None) -> Iterator[None]:
+    """Forget the blocks around this one: what is computed at once is computed on `place`, which is the host if None."""
+    if place is None and devices()[0].kind != "CPU":
+        place = CPU
+    with device(None), nullcontext() if place is None else device(place):
         yield
+
+
+def asked_here() -> str:
+    """The device of this process on which the blocks around ask for what is computed at once; the empty string if
+    they name none, or another task's."""
+    return _scope.here
 
 
 def current_scope() -> str:
@@ -107,14 +117,16 @@ def device(name: str | Device | None) -> Iterator[Device]:
     Example:
         >>> with tw.device("/job:ps"), tw.device("/task:1"): ...
     """
-    before = _scope.device, _scope.colocate, _scope.text
+    before = _scope.device, _scope.colocate, _scope.text, _scope.here
     if isinstance(name, str) and name.startswith(COLOCATE):
         _scope.colocate = name.removeprefix(COLOCATE)
     else:
         _scope.device = Device() if name is None else _scope.device.merge(parse_device(name))
         _scope.colocate = None
     _scope.text = f"{COLOCATE}{_scope.colocate}" if _scope.colocate is not None else str(_scope.device)
+    is_here = _scope.colocate is None and _scope.device.kind is not None and _scope.device.job in (None, "localhost")
+    _scope.here = str(_scope.device) if is_here else ""
     try:
         yield _scope.device
     finally:
-        _scope.device, _scope.colocate, _scope.text = before
+        _scope.device, _scope.colocate, _scope.text, _scope.here = before

@@ -3,6 +3,9 @@
 `@array_function` marks the public array functions. Inside a trace they just add their ops. Outside, the first call
 with given types and options traces the whole function (a softmax is one program, not six) and compiles it; further
 calls look it up. What a call costs then is the making of its key, about a microsecond, and the program.
+
+It runs on the device that `tw.device` asks for, else on the GPU that its operands are on, else on the host. What has
+no operands (zeros, ones, a range) is made on the host, and moved.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ import numpy as np
 from thalweg.dialects.attributes import array_type
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.types import DType
-from thalweg.frontend.device import regardless
+from thalweg.frontend.device import Device, asked_here, regardless
 from thalweg.frontend.operators import Operators
-from thalweg.frontend.program import Executable, compiler, eager_programs
-from thalweg.frontend.resident import tensor_over
+from thalweg.frontend.program import Executable, Program, compiler, eager_programs
+from thalweg.frontend.resident import ResidentTensor, place_of, tensor_over
 from thalweg.frontend.tensor import Array, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import Trace, _thread, current
 from thalweg.frontend.tree import Structure, flatten
@@ -86,11 +89,12 @@ class Plan:
 class Compiled:
     """An executable with the plan for its results."""
 
-    __slots__ = ("_anywhere", "_direct", "_executable", "_one", "_tensor", "plan")
+    __slots__ = ("_anywhere", "_direct", "_executable", "_one", "_tensor", "_then", "plan")
 
-    def __init__(self, executable: Executable, plan: Plan, results: int) -> None:
+    def __init__(self, executable: Executable, plan: Plan, results: int, then: Device | None = None) -> None:
         self._executable = executable
-        self._direct = executable.direct
+        self._direct = executable.direct if then is None else None
+        self._then = then  # the results are moved to this GPU
         self._anywhere = getattr(executable, "takes_device_arrays", False)
         self._one = results == 1
         self._tensor = self._one and plan.is_single
@@ -103,14 +107,17 @@ class Compiled:
         boxed = getattr(self._executable, "boxed", None) if self._tensor and self._direct is not None else None
         return cast("Callable[..., Any] | None", boxed)
 
-    def run(self, arrays: Sequence[Array]) -> Any:
+    def run(self, arrays: Sequence[Any]) -> Any:
         """The function's value for the inputs' arrays."""
         result = self.try_directly(arrays)
         if result is not NotImplemented:
             return result
-        return self.plan.rebuild(self._executable(arrays if self._anywhere else [on_host(a) for a in arrays]))
+        results = self._executable(arrays if self._anywhere else [on_host(a) for a in arrays])
+        if self._then is not None:
+            results = [compiler().put(array, self._then) for array in results]
+        return self.plan.rebuild(results)
 
-    def try_directly(self, arrays: Sequence[Array]) -> Any:
+    def try_directly(self, arrays: Sequence[Any]) -> Any:
         """The same if the arrays are exactly those of the program, NotImplemented otherwise."""
         if self._direct is None:
             return NotImplemented
@@ -145,9 +152,10 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
             if label is not None:
                 return cast("R", trace.named(str(label), lambda: function(*args, **kwargs)))
             return function(*args, **kwargs)
-        arrays: list[Array] = []
+        arrays: list[Any] = []
         key = [
             name,
+            asked_here(),
             *[
                 _data_key(value, arrays) if position in data else _option_key(value)
                 for position, value in enumerate(args)
@@ -159,7 +167,8 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
         complete = (function, *key)
         compiled = programs.get(complete)
         if compiled is None:
-            compiled = programs[complete] = _compile(function, data, args, kwargs)
+            place = place_of(f"{name}()", asked_here(), arrays)
+            compiled = programs[complete] = _compile(function, data, args, kwargs, arrays, place)
         result: R = compiled.run(arrays)
         return result
 
@@ -177,11 +186,14 @@ def _data_parameters(function: Callable[..., Any]) -> frozenset[int | str]:
     return frozenset(found)
 
 
-def _data_key(value: Any, arrays: list[Array]) -> Any:
+def _data_key(value: Any, arrays: list[Any]) -> Any:
     if type(value) is EagerTensor:
         data = value.data
         arrays.append(data)
         return data.shape, data.dtype
+    if type(value) is ResidentTensor:
+        arrays.append(value.held)
+        return value.held.shape, value.held.dtype, value.held.device
     if value is None:
         return None
     if isinstance(value, bool | int | float):
@@ -231,18 +243,20 @@ def _option_key(value: Any) -> Any:
 
 
 def _compile(
-    function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Compiled:
+    function: Callable[..., Any], data: frozenset[int | str], args: Sequence[Any], kwargs: Mapping[str, Any],
+    arrays: Sequence[Any], place: Device | None,
+) -> Compiled:  # fmt: skip
     if any(type(v) is int and _reach(v) != 7 for v in (*args, *kwargs.values())):
         # Once with the numbers themselves: one that does not fit the dtype it takes on is an error, and does not wrap.
         _trial(function, data, args, kwargs)
     trace = Trace(function.__name__, label=f"{function.__name__}()")
-    with regardless(), trace.recording():
+    with regardless(place if arrays else None), trace.recording():
         given = [_placeholder(trace, v) if i in data else v for i, v in enumerate(args)]
         named = {k: _placeholder(trace, v) if k in data else v for k, v in kwargs.items()}
         plan = Plan(function(*given, **named))
         program = trace.finish(plan.outputs)
-    return Compiled(compiler().compile(program), plan.release(), len(program.outputs))
+    then = place if not arrays and place is not None and place.kind == "GPU" else None
+    return Compiled(compiler().compile(program), plan.release(), len(program.outputs), then)
 
 
 def _trial(
@@ -267,7 +281,7 @@ def _placeholder(trace: Trace, value: Any) -> Any:
         return trace.argument(array_type(scalar_array(value)), weak=True)
     if isinstance(value, list | tuple) and _is_sequence_of_arrays(value):
         return type(value)([_placeholder(trace, v) for v in value])
-    return trace.argument(array_type(_buffer(value)))
+    return trace.argument(value.type if type(value) is ResidentTensor else array_type(_buffer(value)))
 
 
 def emit(row: OpDef, *operands: Tensor, **attrs: Any) -> Tensor:
@@ -283,15 +297,16 @@ def emit_all(row: OpDef, *operands: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
 
 
 def _run(row: OpDef, operands: Sequence[Tensor], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    arrays = [_eager(t).data for t in operands]
+    arrays: list[Any] = []
+    types = [_data_key(t, arrays) for t in operands]
     options = {k: (v.tobytes(), v.shape, v.dtype) if isinstance(v, np.ndarray) else v for k, v in attrs.items()}
-    key = (row, *[(a.shape, a.dtype) for a in arrays], *[(k, _option_key(v)) for k, v in options.items()])
+    key = (row, asked_here(), *types, *[(k, _option_key(v)) for k, v in options.items()])
     programs = eager_programs()
     compiled = programs.get(key)
     if compiled is None:
         trace = Trace(row.name)
-        with regardless(), trace.recording():
-            given = [trace.argument(array_type(a)) for a in arrays]
+        with regardless(place_of(row.name, asked_here(), arrays)), trace.recording():
+            given = [_placeholder(trace, t) for t in operands]
             plan = Plan(trace.emit(row, given, attrs))
             program = trace.finish(plan.outputs)
         compiled = programs[key] = Compiled(compiler().compile(program), plan.release(), len(program.outputs))
@@ -314,17 +329,29 @@ def run_traced(name: str, function: Callable[[], Any], frozen: dict[Any, EagerTe
     Eager tensors that it uses become inputs, so a program is compiled once however often it is traced with other
     numbers. With `frozen`, variables are read from there (and into there, at their first use).
     """
-    trace = Trace(name, label=f"{name}()", capture="inputs")
-    trace.frozen = frozen
-    with regardless(), trace.recording():
-        plan = Plan(function())
-        program = trace.finish(plan.outputs)
+    place = place_of(f"{name}()", asked_here(), ())
+    trace, plan, program = _traced(name, function, frozen, place)
+    if not asked_here():
+        place = place_of(f"{name}()", "", [t.held for t in trace.captured])
+        if place is not None:  # which is known only now
+            trace, plan, program = _traced(name, function, frozen, place)
     recent: _Recent = eager_programs().setdefault(_Recent, _Recent())
-    key = (str(program.module), program.variables)
+    key = (str(program.module), str(place), program.variables)
     executable = recent.entries.pop(key, None)
     if executable is None:
         executable = compiler().compile(program)
     recent.entries[key] = executable
     while len(recent.entries) > recent.limit:
         recent.entries.popitem(last=False)
-    return plan.release().rebuild(executable([t.data for t in trace.captured]))
+    anywhere = getattr(executable, "takes_device_arrays", False)
+    return plan.release().rebuild(executable([t.held if anywhere else t.data for t in trace.captured]))
+
+
+def _traced(
+    name: str, function: Callable[[], Any], frozen: dict[Any, EagerTensor] | None, place: Device | None
+) -> tuple[Trace, Plan, Program]:
+    trace = Trace(name, label=f"{name}()", capture="inputs")
+    trace.frozen = frozen
+    with regardless(place), trace.recording():
+        plan = Plan(function())
+        return trace, plan, trace.finish(plan.outputs)

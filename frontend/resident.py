@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import DType, TensorType, as_dtype
-from thalweg.frontend.device import Device, parse_device
+from thalweg.frontend.device import Device, check_device, parse_device
 from thalweg.frontend.program import compiler
 from thalweg.frontend.tensor import Array, EagerTensor
 from thalweg.runtime.gpu.array import DeviceArray
@@ -71,6 +73,24 @@ def moved(tensor: EagerTensor, device: Device) -> EagerTensor:
     if device.kind == "GPU":
         return tensor_over(compiler().put(tensor.held, device))
     return EagerTensor(tensor.data) if isinstance(tensor, ResidentTensor) else tensor
+
+
+def place_of(name: str, asked: str, arrays: Sequence[Any]) -> Device | None:
+    """Where an op that is computed at once runs: on the device that `tw.device` asks for, else where its operands are;
+    None for the host.
+
+    Raises:
+        ValueError: this process has no such accelerator, or the operands are on several GPUs.
+    """
+    if asked:
+        return check_device(asked) if parse_device(asked).kind != "CPU" else None
+    names = list(dict.fromkeys(array.device for array in arrays if isinstance(array, DeviceArray)))
+    if len(names) > 1:
+        raise ValueError(
+            f"{user_frame()} the operands of {name} are on {' and '.join(names)}. Bring them to one device, with "
+            f"x.to_device('{names[0]}'), or say where it is to run, with tw.device('{names[0]}')."
+        )
+    return parse_device(names[0]) if names else None
 
 
 def adopted(value: Any) -> EagerTensor | None:

@@ -5,9 +5,10 @@ Default dtypes are float32 and int32. Outside a trace the result is filled in at
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -17,15 +18,35 @@ from thalweg.dialects.types import DType, as_dtype
 from thalweg.frontend.array.conversion import broadcast_to_shape, cast, fail, operand
 from thalweg.frontend.array.elementwise import add, astype, less_equal, multiply, where
 from thalweg.frontend.array.manipulation import broadcast_arrays, reshape
-from thalweg.frontend.device import check_device
+from thalweg.frontend.device import asked_here, check_device
 from thalweg.frontend.dtypes import DEFAULT_FLOAT, DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.extent import Extent, code_of
 from thalweg.frontend.program import Array
+from thalweg.frontend.resident import place_of
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Scalar, Tensor, TracedTensor, as_tensor, from_numpy
 from thalweg.frontend.trace import current
 
 Shape = int | Sequence[int]
+
+
+P = ParamSpec("P")
+
+
+def _placed(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Make a function put the array it makes on its `device`, else on the one that `tw.device` asks for. Inside a trace
+    programs decide that."""
+
+    @functools.wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        wanted = kwargs.get("device") if kwargs else None
+        if wanted is not None:
+            check_device(wanted)  # type: ignore[arg-type]
+        made = function(*args, **kwargs)
+        place = place_of(f"{function.__name__}()", str(wanted or asked_here()), ())
+        return made if place is None or current() is not None else made.to_device(place)
+
+    return make
 
 
 def _shape(name: str, shape: Shape) -> tuple[int, ...]:
@@ -41,6 +62,7 @@ def _shape(name: str, shape: Shape) -> tuple[int, ...]:
     return extents
 
 
+@_placed
 def asarray(obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor from a NumPy array, a DLPack object, a Python number or nested lists of numbers.
 
@@ -50,7 +72,6 @@ def asarray(obj: ArrayLike, /, *, dtype: Any = None, device: Any = None, copy: b
     Raises:
         TypeError: obj is nothing of the kind, or its dtype is none of ours.
     """
-    check_device(device)
     if isinstance(obj, Scalar) and dtype is not None:
         return full((), obj, dtype=dtype)
     if isinstance(obj, np.ndarray) and copy is not False:
@@ -85,9 +106,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     return from_numpy(x if isinstance(x, np.ndarray) else np.from_dlpack(x), copy=bool(copy))
 
 
+@_placed
 def full(shape: Shape, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array filled with one value, whose default dtype is that of the value."""
-    check_device(device)
     return _filled("full", shape, fill_value, dtype)
 
 
@@ -107,21 +128,21 @@ def _filled(name: str, shape: Shape, fill_value: ArrayLike, dtype: Any) -> Tenso
     return broadcast_to_shape(cast(value, wanted), extents)
 
 
+@_placed
 def zeros(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of zeros."""
-    check_device(device)
     return _filled("zeros", shape, 0, dtype)
 
 
+@_placed
 def ones(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array of ones."""
-    check_device(device)
     return _filled("ones", shape, 1, dtype)
 
 
+@_placed
 def empty(shape: Shape, *, dtype: Any = DEFAULT_FLOAT, device: Any = None) -> Tensor:
     """An array whose values do not matter; they are zeros."""
-    check_device(device)
     return _filled("empty", shape, 0, dtype)
 
 
@@ -130,31 +151,32 @@ def _like(x: ArrayLike, dtype: Any) -> tuple[tuple[int, ...], DType]:
     return tuple(map(code_of, shaped.shape)), as_dtype(shaped.dtype if dtype is None else dtype)
 
 
+@_placed
 def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of x's shape and dtype filled with one value."""
-    check_device(device)
     shape, wanted = _like(x, dtype)
     return full(shape, fill_value, dtype=wanted)
 
 
+@_placed
 def zeros_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros of x's shape and dtype."""
-    check_device(device)
     return full_like(x, 0, dtype=dtype)
 
 
+@_placed
 def ones_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones of x's shape and dtype."""
-    check_device(device)
     return full_like(x, 1, dtype=dtype)
 
 
+@_placed
 def empty_like(x: ArrayLike, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """An array of x's shape and dtype whose values do not matter; they are zeros."""
-    check_device(device)
     return full_like(x, 0, dtype=dtype)
 
 
+@_placed
 def arange(
     start: int | float,
     /,
@@ -165,7 +187,6 @@ def arange(
     device: Any = None,
 ) -> Tensor:
     """start, start + step… below stop; `arange(n)` is 0 to n - 1. Python numbers only: they decide the shape."""
-    check_device(device)
     if stop is None:
         start, stop = 0, start
     start, stop, step = (v.code if isinstance(v, Extent) else v for v in (start, stop, step))
@@ -193,11 +214,11 @@ def _number(value: int | float, dtype: DType) -> int | float:
     return float(value) if dtype.is_floating else int(value)
 
 
+@_placed
 def linspace(
     start: float, stop: float, /, num: int, *, dtype: Any = DEFAULT_FLOAT, device: Any = None, endpoint: bool = True
 ) -> Tensor:
     """`num` evenly spaced values from start to stop, which is left out if not `endpoint`."""
-    check_device(device)
     return _known(np.linspace(start, stop, num, endpoint=endpoint).astype(as_dtype(dtype).numpy))
 
 
@@ -206,11 +227,11 @@ def _known(array: Any) -> Tensor:
     return EagerTensor(np.asarray(array, order="C"))
 
 
+@_placed
 def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = DEFAULT_FLOAT, device: Any = None
 ) -> Tensor:
     """Ones on the k-th diagonal, zeros elsewhere."""
-    check_device(device)
     shape = (n_rows, n_rows if n_cols is None else n_cols)
     if current() is None or 0 in shape:
         return EagerTensor(np.eye(*shape, k=k, dtype=as_dtype(dtype).numpy))

@@ -27,18 +27,20 @@ from thalweg.frontend.array.manipulation import broadcast_to, permute_dims, resh
 from thalweg.frontend.array.sizes import size_of
 from thalweg.frontend.eager import array_function, emit
 from thalweg.frontend.operators import Operators
+from thalweg.frontend.resident import ResidentTensor, moved
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, TracedTensor, as_tensor
 from thalweg.frontend.trace import current
 
 
 def getitem(x: ArrayLike, key: Any) -> Tensor:
-    """`x[key]`. On eager tensors this is NumPy's indexing of the buffer, no program is run."""
+    """`x[key]`. On eager tensors this is NumPy's indexing of the buffer, no program is run; what is on a GPU stays."""
     if current() is None and not _mentions_traced(key):
         data = x.buffer if hasattr(x, "buffer") else as_tensor(x)
         array = data.data if isinstance(data, EagerTensor) else data
         if isinstance(array, np.ndarray):
             try:
-                return EagerTensor(np.array(array[_numpy_key(key)], order="C"))
+                found = EagerTensor(np.array(array[_numpy_key(key)], order="C"))
+                return found if type(data) is not ResidentTensor else moved(found, data.device)
             except IndexError as error:
                 raise IndexError(f"{user_frame()} x[…] of {as_tensor(x).type}: {error}") from None
     tensor = as_tensor(x)
