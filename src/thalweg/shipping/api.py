@@ -20,7 +20,7 @@ from thalweg.backends.aot import abi
 from thalweg.backends.aot.abi import ON_POOL, Function
 from thalweg.backends.aot.arithmetic import Arithmetic
 from thalweg.backends.aot.dispatch import CACHE_BYTES
-from thalweg.backends.aot.emit import Step, emit, lower_step, options_for
+from thalweg.backends.aot.emit import Step, options_for
 from thalweg.backends.aot.header import header
 from thalweg.backends.aot.layout import Layout, to_safetensors
 from thalweg.backends.aot.narrow import Precision, Storage
@@ -34,6 +34,7 @@ from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import TensorType
 from thalweg.shipping.calibrate import ranges_of
 from thalweg.shipping.check import Error, errors_of
+from thalweg.shipping.compiler import Compiler
 from thalweg.shipping.refusals import MODEL_NAMES
 from thalweg.shipping.report import Report, meta_of, write_details, write_libraries, write_manifest
 from thalweg.shipping.signatures import Piece, Signature, signatures_of
@@ -103,11 +104,11 @@ def export(
     _require_threads(threads, steps)
     ranges = ranges_of(steps, samples) if arithmetic == "int8" and samples is not None else {}
     settings = _Settings(name, Precision(weights, arithmetic, ranges), embed, java, stablehlo, shards, threads)
-    report = Report(Path(folder))
+    report, compiler = Report(Path(folder)), Compiler()
     if samples is not None:
-        report.errors = _checked(signatures, settings, samples, max_error, steps)
+        report.errors = _checked(signatures, settings, samples, max_error, steps, compiler)
     for_tpu = pieces_for_tpu(signatures, steps) if TPU in targets else {}
-    _write(report, settings, steps, wanted, for_tpu)
+    _write(report, settings, steps, wanted, for_tpu, compiler)
     return report
 
 
@@ -166,6 +167,7 @@ def _write(
     steps: Sequence[Signature],
     wanted: Sequence[Target],
     for_tpu: Mapping[str, Sequence[Piece]],
+    compiler: Compiler,
 ) -> None:
     """Write everything to the report's folder. The modules of the steps are rewritten."""
     name, java = settings.name, settings.java
@@ -179,7 +181,7 @@ def _write(
         layout = state.layout()
         block = layout.block(state.arrays)
         embedded = len(block) < EMBED_BELOW if settings.embed is None else settings.embed
-        lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces])
+        lowered = _lowered(wanted, [(piece.name, piece.module) for piece in pieces], compiler)
         compiled = {p.name: [row[k].signature for row in lowered.values()] for k, p in enumerate(pieces)}
         functions = [_function(s, compiled, layout, state) for s in steps]
         meta = json.dumps(meta_of(name, functions, layout, threads))
@@ -188,7 +190,8 @@ def _write(
             code = [lowered[options] for options in options_for(target)]
             bridge = java and target.format == "elf"
             for build in target.builds:
-                write_libraries(report, name, build, emit(name, build, functions, code, layout, meta, inside, bridge))
+                made = compiler.emit(name, build, functions, code, layout, meta, inside, bridge)
+                write_libraries(report, name, build, made)
         more = {TPU: write_tpu(report, steps, for_tpu, state, settings.stablehlo, settings.shards)} if for_tpu else {}
         for piece in (*pieces, *others):
             report.write(f"ir/{piece.name}.mlir", str(piece.program.module) + "\n")
@@ -202,12 +205,17 @@ def _write(
 
 
 def _checked(
-    signatures: Any, settings: _Settings, samples: Any, max_error: float | None, steps: Sequence[Signature]
+    signatures: Any,
+    settings: _Settings,
+    samples: Any,
+    max_error: float | None,
+    steps: Sequence[Signature],
+    compiler: Compiler,
 ) -> list[Error]:
     """The errors of the same export for this machine, which alone can be run here."""
     with TemporaryDirectory() as folder:
         only = _Settings(settings.name, settings.precision)
-        _write(Report(Path(folder)), only, signatures_of(signatures), [find("host")], {})
+        _write(Report(Path(folder)), only, signatures_of(signatures), [find("host")], {}, compiler)
         errors = errors_of(Path(folder), steps, samples)
     worst = max(errors, key=lambda e: e.largest, default=None)
     if max_error is not None and worst is not None and not worst.largest <= max_error:
@@ -222,10 +230,12 @@ def _found(target: str) -> Target:
         raise ExportError(f"{user_frame()} export: {error} There is '{TPU}', too.") from None
 
 
-def _lowered(targets: Sequence[Target], modules: Sequence[tuple[str, Any]]) -> dict[CpuOptions, list[Step]]:
+def _lowered(
+    targets: Sequence[Target], modules: Sequence[tuple[str, Any]], compiler: Compiler
+) -> dict[CpuOptions, list[Step]]:
     """Every signature for every kind of processor; targets that differ in their file format only share one."""
     kinds = dict.fromkeys(options for target in targets for options in options_for(target))
-    return {kind: [lower_step(name, module, kind) for name, module in modules] for kind in kinds}
+    return {kind: [compiler.lower(name, module, kind) for name, module in modules] for kind in kinds}
 
 
 def _arena(sizes: Iterable[int]) -> int:

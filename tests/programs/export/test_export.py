@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from export_models import Digits
 
 import thalweg as tw
-from thalweg.backends.aot.targets import TARGETS
+from thalweg.backends.aot.emit import Emitted
+from thalweg.backends.aot.targets import TARGETS, Target, find
 from thalweg.dialects.diagnostics import BundleError, ExportError
 from thalweg.runtime.bundle import load
+from thalweg.shipping import compiler
 from thalweg.shipping.api import export
 
 RNG = np.random.default_rng(0)
@@ -20,32 +24,13 @@ X, XS = RNG.normal(size=(4, 24)).astype(np.float32), RNG.normal(size=(16, 24)).a
 Y = RNG.integers(0, 5, 16).astype(np.int32)
 
 
-class Mlp:
-    """Two layers with variables of their own, a step that infers and one that trains."""
-
-    def __init__(self) -> None:
-        shapes = {"w1": (24, 33), "b1": (33,), "w2": (33, 5), "b2": (5,)}
-        rng = np.random.default_rng(1)
-        self.weights = [tw.Variable(rng.normal(size=s).astype(np.float32) * 0.2, name=n) for n, s in shapes.items()]
-        self.infer = tw.function(lambda x: tw.nn.softmax(self.logits(x)))
-        self.train = tw.function(self.step)
-
-    def logits(self, x):
-        w1, b1, w2, b2 = self.weights
-        return tw.tanh(x @ w1 + b1) @ w2 + b2
-
-    def step(self, x, y):
-        loss, gradients = tw.value_and_grad(
-            lambda: tw.mean(tw.nn.softmax_cross_entropy(self.logits(x), y)), wrt=self.weights
-        )()
-        for w, g in zip(self.weights, gradients, strict=True):
-            w.assign_sub(0.3 * g)
-        return loss
+class Mlp(Digits):
+    """With signatures of fixed sizes."""
 
     def signatures(self):
         return {
             "infer": (self.infer, [tw.spec((4, 24))]),
-            "train": (self.train, [tw.spec((16, 24)), tw.spec((16,), tw.int32)]),
+            "train": (self.train_step, [tw.spec((16, 24)), tw.spec((16,), tw.int32)]),
         }
 
 
@@ -60,7 +45,8 @@ def test_training_in_the_library_follows_the_function(everywhere: Path) -> None:
     ours, library = Mlp(), load(everywhere)
     np.testing.assert_allclose(library.infer(X), np.asarray(ours.infer(X)), rtol=1e-5, atol=1e-6)
     for _ in range(20):
-        np.testing.assert_allclose(library.train(XS, Y), np.asarray(ours.train(XS, Y)), rtol=1e-4)
+        loss, wanted = library.train(XS, Y)["loss"], ours.train_step(XS, Y)["loss"]
+        np.testing.assert_allclose(loss, np.asarray(wanted), rtol=1e-4)
     for name, weight in zip(sorted(library.state), sorted(ours.weights, key=lambda v: v.name), strict=True):
         np.testing.assert_allclose(library.state[name], weight.buffer, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(library.infer(X), np.asarray(ours.infer(X)), rtol=1e-3, atol=1e-5)
@@ -220,7 +206,8 @@ def test_what_is_trained_keeps_its_bits(tmp_path: Path) -> None:
     export(ours.signatures(), tmp_path, weights="int8")
     library = load(tmp_path)
     assert all(array.dtype == np.float32 for array in library.state.values())
-    np.testing.assert_allclose(library.train(XS, Y), np.asarray(ours.train(XS, Y)), rtol=1e-4)
+    loss, wanted = library.train(XS, Y)["loss"], ours.train_step(XS, Y)["loss"]
+    np.testing.assert_allclose(loss, np.asarray(wanted), rtol=1e-4)
 
 
 def test_wrong_options(tmp_path: Path) -> None:
@@ -229,3 +216,22 @@ def test_wrong_options(tmp_path: Path) -> None:
         export(signatures, tmp_path, weights="int4")
     with pytest.raises(ExportError, match="samples for 'other', but the signatures are run"):
         export(signatures, tmp_path, samples={"other": X})
+
+
+def test_the_check_and_the_library_for_this_machine_are_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, str]] = []
+
+    def emit(name: str, target: Target, *more: Any) -> Emitted:
+        made.append((name, target.name))
+        return emitted(name, target, *more)
+
+    emitted = compiler.emit
+    monkeypatch.setattr(compiler, "emit", emit)
+    host, other = find("host").name, "wasm32-nosimd"
+    export(Mlp().signatures(), tmp_path / "a", targets=["host", other], samples=X)
+    assert made == [("model", host), ("model", other)]
+    export(Mlp().signatures(), tmp_path / "b", targets=["host"], samples=X, embed=False)
+    assert made[2:] == [("model", host)] * 2, "weights in the library and beside it are two libraries"
+    np.testing.assert_allclose(load(tmp_path / "b").infer(X), load(tmp_path / "a").infer(X))
