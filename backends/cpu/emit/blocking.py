@@ -20,7 +20,8 @@ FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it
 VERY_FEW_ROWS = 24  # up to here it is not worth packing either
 SHARED_ROWS = 512  # up to here threads do better to share the columns than to share the rows and pack all columns each
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
-FETCH_TILES = 5  # of rows, each of which asks for all of it
+FETCH_TILES = 8  # of rows, each of which asks for all of it
+FETCHED_ROWS = 64  # up to here that counts
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
@@ -125,7 +126,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         splits=splits,
         group=_group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine) if pack_rhs else 1,
         unroll=machine.unroll,
-        fetch=bool(pages) and FETCH_ROWS <= nest.row_count and row_tiles <= FETCH_TILES,
+        fetch=bool(pages) and nest.row_count >= FETCH_ROWS and row_tiles <= FETCH_TILES,
         within=within,
     )
 
@@ -196,7 +197,7 @@ def register_tiles(
 def _cycles(nest: Nest, vectors: int, depth: int, machine: Machine, tall: int, wide: int) -> float:
     """Of all columns of a tile of `tall` rows, in panels of `wide` vectors."""
     full, rest = divmod(vectors, wide)
-    straight = len(nest.rows) <= 1 or nest.row_run % tall == 0
+    straight = len(nest.rows) <= 1 or nest.row_run % tall == 0 or whole_lines(nest, tall)
     addresses = 40 if straight else (20 if len(nest.rows) > 1 else 3) * tall + 40
     cycles = 0.0
     for count, v in ((full, wide), (1, rest)):
@@ -204,10 +205,16 @@ def _cycles(nest: Nest, vectors: int, depth: int, machine: Machine, tall: int, w
             far = depth * v * machine.vector_bits // 8 > FIRST_SHARE * machine.first_cache
             inner = max(tall * v / 2, 0.6 * (tall + v), 4.0) + far * (0.3 * v + 0.12 * tall) + 0.5
             inner += 0.15 * max(0, tall - 9)
-            inner += 0.5 * v if nest.row_count <= VERY_FEW_ROWS else 0.0  # not packed: read again by each tile
+            again = nest.row_count <= VERY_FEW_ROWS or (depth <= 2 * FEW_PAGES and nest.row_count <= FETCHED_ROWS)
+            inner += 0.5 * v if again else 0.0  # each tile of rows reads the panel, or asks for the next one
             inner += 0.0 if straight else machine.apart * tall
             cycles += count * (depth * inner + tall * v + addresses)
     return cycles
+
+
+def whole_lines(nest: Nest, rows: int) -> bool:
+    """Is each tile of so many rows some whole lines of an image? Where they lie is known then but for the first."""
+    return len(nest.rows) == 2 and rows % nest.row_run == 0
 
 
 def _sum_block(nest: Nest) -> int:

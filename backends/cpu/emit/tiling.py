@@ -18,8 +18,9 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div
+from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div, whole_lines
 from thalweg.backends.cpu.emit.control import Index, walk
 from thalweg.backends.cpu.emit.finishing import Epilogue, Finish
 from thalweg.backends.cpu.emit.microkernel import Tile, accumulate, accumulate_dot
@@ -340,6 +341,11 @@ class Tiling:
         """Do the rows of each tile lie at one stride?"""
         return len(self.nest.rows) <= 1 or self.nest.row_run % self.rows == 0
 
+    @property
+    def straight_out(self) -> bool:
+        """Do they in the result?"""
+        return self.straight or all(a.out == b.extent * b.out for a, b in pairwise(self.nest.rows))
+
     def _row_offsets(self, row: Index, count: int) -> list[Index]:
         """Offset in `lhs` of each row of a tile."""
         w, axes = self.w, self.nest.rows
@@ -348,13 +354,14 @@ class Tiling:
 
     def _lhs_rows(self, lhs: Source, row: Index, count: int) -> tuple[Source, tuple[Index, ...]]:
         """The operand based at the tile, and the offset of each row from there, constant if possible."""
-        w, rows = self.w, self.nest.rows
-        if not self.straight:
+        w, rows, run = self.w, self.nest.rows, self.nest.row_run
+        if not (self.straight or whole_lines(self.nest, self.rows)):
             return lhs, tuple(self._row_offsets(row, count))
         places = w.delinearize(row, [a.extent for a in rows])
         base = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, rows, strict=True)])
-        stride = rows[-1].lhs if rows else 0
-        return replace(lhs, base=base), tuple(r * stride for r in range(count))
+        step = rows[-1].lhs if rows else 0
+        line = rows[-2].lhs if len(rows) > 1 else 0
+        return replace(lhs, base=base), tuple(r // run * line + r % run * step for r in range(count))
 
     def _register_tile(
         self, spot: Spot, rhs: Source, row: Index, column: Index, columns: int, packed: Source | None
@@ -374,7 +381,7 @@ class Tiling:
                 next_ = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
                 ahead = replace(spot.rhs, base=next_)
             registers = Tile(lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll, ahead)
-            finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight)
+            finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight_out)
             self._sum(finish, spot.extents)
             finishes.append(finish)
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thalweg.backends.cpu.emit.blocking import Schedule, choose
+from thalweg.backends.cpu.emit.blocking import Schedule, choose, whole_lines
 from thalweg.backends.cpu.emit.contraction import generate
 from thalweg.backends.cpu.emit.finishing import Element
 from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, classify, strides
@@ -264,6 +264,24 @@ def test_lines_of_a_window_are_cut_into_passes_too(pieces: int, epilogue_on: boo
     made = run(spec, (x, k), schedule=schedule, epilogue_on=epilogue_on, pieces=pieces)
     windows = np.stack([x[o + 2 * np.arange(3)] for o in range(14)]).astype(np.float64)
     expected = np.einsum("owc,wcn->on", windows, k) * (2 if epilogue_on else 1)
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("epilogue_on", [False, True])
+@pytest.mark.parametrize("rows", [3, 4, 8, 12])
+def test_tiles_of_whole_lines(rows: int, epilogue_on: bool) -> None:
+    """Parts of lines of four, lines, and several lines, the last tile lower."""
+    rng = np.random.default_rng(0)
+    x, k = (rng.standard_normal(s).astype(np.float32) for s in ((9, 6, 11), (3, 11, 37)))
+    axes = (Axis(5, 2 * 66, 0, 0), Axis(4, 11, 0, 1), Axis(37, 0, 1, 2), Axis(3, 11, 11 * 37), Axis(11, 1, 37))
+    a, b, c = (Buffer(f"%{n}", s, "f32") for n, s in zip("abc", (x.shape, k.shape, (5, 4, 37)), strict=True))
+    spec = Contraction(axes, a, b, c)
+    nest = classify(spec, HOST.lanes("f32"), not epilogue_on)
+    assert [axis.extent for axis in nest.rows] == [5, 4] and whole_lines(nest, rows) == (rows % 4 == 0)
+    schedule = replace(choose(nest, HOST), rows=rows, vectors=1)
+    made = run(spec, (x, k), schedule=schedule, epilogue_on=epilogue_on, pieces=2)
+    windows = np.stack([[x[2 * i, j : j + 3] for j in range(4)] for i in range(5)]).astype(np.float64)
+    expected = np.einsum("ijwc,wcn->ijn", windows, k) * (2 if epilogue_on else 1)
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
