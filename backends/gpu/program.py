@@ -16,10 +16,11 @@ from thalweg.backends.cpu.constants import constant_array
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.plan import Location, Plan, nbytes
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program
-from thalweg.backends.gpu.compile import compile_all
+from thalweg.backends.gpu.compile import compile_all, compile_texts
 from thalweg.backends.gpu.fused import place_of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.lowered import Lowered
+from thalweg.backends.gpu.resident_loops import resident_loop
 from thalweg.backends.gpu.trips import trip_count
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.types import TensorType, dtype_from_mlir
@@ -46,6 +47,7 @@ class _Builder:
 
     def __init__(self, lowered: Lowered, images: dict[str, KernelImage]) -> None:
         self.lowered, self.by_name = lowered, images
+        self.kernels = {kernel.name: kernel for kernel in lowered.kernels}
         self.program = _with_scratch(lowered.program, images)
         self.plan = Plan(self.program, lowered.aliases, 1, ALIGNMENT)
         self.images: dict[str, tuple[int, KernelImage]] = {}  # by digest
@@ -136,7 +138,7 @@ class _Builder:
             yield self._exchange(kernel)
             return
         image = self.by_name[kernel.name]
-        number, image = self.images.setdefault(image.digest, (len(self.images), image))
+        number = self._number(image)
         buffers = [self._buffer(value) for value in (*kernel.operands, *kernel.results)]
         scratch = None
         if kernel.scratch:
@@ -149,6 +151,10 @@ class _Builder:
         grid, writes = (kernel.grid, 1, 1), len(kernel.results) + bool(kernel.workspace)
         yield artefact.Launch(number, grid, tuple(buffers), scratch, writes, kernel.name, kernel.where)
 
+    def _number(self, image: KernelImage) -> int:
+        """Of an image among those of the program; equal ones are one."""
+        return self.images.setdefault(image.digest, (len(self.images), image))[0]
+
     def _exchange(self, kernel: TritonKernel) -> artefact.Exchange:
         triples = zip(kernel.collective, kernel.operands, kernel.results, strict=True)
         return artefact.Exchange(
@@ -160,10 +166,19 @@ class _Builder:
 
     def _loop(self, loop: Loop) -> Iterable[artefact.Step]:
         yield from self._transfer(loop.initial, loop.results)
+        before = dict(self.images)
         condition = self._steps(loop.condition)
         predicate = self._buffer(loop.condition.graph.outputs[0])
         body = (*self._steps(loop.body), *self._transfer(loop.body.graph.outputs, loop.results))
-        yield artefact.While(condition, predicate, body, trip_count(loop))
+        trips = trip_count(loop)
+        resident = resident_loop(condition, predicate, body, trips, self.kernels)
+        if resident is None:
+            yield artefact.While(condition, predicate, body, trips)
+            return
+        text, launch = resident
+        (image,) = compile_texts([text], self.lowered.options)
+        self.images = before  # those of the loop's kernels are not needed
+        yield replace(launch, image=self._number(image))
 
     def _branch(self, branch: Branch) -> artefact.Branch:
         selector = self._buffer(branch.selector)

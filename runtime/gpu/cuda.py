@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any, ClassVar
 
 from thalweg.runtime.gpu.driver import Handle, Launcher, Packed, Properties, Shape
 from thalweg.runtime.gpu.foreign import OUT, Library
+from thalweg.runtime.gpu.native import NativeDriver, calls
 
-_ERROR_NOT_READY = 600
-_PEER_ACCESS_ALREADY_ENABLED = 704
-_NON_BLOCKING_STREAM = 1
-_EVENT_DISABLE_TIMING = 2
-_CAPTURE_THREAD_LOCAL = 1
-_POOL_RELEASE_THRESHOLD = 4
 _CLOCK, _PROCESSORS, _MAJOR, _MINOR, _SHARED = 13, 16, 75, 76, 97  # attributes of a device
 _FUNCTION_SHARED, _FUNCTION_NON_PORTABLE = 8, 14  # attributes of a function
 _COOPERATIVE, _CLUSTER, _CLUSTER_POLICY = 2, 4, 5  # attributes of a launch
@@ -42,8 +37,21 @@ class LaunchConfig(ctypes.Structure):
     ]  # fmt: skip
 
 
-# Every function that is called: its name in the library, and the types of its parameters.
-_CALLS: dict[str, tuple[Any, ...]] = {
+# What native.py asks of the library.
+NAMES = {
+    "allocate": "cuMemAllocAsync", "await event": "cuEventSynchronize", "begin capture": "cuStreamBeginCapture_v2",
+    "create event": "cuEventCreate", "create stream": "cuStreamCreate", "destroy event": "cuEventDestroy_v2",
+    "destroy graph": "cuGraphDestroy", "destroy instance": "cuGraphExecDestroy", "elapsed": "cuEventElapsedTime",
+    "end capture": "cuStreamEndCapture", "find kernel": "cuModuleGetFunction", "free": "cuMemFreeAsync",
+    "free pinned": "cuMemFreeHost", "instantiate": "cuGraphInstantiateWithFlags", "launch graph": "cuGraphLaunch",
+    "load": "cuModuleLoadData", "memory": "cuMemGetInfo_v2", "pin": "cuMemHostAlloc",
+    "pool access": "cuMemPoolSetAccess", "pool of": "cuDeviceGetDefaultMemPool", "query event": "cuEventQuery",
+    "record": "cuEventRecord", "set pool": "cuMemPoolSetAttribute", "synchronise": "cuStreamSynchronize",
+    "trim pool": "cuMemPoolTrimTo", "unload": "cuModuleUnload", "wait": "cuStreamWaitEvent",
+    "wait for all": "cuCtxSynchronize",
+}  # fmt: skip
+# What is called here: the names in the library, and the types of the parameters.
+_OWN: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
     "cuGetErrorName": (c_int, OUT),
     "cuDriverGetVersion": (OUT,),
@@ -54,47 +62,20 @@ _CALLS: dict[str, tuple[Any, ...]] = {
     "cuDeviceTotalMem_v2": (OUT, c_int),
     "cuDevicePrimaryCtxRetain": (OUT, c_int),
     "cuDeviceCanAccessPeer": (OUT, c_int, c_int),
-    "cuDeviceGetDefaultMemPool": (OUT, c_int),
     "cuCtxSetCurrent": (c_void_p,),
-    "cuCtxSynchronize": (),
     "cuCtxEnablePeerAccess": (c_void_p, c_uint),
-    "cuMemGetInfo_v2": (OUT, OUT),
-    "cuMemAllocAsync": (OUT, c_size_t, c_void_p),
-    "cuMemFreeAsync": (c_uint64, c_void_p),
-    "cuMemPoolTrimTo": (c_void_p, c_size_t),
-    "cuMemPoolSetAttribute": (c_void_p, c_int, OUT),
-    "cuMemPoolSetAccess": (c_void_p, OUT, c_size_t),
-    "cuMemHostAlloc": (OUT, c_size_t, c_uint),
-    "cuMemFreeHost": (c_void_p,),
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
     "cuMemcpyDtoDAsync_v2": (c_uint64, c_uint64, c_size_t, c_void_p),
     "cuMemcpyPeerAsync": (c_uint64, c_void_p, c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemsetD8Async": (c_uint64, ctypes.c_ubyte, c_size_t, c_void_p),
-    "cuStreamCreate": (OUT, c_uint),
-    "cuStreamSynchronize": (c_void_p,),
-    "cuStreamWaitEvent": (c_void_p, c_void_p, c_uint),
-    "cuStreamBeginCapture_v2": (c_void_p, c_int),
-    "cuStreamEndCapture": (c_void_p, OUT),
-    "cuEventCreate": (OUT, c_uint),
-    "cuEventDestroy_v2": (c_void_p,),
-    "cuEventRecord": (c_void_p, c_void_p),
-    "cuEventQuery": (c_void_p,),
-    "cuEventSynchronize": (c_void_p,),
-    "cuEventElapsedTime": (OUT, c_void_p, c_void_p),
-    "cuModuleLoadData": (OUT, c_char_p),
-    "cuModuleUnload": (c_void_p,),
-    "cuModuleGetFunction": (OUT, c_void_p, c_char_p),
     "cuFuncSetAttribute": (c_void_p, c_int, c_int),
     "cuLaunchKernelEx": (POINTER(LaunchConfig), c_void_p, c_void_p, c_void_p),
-    "cuGraphInstantiateWithFlags": (OUT, c_void_p, ctypes.c_ulonglong),
-    "cuGraphLaunch": (c_void_p, c_void_p),
-    "cuGraphDestroy": (c_void_p,),
-    "cuGraphExecDestroy": (c_void_p,),
 }
+_CALLS = calls(NAMES, _OWN)
 
 
-class CudaDriver:
+class CudaDriver(NativeDriver):
     """NVIDIA's GPUs. See `Driver`.
 
     Args:
@@ -106,12 +87,11 @@ class CudaDriver:
     """
 
     kind = "cuda"
+    NAMES = NAMES
 
     def __init__(self, library: Any = None) -> None:
-        self._library = Library("libcuda.so.1" if library is None else library, _CALLS)
+        super().__init__(Library("libcuda.so.1" if library is None else library, _CALLS))
         self._contexts: dict[int, int] = {}
-        self._pools: dict[int, int] = {}
-        self._here = threading.local()  # the number of the GPU that a thread uses
         self._lock = threading.Lock()
         self._library.call("cuInit", 0)
 
@@ -150,34 +130,11 @@ class CudaDriver:
             if index not in self._contexts:
                 device = self._library.number("cuDeviceGet", index)
                 context = self._library.made("cuDevicePrimaryCtxRetain", device)
-                pool = self._pools[index] = self._library.made("cuDeviceGetDefaultMemPool", device)
-                everything = c_uint64(2**64 - 1)
-                self._library.call("cuMemPoolSetAttribute", pool, _POOL_RELEASE_THRESHOLD, byref(everything))
+                self._keep_memory(index, device)
                 self._contexts[index] = context
             return self._contexts[index]
 
     # Memory.
-
-    def memory(self) -> tuple[int, int]:
-        free, total = c_size_t(), c_size_t()
-        self._library.call("cuMemGetInfo_v2", byref(free), byref(total))
-        return free.value, total.value
-
-    def allocate(self, nbytes: int, stream: Handle) -> int:
-        return self._library.made("cuMemAllocAsync", nbytes, stream)
-
-    def free(self, address: int, stream: Handle) -> None:
-        self._library.call("cuMemFreeAsync", address, stream)
-
-    def trim(self) -> None:
-        self._library.call("cuCtxSynchronize")
-        self._library.call("cuMemPoolTrimTo", self._pools[self._here.index], 0)
-
-    def pinned(self, nbytes: int) -> int:
-        return self._library.made("cuMemHostAlloc", nbytes, 0)
-
-    def free_pinned(self, address: int) -> None:
-        self._library.call("cuMemFreeHost", address)
 
     def upload(self, target: int, source: int, nbytes: int, stream: Handle) -> None:
         self._library.call("cuMemcpyHtoDAsync_v2", target, source, nbytes, stream)
@@ -202,58 +159,14 @@ class CudaDriver:
         self.use(other)
         context = self._contexts[other]
         self.use(index)
-        code = self._library.find("cuCtxEnablePeerAccess")(context, 0)
-        if code not in (0, _PEER_ACCESS_ALREADY_ENABLED):
-            self._library.fail("cuCtxEnablePeerAccess", code)
-        # Memory of a pool has permissions of its own: {location {device = 1, number}, read and write = 3}.
-        access = (c_int * 3)(1, devices[0], 3)
-        self._library.call("cuMemPoolSetAccess", self._pools[other], byref(access), 1)
+        self._enabled("cuCtxEnablePeerAccess", context, 0)
+        self._share_pool(devices[0], other)
         return True
-
-    # Streams and events.
-
-    def stream(self) -> Handle:
-        return self._library.made("cuStreamCreate", _NON_BLOCKING_STREAM)
-
-    def synchronise(self, stream: Handle) -> None:
-        self._library.call("cuStreamSynchronize", stream)
-
-    def event(self, timing: bool = False) -> Handle:
-        return self._library.made("cuEventCreate", 0 if timing else _EVENT_DISABLE_TIMING)
-
-    def destroy_event(self, event: Handle) -> None:
-        self._library.call("cuEventDestroy_v2", event)
-
-    def record(self, event: Handle, stream: Handle) -> None:
-        self._library.call("cuEventRecord", event, stream)
-
-    def wait(self, stream: Handle, event: Handle) -> None:
-        self._library.call("cuStreamWaitEvent", stream, event, 0)
-
-    def happened(self, event: Handle) -> bool:
-        code = self._library.find("cuEventQuery")(event)
-        if code not in (0, _ERROR_NOT_READY):
-            self._library.fail("cuEventQuery", code)
-        return bool(code == 0)
-
-    def await_event(self, event: Handle) -> None:
-        self._library.call("cuEventSynchronize", event)
-
-    def elapsed(self, begin: Handle, end: Handle) -> float:
-        found = c_float()
-        self._library.call("cuEventElapsedTime", byref(found), begin, end)
-        return found.value
 
     # Kernels.
 
-    def load(self, binary: bytes) -> Handle:
-        return self._library.made("cuModuleLoadData", binary)
-
-    def unload(self, module: Handle) -> None:
-        self._library.call("cuModuleUnload", module)
-
     def function(self, module: Handle, name: str, shared: int, clusters: int) -> Handle:
-        found = self._library.made("cuModuleGetFunction", module, name.encode())
+        found = self._made("find kernel", module, name.encode())
         if shared > STATIC_SHARED:
             self._library.call("cuFuncSetAttribute", found, _FUNCTION_SHARED, shared)
         if clusters > _PORTABLE_CLUSTER:
@@ -274,24 +187,6 @@ class CudaDriver:
                 self._library.fail("cuLaunchKernelEx", code)
 
         return launch
-
-    # Graphs.
-
-    def begin_capture(self, stream: Handle) -> None:
-        self._library.call("cuStreamBeginCapture_v2", stream, _CAPTURE_THREAD_LOCAL)
-
-    def end_capture(self, stream: Handle) -> Handle:
-        graph = self._library.made_last("cuStreamEndCapture", stream)
-        try:
-            return self._library.made("cuGraphInstantiateWithFlags", graph, 0)
-        finally:
-            self._library.call("cuGraphDestroy", graph)
-
-    def launch_graph(self, graph: Handle, stream: Handle) -> None:
-        self._library.call("cuGraphLaunch", graph, stream)
-
-    def destroy_graph(self, graph: Handle) -> None:
-        self._library.call("cuGraphExecDestroy", graph)
 
 
 def _attributes(shape: Shape) -> list[LaunchAttribute]:

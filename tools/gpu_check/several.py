@@ -12,7 +12,7 @@ from thalweg.dialects.diagnostics import UnavailableError
 from thalweg.gpus import gpu_of
 from thalweg.runtime.config import config
 from thalweg.runtime.gpu.nccl import Collective
-from thalweg.tools.gpu_check.check import SKIPPED, Check
+from thalweg.tools.gpu_check.check import SKIPPED, Check, milliseconds, on_gpu
 
 Array = np.ndarray[Any, Any]
 
@@ -28,8 +28,8 @@ def collectives(check: Check) -> None:
             _sums(check, names, found)
         except UnavailableError as error:
             found["status"], found["why"] = SKIPPED, str(error)
-    with check.attempt("data-parallel training in one program", gpus=len(names)) as found:
-        one, several = (_trained(check, places) for places in (names[:1], names))
+    with check.attempt("training with the batch shared out", gpus=len(names)) as found:
+        one, several = (_trained(check, shards, found) for shards in (1, len(names)))
         found["off"] = off = max(float(np.abs(a - b).max()) for a, b in zip(one, several, strict=True))
         assert off < 1e-4, f"weights differ by {off:.2g}"
 
@@ -51,32 +51,23 @@ def _sums(check: Check, names: list[str], found: dict[str, Any]) -> None:
     found["bus_gb_s"] = 2 * (len(gpus) - 1) / len(gpus) * size / ms / 1e6
 
 
-def _trained(check: Check, places: list[str]) -> list[Array]:
-    """Weights after some steps, each with the batch shared out among devices and gradients summed on the first."""
+def _trained(check: Check, shards: int, found: dict[str, Any]) -> list[Array]:
+    """Weights after some steps, each with the batch shared out among GPUs."""
     rng = np.random.default_rng(0)
-    batch, inputs, outputs = check.size((256, 512, 64), (8, 6, 4))
+    batch, inputs, outputs = check.size((4096, 1024, 1024), (8, 6, 4))
     x = rng.normal(size=(batch, inputs)).astype(np.float32)
     y = rng.normal(size=(batch, outputs)).astype(np.float32)
-    with tw.device(places[0]):
-        w = tw.Variable(rng.normal(size=(inputs, outputs)).astype(np.float32) * 0.1, name="shared_out")
+    w = tw.Variable(rng.normal(size=(inputs, outputs)).astype(np.float32) * 0.1, name="shared_out")
 
-    @tw.function
+    @tw.function(shards=shards)
     def step(x: Any, y: Any) -> Any:
-        share = batch // len(places)
-        totals = []
-        for number, place in enumerate(places):
-            rows = slice(number * share, (number + 1) * share)
-            with tw.device(place):
-                copied = w.value * 1.0
-                loss = lambda v, r=rows: tw.sum((tw.tanh(x[r] @ v) - y[r]) ** 2)  # noqa: E731
-                totals.append(tw.grad(loss)(copied))
-        with tw.device(places[0]):
-            total = totals[0]
-            for other in totals[1:]:
-                total = total + other
-            w.assign_sub(total * (0.1 / batch))
-        return tw.sum(total)
+        loss, gradient = tw.value_and_grad(lambda v: tw.mean((tw.tanh(x @ v) - y) ** 2))(w.value)
+        w.assign_sub(gradient * 0.1)
+        return loss
 
-    for _ in range(check.size(10, 3)):
-        float(step(x, y))
+    with on_gpu():
+        for _ in range(check.size(10, 3)):
+            float(step(x, y))
+        if not check.simulated:
+            found[f"{shards}_gpus_ms"] = milliseconds(check, lambda: step(x, y))
     return [w.numpy()]
