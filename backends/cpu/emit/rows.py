@@ -8,6 +8,7 @@ rows, it may not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from thalweg.backends.cpu.graph import Generic, Map, Value
 
 # A kernel that reduces everything runs as one piece of work: it absorbs small values only.
 MAX_WITHOUT_ROWS = 1 << 14
+NARROW = 16  # elements of rows that are reduced side by side
+MANY = 64  # rows from which on that is worth it
+FEW = 64  # values that are looked at for what comes of a row
 
 
 @dataclass(frozen=True)
@@ -118,4 +122,31 @@ def row_space(value: Value) -> RowSpace | None:
     if not all(e.dim is not None for e in generic.result_maps[0]):
         return None
     rows = tuple(extent for extent in value.shape if extent != 1)
-    return RowSpace(rows, "row" if inner in generic.reductions else "column")
+    return RowSpace(rows, "row" if inner in generic.reductions and not _is_narrow(value, rows) else "column")
+
+
+def _is_narrow(value: Value, rows: tuple[int, ...]) -> bool:
+    """Are many short rows reduced? Lanes are then better rows, whose elements are gathered, than elements, which are
+    combined at the end of each row. So are functions of rows computed, logarithms above all: those of rows that are
+    a little longer, too, are worth it."""
+    generic = value.generic
+    assert generic is not None
+    extent = math.prod(generic.extents[d] for d in generic.reductions)
+    if not rows or rows[-1] < MANY or extent > 3 * NARROW:
+        return False
+    return extent <= NARROW or _has_logarithm(value, rows)
+
+
+def _has_logarithm(value: Value, rows: tuple[int, ...]) -> bool:
+    """Does a logarithm of numbers that there is one of for each row come of a reduction?"""
+    seen, pending = {value}, [value]
+    while pending and len(seen) < FEW:
+        for user in pending.pop().users:
+            if user.kind not in ("map", "reduce", "reshape") or user in seen:
+                continue
+            ops = user.generic.body.ops if user.kind == "map" and user.generic is not None else ()
+            if user.size == math.prod(rows) and any(op.name == "math.log" for op in ops):
+                return True
+            seen.add(user)
+            pending.append(user)
+    return False
