@@ -135,9 +135,9 @@ def _convolution(rng: random.Random) -> Case:
     transposed = stride > 1 and window >= stride and groups == 1 and rng.random() < 0.3
     first = rng.random() < 0.25
     sizes = f"{'x'.join(map(str, image))} w{window} -> {outputs}"
-    marks = [f"s{stride}" * (stride > 1), f"d{dilation}" * (dilation > 1), f"g{groups}" * (groups > 1), f"p{pad}" * (pad > 0),
-             "transposed" * transposed, "channels first" * first]  # fmt: skip
-    name = " ".join([sizes, *filter(None, marks)])
+    marks = [f"{letter}{n}" for letter, n in (("s", stride), ("d", dilation), ("g", groups)) if n > 1]
+    marks += [f"p{pad}"] * (pad > 0) + ["transposed"] * transposed + ["channels first"] * first
+    name = " ".join([sizes, *marks])
     return Case(name, image, window, outputs, stride, pad, dilation, groups, first, transposed)
 
 

@@ -31,6 +31,7 @@ from thalweg.backends.cpu.plan import Plan
 from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
+from thalweg.backends.cpu.slices import slice_batches
 from thalweg.backends.cpu.step import Runner, StepWriter
 from thalweg.backends.cpu.tuning import Tuner
 from thalweg.backends.cpu.widening import absorb_widenings
@@ -120,7 +121,7 @@ def lower(
     function = main_function(linalg)
     aliases = aliases_of(function)
     graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
-    graph = absorb_paddings(graph, options)
+    graph = slice_batches(absorb_paddings(graph, options), options)
     program = form(hoist_packing(graph, options), options, tuner=tuner)
     order_updates(program, aliases)
     share_kernels(program)

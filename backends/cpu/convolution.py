@@ -1,6 +1,7 @@
 """Convolutions that StableHLO's own pass would turn into more work than they are.
 
-A dilated window becomes a `linalg.generic`, whose maps step over the elements between.
+A dilated window becomes a `linalg.generic`, whose maps step over the elements between; so do groups, whose channels
+get a dimension of their own: padded after that, the image is still read where it lies.
 
     before: %2 = stablehlo.convolution(%x, %g) …, rhs_dilate = [2, 2]
     after:  %2 = linalg.generic {… (b, i, j, f, ki, kj, c) -> (b, i + 2 ki, j + 2 kj, c) …} ins(%x, %g) { mulf; addf }
@@ -22,7 +23,8 @@ MOST_UNROLLED = 16  # a longer line of a depthwise window is left to the general
 
 
 def step_over_dilation(operation: ir.Operation) -> None:
-    """Rewrite a `stablehlo.convolution` of one group on floats of one type; leave others, and undilated windows."""
+    """Rewrite a `stablehlo.convolution` on floats of one type whose window is dilated, or that has groups; leave
+    others."""
     x, weight = operation.operands
     kinds = [ir.RankedTensorType(value.type) for value in (x, weight, operation.results[0])]
     spatial = len(kinds[0].shape) - 2
@@ -31,31 +33,56 @@ def step_over_dilation(operation: ir.Operation) -> None:
     groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
     one_type = len({str(kind.element_type) for kind in kinds}) == 1 and isinstance(kinds[0].element_type, ir.FloatType)
     empty = any(0 in kind.shape for kind in kinds)
-    if window == ones or groups != [1, 1] or not one_type or empty or _reversed(operation):
+    if (window == ones and groups == [1, 1]) or 1 not in groups or not one_type or empty or _reversed(operation):
         return
     numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     strides = integers(operation, "window_strides", ones)
-    # Loops: batch, the result's positions, its channels; the window's positions, the channels that are summed.
-    loops = 2 * spatial + 3
+    # Loops: batch, the result's positions, its channels; the window's positions, the channels that are summed; groups.
+    loops = 2 * spatial + 3 + (max(groups) > 1)
     d = [ir.AffineDimExpr.get(k) for k in range(loops)]
-    inner = d[spatial + 2 : -1]
+    inner = d[spatial + 2 : 2 * spatial + 2]
     moved = [
         ir.AffineExpr.get_add(ir.AffineExpr.get_mul(o, stride), ir.AffineExpr.get_mul(k, step))
         for o, k, stride, step in zip(d[1:], inner, strides, window, strict=False)
     ]
-    outer, channels = d[1 : spatial + 1], d[spatial + 1]
-    maps = [
-        _map(loops, numbers.input_batch_dimension, d[0], numbers.input_feature_dimension, d[-1],
-             numbers.input_spatial_dimensions, moved),
-        _map(loops, numbers.kernel_output_feature_dimension, channels, numbers.kernel_input_feature_dimension, d[-1],
-             numbers.kernel_spatial_dimensions, inner),
-        _map(loops, numbers.output_batch_dimension, d[0], numbers.output_feature_dimension, channels,
-             numbers.output_spatial_dimensions, outer),
-    ]  # fmt: skip
+    outer, channels, summed = d[1 : spatial + 1], d[spatial + 1], d[2 * spatial + 2]
+    places = [
+        {numbers.input_batch_dimension: d[0], numbers.input_feature_dimension: summed}
+        | dict(zip(numbers.input_spatial_dimensions, moved, strict=True)),
+        {numbers.kernel_output_feature_dimension: channels, numbers.kernel_input_feature_dimension: summed}
+        | dict(zip(numbers.kernel_spatial_dimensions, inner, strict=True)),
+        {numbers.output_batch_dimension: d[0], numbers.output_feature_dimension: channels}
+        | dict(zip(numbers.output_spatial_dimensions, outer, strict=True)),
+    ]
+    count = max(groups)
+    split = [
+        numbers.input_feature_dimension if groups[0] > 1 else numbers.input_batch_dimension,
+        numbers.kernel_output_feature_dimension,
+        numbers.output_feature_dimension,
+    ]
+    shapes = [list(kind.shape) for kind in kinds]
+    expressions = [[at[k] for k in range(len(at))] for at in places]
+    axes = list(numbers.input_spatial_dimensions)
+    if count > 1:
+        for shape, expression, axis in zip(shapes, expressions, split, strict=True):
+            shape[axis : axis + 1] = [count, shape[axis] // count]
+            expression.insert(axis, d[-1])
+        axes = [axis + (axis > split[0]) for axis in axes]
+    maps = [ir.AffineMap.get(loops, 0, expression) for expression in expressions]
     with ir.InsertionPoint(operation), operation.location:
-        made = _sum_of_products(_padded(operation, x, numbers), weight, kinds[2], maps, spatial)
+        x, weight = (_reshaped(value, shape) for value, shape in zip((x, weight), shapes, strict=False))
+        made = _sum_of_products(_padded(operation, x, axes), weight, shapes[2], maps, spatial)
+        made = _reshaped(made, list(kinds[2].shape))
     operation.results[0].replace_all_uses_with(made)
     operation.erase()
+
+
+def _reshaped(value: ir.Value, shape: list[int]) -> ir.Value:
+    kind = ir.RankedTensorType(value.type)
+    if list(kind.shape) == shape:
+        return value
+    kind = ir.RankedTensorType.get(shape, kind.element_type)
+    return ir.Operation.create("stablehlo.reshape", [kind], [value]).results[0]
 
 
 def keep_depthwise(operation: ir.Operation) -> bool:
@@ -175,24 +202,9 @@ def _reversed(operation: ir.Operation) -> bool:
     return _REVERSAL in operation.attributes and any(ir.DenseBoolArrayAttr(operation.attributes[_REVERSAL]))
 
 
-def _map(
-    loops: int,
-    first: int,
-    at_first: ir.AffineExpr,
-    second: int,
-    at_second: ir.AffineExpr,
-    spatial: list[int],
-    at: list[ir.AffineExpr],
-) -> ir.AffineMap:
-    """The place in a tensor: one expression for each of its dimensions."""
-    places = {first: at_first, second: at_second} | dict(zip(spatial, at, strict=True))
-    return ir.AffineMap.get(loops, 0, [places[k] for k in range(len(places))])
-
-
-def _padded(operation: ir.Operation, x: ir.Value, numbers: stablehlo.ConvDimensionNumbers) -> ir.Value:
-    """The image with its padding, and zeros between its elements where it is dilated."""
+def _padded(operation: ir.Operation, x: ir.Value, spatial: list[int]) -> ir.Value:
+    """The image with its padding along its spatial dimensions, and zeros between its elements where it is dilated."""
     kind = ir.RankedTensorType(x.type)
-    spatial = list(numbers.input_spatial_dimensions)
     low, high, between = ([0] * len(kind.shape) for _ in range(3))
     pads = integers(operation, "padding", [0] * (2 * len(spatial)))
     dilation = integers(operation, "lhs_dilation", [1] * len(spatial))
@@ -218,12 +230,15 @@ def _zero(kind: ir.RankedTensorType) -> ir.Value:
 
 
 def _sum_of_products(
-    x: ir.Value, weight: ir.Value, kind: ir.RankedTensorType, maps: list[ir.AffineMap], spatial: int
+    x: ir.Value, weight: ir.Value, shape: list[int], maps: list[ir.AffineMap], spatial: int
 ) -> ir.Value:
+    kind = ir.RankedTensorType.get(shape, ir.RankedTensorType(x.type).element_type)
     parallel, summed = (ir.Attribute.parse(f"#linalg.iterator_type<{name}>") for name in ("parallel", "reduction"))
+    kinds = [parallel] * (spatial + 2) + [summed] * (spatial + 1)
+    kinds += [parallel] * (maps[0].n_dims - len(kinds))
     attributes: dict[str, ir.Attribute] = {
         "indexing_maps": ir.ArrayAttr.get([ir.AffineMapAttr.get(map_) for map_ in maps]),
-        "iterator_types": ir.ArrayAttr.get([parallel] * (spatial + 2) + [summed] * (spatial + 1)),
+        "iterator_types": ir.ArrayAttr.get(kinds),
         "operandSegmentSizes": ir.DenseI32ArrayAttr.get([2, 1]),
     }
     start = _zero(kind)

@@ -69,16 +69,24 @@ def _orders(value: Value) -> _Orders | None:
     slides = any(sum(generic.extents[d] > 1 for d, _ in e.terms) > 1 for e in read)
     if products < LEAST_PRODUCTS or not slides or len(read) < 3:
         return None
-    channel = len(read) - 1 if read[-1].dim is not None else 1
     in_image, in_other = ({loop for e in map_ for loop, _ in e.terms} for map_ in (read, weight))
+    common = in_image & in_other & {e.dim for e in result}
+    groups = [d for d, e in enumerate(read) if e.dim in common]
+    if len(groups) > 1:
+        return None
+    # The channels lie behind their groups.
+    channel = groups[0] + 1 if groups else len(read) - 1 if read[-1].dim is not None else 1
     lanes = [d for d, e in enumerate(result) if e.dim in in_other and e.dim not in in_image]
-    if len(lanes) != 1 or read[channel].dim is None:
+    if len(lanes) != 1 or channel == len(read) or read[channel].dim is None:
         return None
     kept = [d for d, e in enumerate(result) if e.dim == read[channel].dim]
     columns = [d for d, e in enumerate(weight) if e.dim is not None and e.dim == result[lanes[0]].dim]
     # Of a weight gradient, which keeps the channels, the other operand is an image as well.
-    other = _moved_last(len(weight), *columns) if kept else list(range(len(weight)))
-    return _Orders(_moved_last(len(read), channel), other, _moved_last(len(result), *kept, lanes[0]))
+    between = [d for d, e in enumerate(weight) if e.dim in common]
+    other = _moved_last(len(weight), *between, *columns) if kept else list(range(len(weight)))
+    before = [d for d, e in enumerate(result) if e.dim in common]
+    image = _moved_last(len(read), *groups, channel)
+    return _Orders(image, other, _moved_last(len(result), *kept, *before, lanes[0]))
 
 
 def _last(value: Value, copies: Copies, options: CpuOptions) -> list[Value]:

@@ -1,8 +1,8 @@
 """Convolutions of images with channels last, and their data gradients of stride 1: the results of a line are the rows
 of the register tile, so that no image is unrolled.
 
-    pack all panels of weights
-    for tile in [lo, hi)            blocks of lines
+    for tile in [lo, hi)            blocks of lines, group by group
+      pack all panels of weights, for the first tile of a group
       pack the block, with its padding
       for every panel, every line, every register tile
         the whole sum, then the epilogue
@@ -13,7 +13,7 @@ Where the weights do not stay in the second cache, they are better read once for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.blocking import ceil_div
@@ -67,10 +67,22 @@ def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Pl
     if len(slides) == 1:
         fits = slides[0].reach * form.channels.extent * item <= WEIGHTS_BYTES
         return Plan(rows, vectors, lines) if fits else None
+    return Plan(rows, vectors, _block_lines(lines, places, form.first.extent * form.count, threads))
+
+
+def _block_lines(lines: int, places: int, images: int, threads: int) -> int:
+    """Lines in a block, of images that have so many lines of so many places: where there are few images, the number for
+    which no thread waits long for another."""
     blocks = ceil_div(lines * places, BLOCK_ROWS)
-    if threads > 1:
-        blocks = max(blocks, ceil_div(4 * threads, form.first.extent))
-    return Plan(rows, vectors, ceil_div(lines, min(blocks, lines)))
+    if threads == 1 or images >= 4 * threads:
+        return ceil_div(lines, min(blocks, lines))
+    fewest = ceil_div(lines, min(max(blocks, ceil_div(4 * threads, images)), lines))
+    most = max(fewest, min(lines, BLOCK_ROWS // places))
+
+    def awaited(count: int) -> tuple[int, int]:
+        return ceil_div(images * ceil_div(lines, count), threads) * count, -count
+
+    return min(range(max(1, fewest // 2), most + 1), key=awaited)
 
 
 class Convolution:
@@ -85,8 +97,9 @@ class Convolution:
         self.panels = ceil_div(form.lane.extent, self.width)
         slide = form.slides[0]
         self.blocks = ceil_div(slide.kept.extent, cut.lines)
-        self.tiles = form.first.extent * self.blocks
+        self.tiles = form.count * form.first.extent * self.blocks
         self.scratch = Scratch(w, self.dtype)
+        self.groups = [move.extent for move in form.groups]
         self.out_steps = strides(spec.out.shape)
         lines = slide.kept.step * (cut.lines - 1) + slide.summed.step * (slide.summed.extent - 1) + 1
         self.layout = Layout.of(form, lines, form.channels.extent)
@@ -124,7 +137,8 @@ class Convolution:
         w = self.w
         if self.packer is not None:
             self.packer.clear(self.layout.size)
-        self._each_panel(self._pack_weights)
+        if self.form.count == 1:
+            self._each_panel(lambda panel, columns: self._pack_weights([], panel, columns))
         with w.for_("%lo", "%hi", 1) as tile:
             self._block(tile)
 
@@ -141,24 +155,33 @@ class Convolution:
 
     def _block(self, tile: str) -> None:
         w, slide, cut = self.w, self.form.slides[0], self.cut
-        n, block = w.delinearize(tile, [self.form.first.extent, self.blocks])
+        *group, n, block = w.delinearize(tile, [*self.groups, self.form.first.extent, self.blocks])
+        if self.form.count > 1:
+            start = w.op(f"arith.cmpi eq, {tile}, %lo : index")
+            begin = w.op(f"arith.cmpi eq, {w.ssa(w.add(w.mul(n, self.blocks), block))}, {w.index(0)} : index")
+            with w.branch(w.op(f"arith.ori {start}, {begin} : i1")):
+                self._each_panel(lambda panel, columns: self._pack_weights(group, panel, columns))
         line, lines = w.mul(block, cut.lines), cut.lines
         count: Index = lines
         if slide.kept.extent % lines:
             count = w.minimum(w.sub(slide.kept.extent, line), lines)
-        steps = strides(self.form.image)
-        base: Index = w.linear(0, [(n, steps[0]), (line, steps[1] * slide.kept.step * slide.apart)])
+        steps, moved = self.form.apart, slide.kept.step * slide.apart
+        groups = zip(group, self.form.groups, strict=True)
+        corner = w.linear(0, [(n, steps[0]), *((k, move.step) for k, move in groups)])
+        base: Index = w.linear(corner, [(line, steps[1] * moved)])
         if self.packer is not None:
             base = 0
             reach = w.add(w.mul(w.sub(count, 1), slide.kept.step), slide.summed.step * (slide.summed.extent - 1) + 1)
-            self.packer.pack(n, w.mul(line, slide.kept.step), reach)
-        self._each_panel(lambda panel, columns: self._rows(n, line, count, base, (panel, columns)))
+            self.packer.pack(corner, w.mul(line, slide.kept.step), reach)
+        self._each_panel(lambda panel, columns: self._rows([*group, n], line, count, base, (panel, columns)))
 
-    def _pack_weights(self, panel: Index, columns: int) -> None:
+    def _pack_weights(self, group: Sequence[Index], panel: Index, columns: int) -> None:
         w, axes, lane = self.w, self.spec.axes, self.form.lane
         assert lane.loop is not None
         steps = tuple(axes[m.loop].rhs if m.loop is not None else 0 for m in self._sums())
-        source = replace(self.other, sums=steps, lane=axes[lane.loop].rhs)
+        loops = [move.loop for move in self.form.groups if move.loop is not None]
+        first = w.linear(self.other.base, [(k, axes[loop].rhs) for k, loop in zip(group, loops, strict=True)])
+        source = replace(self.other, base=first, sums=steps, lane=axes[lane.loop].rhs)
         extents: list[Index] = [move.extent for move in self._sums()]
         target, column = replace(self.panel, base=self._place(panel)), w.mul(panel, self.width)
         if transposable(source, self.lanes):
@@ -168,8 +191,10 @@ class Convolution:
         source = replace(source, base=w.linear(source.base, [(column, source.lane)]))
         pack_lanes(w, source, target, extents, self.lanes, columns)
 
-    def _rows(self, n: Index, line: Index, lines: Index, base: Index, panel: tuple[Index, int]) -> None:
-        """All results of a block for one panel: (which, its columns)."""
+    def _rows(
+        self, image: Sequence[Index], line: Index, lines: Index, base: Index, panel: tuple[Index, int]
+    ) -> None:
+        """All results of a block for one panel: (which, its columns). `image`: the groups, which of the batch."""
         w, moves = self.w, [slide.kept for slide in self.form.slides]
         extents = [lines, *(move.extent for move in moves[1:])]
 
@@ -179,14 +204,14 @@ class Convolution:
                 return
             run, rows = moves[-1].extent, self.cut.rows
             full, rest = run - run % rows, run % rows
-            walk(w, full, rows, lambda x: self._register_tile(n, line, [*at, x], rows, base, panel))
+            walk(w, full, rows, lambda x: self._register_tile(image, line, [*at, x], rows, base, panel))
             if rest:
-                self._register_tile(n, line, [*at, full], rest, base, panel)
+                self._register_tile(image, line, [*at, full], rest, base, panel)
 
         level(0, [])
 
     def _register_tile(
-        self, n: Index, line: Index, at: list[Index], rows: int, base: Index, panel: tuple[Index, int]
+        self, image: Sequence[Index], line: Index, at: list[Index], rows: int, base: Index, panel: tuple[Index, int]
     ) -> None:
         """`at`: the place of the first row in the block."""
         w, layout, slides = self.w, self.layout, self.form.slides
@@ -205,7 +230,7 @@ class Convolution:
             unroll=self.machine.unroll,
         )
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
-        self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(n, line, at, panel[0]))
+        self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(image, line, at, panel[0]))
 
     def _merged(self) -> tuple[tuple[int, ...], list[Index], tuple[int, ...]]:
         """Strides in the block, extents and strides in the panel of the summed loops: one loop for a row of the window
@@ -219,12 +244,12 @@ class Convolution:
             merged[-2:] = [(step, outer * inner, apart)]
         return tuple(m[0] for m in merged), [m[1] for m in merged], tuple(m[2] for m in merged)
 
-    def _spot(self, n: Index, line: Index, at: list[Index], panel: Index) -> Spot:
+    def _spot(self, image: Sequence[Index], line: Index, at: list[Index], panel: Index) -> Spot:
         w, axes, form = self.w, self.spec.axes, self.form
         whole_at = [w.add(line, at[0]), *at[1:]]
-        moves = (form.first, *(slide.kept for slide in form.slides))
+        moves = (*form.groups, form.first, *(slide.kept for slide in form.slides))
         place: dict[int, Index] = {d: 0 for d in range(len(self.spec.out.shape))}
-        for move, k in zip(moves, (n, *whole_at), strict=True):
+        for move, k in zip(moves, (*image, *whole_at), strict=True):
             dim = axes[move.loop].dim if move.loop is not None else None
             if dim is not None:
                 place[dim] = k

@@ -1,6 +1,6 @@
 """Weight gradients of convolutions: sums over all places of all images, in blocks that stay in the second cache.
 
-    for tile in [lo, hi)            pieces of the channels x panels of columns
+    for tile in [lo, hi)            groups, or slices of the batch x pieces of the channels x panels of columns
       for every image, for every block of lines
         pack the block, a few channels side by side, with its padding; pack the panel of the other operand
         for every tile of channels, for every element of the window
@@ -13,6 +13,7 @@ tile go along that: the block stays as it lies in the image.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.blocking import ceil_div
@@ -31,6 +32,7 @@ from thalweg.backends.cpu.machine import Machine
 PANEL_BYTES = 36 << 10  # of a panel of the other operand: it stays in the first cache beside the image
 PLACES = 96  # summed in one go, at least
 FEW_CHANNELS = 16  # fewer do not fill the rows of a register tile
+MANY_THREADS = 64
 SHORT_RUN = 6  # rows at one distance, at least
 
 
@@ -63,7 +65,7 @@ def plan(
     step = {d: out[axis.dim] if axis.dim is not None else 0 for d, axis in enumerate(spec.axes)}
     run, merged = channels.extent, False
     if channels.extent < FEW_CHANNELS and last.loop is not None and len(form.slides) > 1:
-        apart = step[channels.loop] * channels.extent if channels.loop is not None else form.lane.extent
+        apart = step[channels.loop] * channels.extent if channels.loop is not None else step[last.loop]
         if last.step == form.slides[-1].apart == 1 and step[last.loop] == apart:
             run, merged = last.extent * channels.extent, True
     if run < SHORT_RUN:
@@ -76,17 +78,21 @@ def plan(
     blocks = ceil_div(lines, max(1, most // math.prod(slide.summed.extent for slide in form.slides[1:])))
     lines = ceil_div(lines, blocks)
     tiles = 1 if merged or run % rows else run // rows
-    pieces, strips = _cut(tiles, ceil_div(wide, vectors), run, form.lane.extent, threads)
+    wanted = ceil_div(4 * threads, form.count) if threads > 1 else 1
+    pieces, strips = _cut(tiles, ceil_div(wide, vectors), run, form.lane.extent, wanted)
     return Plan(run, merged, rows, vectors, lines, pieces, strips)
 
 
-def _cut(tiles: int, panels: int, channels: int, columns: int, threads: int) -> tuple[int, int]:
+def pieces(form: Sliding, spec: Contraction, machine: Machine) -> int | None:
+    """How many tiles several threads can share at most, or None where there is no plan."""
+    cut = plan(form, spec, machine, MANY_THREADS)
+    return None if cut is None else form.count * cut.pieces * cut.strips
+
+
+def _cut(tiles: int, panels: int, channels: int, columns: int, wanted: int) -> tuple[int, int]:
     """(pieces of the channels' tiles, strips of the panels): a piece packs all columns, a strip all channels."""
-    if threads == 1:
-        return 1, 1
     whole = [(a, b) for a in range(1, tiles + 1) if tiles % a == 0 for b in range(1, panels + 1)]
-    wanted = min(4 * threads, tiles * panels)
-    enough = [(a, b) for a, b in whole if a * b >= wanted] or whole
+    enough = [(a, b) for a, b in whole if a * b >= min(wanted, tiles * panels)]
     return min(enough, key=lambda cut: (cut[0] * columns + cut[1] * channels, cut[0] * cut[1]))
 
 
@@ -102,8 +108,9 @@ class Correlation:
         self.panels = ceil_div(form.lane.extent, self.width)
         self.strip = ceil_div(self.panels, cut.strips)  # panels
         self.strips = ceil_div(self.panels, self.strip)
-        self.tiles = self.strips * cut.pieces
+        self.tiles = form.count * self.strips * cut.pieces
         slide = form.slides[0]
+        self.group: Sequence[Index] = ()
         self.blocks = ceil_div(slide.summed.extent, cut.lines)
         self.passes = form.first.extent * self.blocks
         self.out_steps = strides(spec.out.shape)
@@ -112,7 +119,7 @@ class Correlation:
         self.layout = Layout.of(form, lines, form.channels.extent if cut.merged else cut.rows)
         image = whole(w, spec.lhs)
         self.packer: Packer | None = None
-        if cut.merged and not form.padded:
+        if cut.merged and not form.padded and form.apart[-1] == form.channels.extent:
             self.block = image
             self.layout = replace(self.layout, spatial=form.steps)
         else:
@@ -173,7 +180,8 @@ class Correlation:
         if self.packer is not None:
             self.packer.clear(self.layout.size)
         with w.for_("%lo", "%hi", 1) as tile:
-            piece, strip = w.delinearize(tile, [cut.pieces, self.strips])
+            extents = [*(move.extent for move in form.groups), cut.pieces, self.strips]
+            *self.group, piece, strip = w.delinearize(tile, extents)
             with w.for_(0, form.first.extent, 1) as n, w.for_(0, slide.summed.extent, cut.lines) as line:
                 lines = w.minimum(w.sub(slide.summed.extent, line), cut.lines)
                 if slide.summed.extent % cut.lines == 0:
@@ -188,15 +196,16 @@ class Correlation:
         w, cut, slide = self.w, self.cut, self.form.slides[0]
         tiles = cut.run // cut.rows // cut.pieces
         first = w.mul(piece, tiles)
-        base: Index = 0
+        steps, groups = self.form.apart, zip(self.group, self.form.groups, strict=True)
+        base = w.linear(0, [*((k, move.step) for k, move in groups), (n, steps[0])])
         if self.packer is None:
-            steps = strides(self.form.image)
-            base = w.linear(0, [(n, steps[0]), (line, steps[1] * slide.summed.step * slide.apart)])
+            base = w.linear(base, [(line, steps[1] * slide.summed.step * slide.apart)])
         else:
             begin = w.mul(line, slide.summed.step)
             reach = w.add(w.mul(w.sub(lines, 1), slide.summed.step), slide.kept.step * (slide.kept.extent - 1) + 1)
             part = 0 if cut.merged or cut.pieces == 1 else tiles
-            self.packer.pack(n, begin, reach, first if part else 0, part)
+            self.packer.pack(base, begin, reach, first if part else 0, part)
+            base = 0
         begin = w.mul(strip, self.strip)
         end: Index = self.strip
         if self.strips > 1:
@@ -230,12 +239,16 @@ class Correlation:
     ) -> None:  # fmt: skip
         """All rows of a piece, for one panel and one block of places."""
         w, cut, (n, line, lines) = self.w, self.cut, block
-        step = [self.spec.axes[m.loop].rhs if m.loop is not None else 0 for m in (self.form.first, *self._sums())]
+        moves = (*self.form.groups, self.form.first, *self._sums())
+        steps = [self.spec.axes[m.loop].rhs if m.loop is not None else 0 for m in moves]
+        groups = len(self.form.groups)
+        far, first, along = steps[:groups], steps[groups], steps[groups + 1 :]
         assert self.form.lane.loop is not None
         lane = self.spec.axes[self.form.lane.loop].rhs
-        start = w.linear(self.other.base, [(n, step[0]), (line, step[1]), (column, lane)])
+        corner = w.linear(self.other.base, zip(self.group, far, strict=True))
+        start = w.linear(corner, [(n, first), (line, along[0]), (column, lane)])
         extents: list[Index] = [lines, *(move.extent for move in self._sums()[1:])]
-        source = replace(self.other, base=start, sums=tuple(step[1:]), lane=lane)
+        source = replace(self.other, base=start, sums=tuple(along), lane=lane)
         pack_lanes(w, source, self.panel, extents, self.lanes, columns)
 
         def rows(tile: Index, count: int) -> None:
@@ -291,7 +304,8 @@ class Correlation:
 
     def _spot(self, tile: Index, at: list[Index], column: Index) -> Spot:
         w, form, axes = self.w, self.form, self.spec.axes
-        outer = {axes[m.loop].dim: k for m, k in zip(self._outer, at, strict=True) if m.loop is not None}
+        moves = zip((*form.groups, *self._outer), (*self.group, *at), strict=True)
+        outer = {axes[m.loop].dim: k for m, k in moves if m.loop is not None}
         place: dict[int, Index] = {d: 0 for d in range(len(self.spec.out.shape))}
         place.update({d: k for d, k in outer.items() if d is not None})
         last, channels = form.slides[-1].kept, form.channels

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from thalweg.backends.cpu.emit.control import Index, walk
-from thalweg.backends.cpu.emit.nest import Buffer, item_bytes, strides
+from thalweg.backends.cpu.emit.nest import Buffer, item_bytes
 from thalweg.backends.cpu.emit.packing import Source, flat_type, load_lanes, tail_mask, zero
 from thalweg.backends.cpu.emit.scalar import lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
@@ -87,18 +87,19 @@ class Packer:
         if any(slide.padded for slide in self.form.slides[1:]):
             self._run(None, 0, size)
 
-    def pack(self, first: Index, line: Index, lines: Index, tile: Index = 0, tiles: int = 0, at: Index = 0) -> None:
-        """Copy lines of image `first`, also those before its beginning and after its end, which are zero.
+    def pack(self, corner: Index, line: Index, lines: Index, tile: Index = 0, tiles: int = 0, at: Index = 0) -> None:
+        """Copy lines of one image, also those before its beginning and after its end, which are zero.
 
         Args:
+            corner: where the image begins, or a group of its channels.
             line, lines: the first, among those that are read, and how many.
             tile, tiles: of the channels, the first tile and how many; all for 0.
             at: where in the target.
         """
-        w, slide, steps = self.w, self.form.slides[0], strides(self.form.image)
+        w, slide = self.w, self.form.slides[0]
         with w.for_(0, lines, 1) as t:
             place = w.sub(w.mul(w.add(line, t), slide.apart), slide.low)
-            source = w.linear(0, [(first, steps[0]), (place, steps[1]), (tile, self.layout.tile)])
+            source = w.linear(corner, [(place, self.form.apart[1]), (tile, self.layout.tile)])
             target = w.linear(at, [(t, self.layout.spatial[0])])
             if not slide.padded:
                 self._level(1, source, target, tiles)
@@ -119,7 +120,7 @@ class Packer:
         if depth == len(slides) - 1:
             self._places(slide.inside, source, target, tiles)
             return
-        apart = strides(self.form.image)[depth + 1] * slide.apart
+        apart = self.form.apart[depth + 1] * slide.apart
         with w.for_(0, slide.inside, 1) as u:
             following = None if source is None else w.linear(source, [(u, apart)])
             self._level(depth + 1, following, w.linear(target, [(u, step)]), tiles)
@@ -127,14 +128,14 @@ class Packer:
     def _places(self, count: int, source: Index | None, target: Index, tiles: int) -> None:
         """Neighbouring places, with their channels."""
         w, layout, channels = self.w, self.layout, self.form.channels.extent
-        apart = self.form.slides[-1].apart
-        if layout.tile >= channels and (apart == 1 or count == 1):
+        apart = self.form.steps[-1]
+        if layout.tile >= channels and (apart == channels or count == 1):
             self._run(source, target, count * channels)
             return
         full, rest = divmod(channels, layout.tile)
         whole = tiles or full
         with w.for_(0, count, 1) as x:
-            start = None if source is None else w.linear(source, [(x, channels * apart)])
+            start = None if source is None else w.linear(source, [(x, apart)])
             goal = w.linear(target, [(x, layout.tile)])
 
             def copy(k: Index, width: int) -> None:

@@ -147,6 +147,22 @@ CONVOLUTIONS = {
     "dilated and reversed": Conv(
         (1, 9, 9, 3), (3, 3, 3, 5), (1, 5, 5, 5), "rhs_dilate = [2, 2], reverse = [true, true]"
     ),
+    "wide groups": Conv((2, 12, 11, 36), (3, 3, 12, 60), (2, 12, 11, 60), "pad = [[1, 1], [1, 1]]", groups=3),
+    "wide groups, several blocks": Conv((1, 43, 30, 16), (3, 3, 8, 66), (1, 41, 28, 66), "", groups=2),
+    "wide groups, strided": Conv(
+        (2, 25, 35, 36), (3, 3, 12, 60), (2, 13, 18, 60), "stride = [2, 2], pad = [[1, 1], [1, 1]]", groups=3
+    ),
+    "wide groups, channels first": Conv(
+        (2, 48, 20, 21), (32, 24, 3, 3), (2, 32, 20, 21), "pad = [[1, 1], [1, 1]]", NCHW, groups=2
+    ),
+    "gradient of the kernels of groups": Conv(
+        (4, 12, 13, 21), (4, 12, 13, 60), (3, 3, 7, 60), "pad = [[1, 1], [1, 1]]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]", batch_groups=3,
+    ),
+    "gradient of the strided kernels of groups": Conv(
+        (2, 13, 15, 60), (2, 7, 8, 24), (3, 3, 20, 24), "pad = [[1, 1], [1, 1]], rhs_dilate = [2, 2]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]", batch_groups=3,
+    ),
     "dilated and grouped": Conv((1, 9, 9, 4), (3, 3, 2, 6), (1, 5, 5, 6), "rhs_dilate = [2, 2]", groups=2),
     "dilated, channels first": Conv((2, 3, 9, 9), (5, 3, 3, 3), (2, 5, 5, 5), "rhs_dilate = [2, 2]", NCHW),
     "dilated 1-D": Conv((2, 30, 3), (4, 3, 5), (2, 21, 5), "rhs_dilate = [3]", "[b, 0, f]x[0, i, o]->[b, 0, f]"),

@@ -171,10 +171,10 @@ def test_the_image_is_not_padded_in_memory(part: str, writer: type, monkeypatch:
 
 def test_small_images_of_several_threads_are_cut() -> None:
     """Pieces and strips of a weight gradient make several tiles, and none repeats all packing."""
-    assert correlate._cut(tiles=8, panels=4, channels=64, columns=64, threads=1) == (1, 1)
-    pieces, strips = correlate._cut(tiles=8, panels=4, channels=64, columns=64, threads=2)
+    assert correlate._cut(tiles=8, panels=4, channels=64, columns=64, wanted=1) == (1, 1)
+    pieces, strips = correlate._cut(tiles=8, panels=4, channels=64, columns=64, wanted=8)
     assert pieces * strips >= 8 and 8 % pieces == 0
-    assert correlate._cut(tiles=1, panels=1, channels=64, columns=16, threads=2) == (1, 1)
+    assert correlate._cut(tiles=1, panels=1, channels=64, columns=16, wanted=8) == (1, 1)
 
 
 @pytest.mark.parametrize("machine", [Machine(512, 32), Machine(256, 16), Machine(128, 32)])
