@@ -22,6 +22,7 @@ SHARED_ROWS = 512  # up to here threads do better to share the columns than to s
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
 FETCH_TILES = 8  # of rows, each of which asks for all of it
 FETCHED_ROWS = 64  # up to here that counts
+PIECE_ROWS = 2048  # that are dealt out at a time, about
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
@@ -100,13 +101,18 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
     few_panels = threads > 1 and panels * nest.batch_count < 4 * threads
     in_rows = few_panels or (strided and nest.batch_count > 1)
-    by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and contiguous and shared <= block_bytes // 2 and in_rows)
+    small = contiguous and shared <= block_bytes // 2
+    # Each thread packs a small operand as a whole, and has rows of its own.
+    dealt = small and few_panels and not strided and _has_rows_for(nest, threads)
+    by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and small and in_rows and not dealt)
     rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item >= 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
-    if pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
+    if dealt:
+        splits = threads * ceil_div(nest.row_count, threads * PIECE_ROWS)
+    elif pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
         splits = threads  # panels of the result would share cache lines in every pass
     elif pack_lhs and not by_rows and row_tiles >= 4 * threads:
         splits = threads  # each packs its own rows
@@ -114,7 +120,10 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         pass  # each packs its own panels
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
-    pack_rhs = not by_rows and row_tiles > 1 and packing_pays
+    pack_rhs = dealt or (not by_rows and row_tiles > 1 and packing_pays)
+    group = panels if dealt else 1
+    if pack_rhs and not dealt:
+        group = _group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine)
     return Schedule(
         rows,
         vectors,
@@ -124,11 +133,16 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         pack_rhs=pack_rhs,
         block=block,
         splits=splits,
-        group=_group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine) if pack_rhs else 1,
+        group=group,
         unroll=machine.unroll,
         fetch=bool(pages) and nest.row_count >= FETCH_ROWS and row_tiles <= FETCH_TILES,
         within=within,
     )
+
+
+def _has_rows_for(nest: Nest, threads: int) -> bool:
+    """Are there rows enough for threads that pack all columns each?"""
+    return nest.lane.lhs == 0 and nest.batch_count == 1 and nest.row_count >= threads * MANY_ROWS
 
 
 def _group(rows: int, panels: int, panel: int, machine: Machine) -> int:

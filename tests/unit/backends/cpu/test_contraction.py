@@ -267,6 +267,17 @@ def test_lines_of_a_window_are_cut_into_passes_too(pieces: int, epilogue_on: boo
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("rows", "splits"), [(191, 1), (192, 2), (3136, 2), (12544, 8)])
+def test_threads_that_share_rows_pack_a_small_matrix_each(rows: int, splits: int) -> None:
+    """All of its panels at a time; of many rows each thread has several pieces."""
+    nest = classify(einsum("ab,bc->ac", (rows, 128), (128, 128), "f32", "f32"), 16, True)
+    schedule = choose(nest, Machine(512, 32), 2)
+    panels = -(-128 // schedule.width)
+    assert schedule.splits == splits
+    if splits > 1:
+        assert (schedule.order, schedule.pack_rhs, schedule.group) == ("panels", True, panels)
+
+
 @pytest.mark.parametrize("epilogue_on", [False, True])
 @pytest.mark.parametrize("rows", [3, 4, 8, 12])
 def test_tiles_of_whole_lines(rows: int, epilogue_on: bool) -> None:
