@@ -33,6 +33,7 @@ from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.slices import slice_batches
 from thalweg.backends.cpu.step import Runner, StepWriter
+from thalweg.backends.cpu.subnormals import EXACT, Mode, mode
 from thalweg.backends.cpu.tuning import Tuner
 from thalweg.backends.cpu.widening import absorb_widenings
 from thalweg.backends.cpu.workers import prepare
@@ -126,13 +127,14 @@ def lower(
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())
-    parallel = Parallel(options.worker_count())
+    exactness = mode(options)
+    parallel = Parallel(options.worker_count(), exactness)
     step = finish(StepWriter(program, plan, aliases, around(parallel)).text())
     inputs, outputs = signature_types(function)
     signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
     pointers = len(inputs) + len(outputs) - len(aliases) + 1
     sources = {kernel.name: kernel.source for kernel in program.kernels()}
-    definitions = parallel.definitions() + entry(pointers)
+    definitions = exactness.declarations + parallel.definitions() + entry(pointers, exactness)
     return Lowered(signature, linalg, program, plan, sources, parallel.declarations() + step, definitions)
 
 
@@ -189,7 +191,7 @@ def signature_types(function: ir.Operation) -> tuple[tuple[TensorType, ...], tup
     return tuple(map(tensor, kind.inputs)), tuple(map(tensor, kind.results))
 
 
-def entry(pointers: int) -> str:
+def entry(pointers: int, exactness: Mode = EXACT) -> str:
     """LLVM IR of the function that is called from Python: it takes one table of pointers.
 
     The table holds the arguments, the results that alias no argument, and the arena.
@@ -197,5 +199,5 @@ def entry(pointers: int) -> str:
     lines = [f"\ndefine void @{ENTRY}(ptr %table) {{"]
     for k in range(pointers):
         lines += [f"  %g{k} = getelementptr ptr, ptr %table, i64 {k}", f"  %p{k} = load ptr, ptr %g{k}, align 8"]
-    lines.append(f"  call void @step({', '.join(f'ptr %p{k}' for k in range(pointers))})")
-    return "\n".join([*lines, "  ret void", "}", ""])
+    call = f"  call void @step({', '.join(f'ptr %p{k}' for k in range(pointers))})"
+    return "\n".join([*lines, *exactness.before, call, *exactness.after, "  ret void", "}", ""])

@@ -22,6 +22,7 @@ class CpuOptions:
         features: LLVM's feature string ("+avx2,+fma"); empty for the features of this machine, or of `cpu` where it
         is given.
         deterministic: sums are cut into the same pieces whatever the number of threads.
+        flush_subnormals: numbers below the smallest normal one are zero while a program runs (subnormals.py).
 
     Example:
         >>> CpuOptions(threads=1).key() == CpuOptions(threads=1).key()
@@ -33,6 +34,7 @@ class CpuOptions:
     cpu: str = ""
     features: str = ""
     deterministic: bool = True
+    flush_subnormals: bool = False
 
     def __post_init__(self) -> None:
         if self.opt_level not in range(4):

@@ -13,6 +13,7 @@ from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.plan import ALIGNMENT, nbytes
 from thalweg.backends.cpu.step import call_directly
+from thalweg.backends.cpu.subnormals import EXACT, Mode
 from thalweg.backends.cpu.threads import PARALLEL_FOR
 
 WORTHWHILE = 10_000.0  # nanoseconds of work below which a kernel stays on the caller's thread
@@ -30,8 +31,9 @@ def estimate(kernel: Kernel) -> float:
 class Parallel:
     """Writes the calls of a step's kernels (a `Runner` of step.py) for `threads` threads."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, mode: Mode = EXACT) -> None:
         self.threads = threads
+        self.mode = mode  # what the threads run in
         self.kernels: dict[str, tuple[Kernel, tuple[str, ...]]] = {}  # those that are shared, with their buffers' types
 
     def __call__(self, w: ScopedWriter, kernel: Kernel, buffers: Sequence[tuple[str, str]]) -> None:
@@ -84,5 +86,6 @@ class Parallel:
             pointers[-1] = "ptr %own"
         lines += [f"  %l = mul i64 %task, {kernel.tiles}", f"  %low = udiv i64 %l, {tasks}"]
         lines += [f"  %h = add i64 %l, {kernel.tiles}", f"  %high = udiv i64 %h, {tasks}"]
-        lines += [f"  call void @{kernel.name}({', '.join([*pointers, 'i64 %low', 'i64 %high'])})", "  ret void", "}\n"]
+        call = f"  call void @{kernel.name}({', '.join([*pointers, 'i64 %low', 'i64 %high'])})"
+        lines += [*self.mode.before, call, *self.mode.after, "  ret void", "}\n"]
         return "\n".join(lines)

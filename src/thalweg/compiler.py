@@ -341,6 +341,7 @@ class Driver:
             opt_level=self.options.opt_level,
             threads=self.options.thread_count,
             deterministic=self.options.deterministic,
+            flush_subnormals=self.options.flush_subnormals,
         )
 
     def tuner(self) -> Tuner | None:
