@@ -51,7 +51,7 @@ def finish(
         f"GRID, WARPS, STAGES = {grid}, {warps}, {stages}",
         "",
         "",
-        *(f"{text}\n" for text in texts(set(fused.w.helpers))),
+        *(f"{text}\n" for text in (*texts(set(fused.w.helpers)), *fused.w.functions)),
         "@triton.jit",
         f"def {name}({parameters}):",
         *fused.w.lines,

@@ -21,7 +21,7 @@ from thalweg.backends.cpu.staged import make_room
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.rows import AT_ONCE, LANES, TILE
 from thalweg.backends.gpu.scalar import literal
-from thalweg.backends.gpu.splits import cut_loops, parts_of_rows
+from thalweg.backends.gpu.splits import cut_loops, over_parts, parts_of_rows
 
 MOMENTS, ARGMAX, ARGMIN = "tw.moments", "tw.argmax", "tw.argmin"
 _FIRST = {"arith.addf": MOMENTS, "arith.maximumf": ARGMAX, "arith.minimumf": ARGMIN,
@@ -273,17 +273,17 @@ def _join(graph: Graph, first: Value, second: Value, options: GpuOptions) -> Non
     pair, parts = cut
     made = []
     for number, (value, neutral) in enumerate(((first, start), (second, end))):
-        shape = (parts, *value.shape)
+        shape = (*parts, *value.shape)
         initial = Value(first.id - 6 + number, "constant", shape, value.element, splat=neutral.splat)
         part = Value(first.id - 4 + number, "reduce", shape, value.element, (), first.op, pair, location=value.location)
         made += [initial, part]
     a, b = made[1], made[3]
     a.operands = b.operands = (first.operands[0], made[0], made[2])
     a.peers = b.peers = (a, b)
-    first.operands, first.generic = (a, start), _over_parts(first, parts, combiner.op)
-    between = _between(first, second, a, b, kind, width // parts)
+    first.operands, first.generic = (a, start), over_parts(first, first.element, parts, combiner.op)
+    between = _between(first, second, a, b, kind, width)
     least = ScalarOp("arith.addf" if kind == MOMENTS else "arith.minsi", (0, 1), (2,), (second.element,))
-    second.operands, second.generic = (between, end), _over_parts(second, parts, least)
+    second.operands, second.generic = (between, end), over_parts(second, second.element, parts, least)
     graph.values[place : place + 1] = [made[0], made[2], a, b, first, between, second]
 
 
@@ -291,19 +291,12 @@ def _dims(rank: int) -> Map:
     return tuple(Affine(((d, 1),)) for d in range(rank))
 
 
-def _over_parts(value: Value, parts: int, op: ScalarOp) -> Generic:
-    """The reduction of parts, the first dimension of what is read."""
-    rank, element = len(value.shape), value.element
-    body = Body((element, element), (replace(op, operands=(1, 0), results=(2,)),), (2,))
-    maps = ((Affine(((rank, 1),)), *_dims(rank)), _dims(rank))
-    return Generic((*value.shape, parts), frozenset({rank}), 1, maps, body)
-
-
-def _between(first: Value, second: Value, a: Value, b: Value, kind: str, length: int) -> Value:
+def _between(first: Value, second: Value, a: Value, b: Value, kind: str, width: int) -> Value:
     """What a part adds to the second reduction, once the first is known."""
     rank, element = len(a.shape), first.element
+    parts = a.size // first.size
     if kind == MOMENTS:
-        constants, f = (1 / a.shape[0], 1 / length), (element,)
+        constants, f = (1 / parts, parts / width), (element,)
         ops = [ScalarOp("arith.constant", (), (4 + k,), f, repr(number)) for k, number in enumerate(constants)]
         ops += [
             ScalarOp("arith.mulf", (2, 4), (6,), f),  # what a part would add up to if all were equal
@@ -321,7 +314,7 @@ def _between(first: Value, second: Value, a: Value, b: Value, kind: str, length:
             ScalarOp("arith.ori", (5, 6), (7,), ("i1",)),
             ScalarOp("arith.select", (7, 1, 4), (10,), (second.element,)),
         ]
-    maps = (_dims(rank), _dims(rank), _dims(rank)[1:], _dims(rank))
+    maps = (_dims(rank), _dims(rank), _dims(rank)[rank - len(first.shape) :], _dims(rank))
     types = (element, second.element, element, second.element)
     generic = Generic(a.shape, frozenset(), 3, maps, Body(types, tuple(ops), (10,)))
     made = Value(first.id + 1, "map", a.shape, second.element, (a, b, first), first.op, generic)

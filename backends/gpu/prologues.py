@@ -48,12 +48,17 @@ def absorb_prologues(graph: Graph, options: GpuOptions) -> bool:
     return changed or bool(absorbed)
 
 
-def drop_absorbed(graph: Graph) -> None:
-    """Values that are in no kernel are not captured from anywhere; to be called when `captures` is filled in."""
-    graph.captures = [value for value in graph.captures if value.users or value.kind not in _COMPUTED]
+def drop_absorbed(graph: Graph, around: frozenset[Value] = frozenset()) -> None:
+    """Values that are in no kernel are not captured from anywhere; to be called when `captures` is filled in.
+
+    Args:
+        around: the values of the graphs that this one is nested in.
+    """
+    graph.captures = [value for value in graph.captures if value in around]
+    seen = around.union(graph.args, graph.values)
     for value in graph.values:
-        for region in value.regions:
-            drop_absorbed(region)
+        for region in value.regions if value.result_index == 0 else ():
+            drop_absorbed(region, seen)
 
 
 def with_prologues(group: Group) -> Group:

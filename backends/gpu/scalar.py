@@ -144,6 +144,12 @@ def where(condition: Num, yes: Num, no: Num) -> Num:
     return Num(text, yes.element, condition.axes | yes.axes | no.axes)
 
 
+def known(name: str) -> bool:
+    """Does an op have Triton code (for the element types that it is used with)?"""
+    tables = (_CONVERSIONS, _BINARY, _UNSIGNED, _CALLS, _HELPERS, _EXACT, _OTHERS)
+    return name in ("arith.constant", "arith.maxui", "arith.minui", "math.ctpop") or any(name in t for t in tables)
+
+
 def as_stored(number: Num, element: str) -> str:
     """The text of a number of an element type as it lies in memory."""
     kind, back = MEMORY[element], f".to({REGISTER[element]})"

@@ -1,4 +1,5 @@
-"""Rows reduced to two numbers in one walk: sum and squared deviations, or the extreme element and its place (pairs.py).
+"""Rows reduced to several numbers in one walk: sum and squared deviations, the extreme element and its place
+(pairs.py), whatever else a reduction with several results combines.
 
 Each lane keeps numbers of the columns that it has seen; at the end `tl.reduce` joins the lanes.
 
@@ -8,36 +9,57 @@ Each lane keeps numbers of the columns that it has seen; at the end `tl.reduce` 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
 from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 from thalweg.backends.gpu.configurations import RowTile, Tile
+from thalweg.backends.gpu.fused import Fused
 from thalweg.backends.gpu.index import Index, Symbol, affine, of
 from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.backends.gpu.pairs import ARGMAX, MOMENTS, is_pair
 from thalweg.backends.gpu.rows import Rows, rows, width_of
-from thalweg.backends.gpu.scalar import REGISTER, Num
+from thalweg.backends.gpu.scalar import REGISTER, Num, known, literal
+from thalweg.backends.gpu.writer import Writer
 
 
 def reductions(group: Group, name: str, options: GpuOptions, tile: Tile | None = None) -> TritonKernel:
-    """The kernel of a group whose root is a reduction, or a pair of them."""
-    if is_pair(group.root):
-        return _Pair(group, name, _space_of(group.root), tile if isinstance(tile, RowTile) else None).kernel()
-    return rows(group, name, options, tile)
+    """The kernel of a group whose root is a reduction, with one result or with several."""
+    root = group.root
+    space = _space_of(root) if is_pair(root) or _combines(root) else None
+    if space is None:
+        return rows(group, name, options, tile)
+    writer = _Pair if is_pair(root) else _Several
+    return writer(group, name, space, tile if isinstance(tile, RowTile) else None).kernel()
 
 
-def _space_of(root: Value) -> RowSpace:
-    """The rows of a pair: those of a sum of the same elements."""
+def _combines(root: Value) -> bool:
+    """Does a reduction with several results combine as many elements with what it has so far?"""
+    generic = root.generic
+    assert generic is not None
+    plain = all(len(op.results) == 1 and not op.regions and op.tensor is None and op.dim is None
+                for op in generic.body.ops)  # fmt: skip
+    results, same = len(root.peers), all(map_ == generic.maps[0] for map_ in generic.input_maps)
+    elements = [*(v.element for v in root.peers), *(v.element for v in root.operands[: generic.inputs])]
+    starts = root.operands[generic.inputs : generic.inputs + results]
+    return (
+        results > 1 and generic.inputs == results and same and plain
+        and "i1" not in elements and all(v.splat is not None for v in starts)
+        and all(known(op.name) for op in generic.body.ops)
+    )  # fmt: skip
+
+
+def _space_of(root: Value) -> RowSpace | None:
+    """The rows of a reduction: those of a sum of the same elements."""
     generic, element = root.generic, root.element
     assert generic is not None
+    maps = (generic.maps[0], generic.result_maps[0])
     body = Body((element, element), (ScalarOp("arith.addf", (1, 0), (2,), (element,)),), (2,))
-    plain = replace(generic, maps=generic.maps[:2], body=body)
-    space = row_space(Value(root.id, "reduce", root.shape, element, root.operands[:2], root.op, plain))
-    assert space is not None
-    return space
+    plain = replace(generic, inputs=1, maps=maps, body=body)
+    return row_space(Value(root.id, "reduce", root.shape, element, root.operands[:2], root.op, plain))
 
 
 class _Pair(Rows):
@@ -108,3 +130,44 @@ class _Pair(Rows):
 
 def _only(mask: str, text: str) -> str:
     return f"tl.where({mask}, {text}, 0.0)" if mask else text
+
+
+class _Several(Rows):
+    """A reduction with several results. What it starts from changes nothing, as StableHLO wants it."""
+
+    def reduce(self) -> None:
+        w, root, generic = self.w, self.group.root, self.group.root.generic
+        assert generic is not None
+        width, inputs = width_of(root), generic.inputs
+        numbers = [Num(f"best_{k}", peer.element) for k, peer in enumerate(root.peers)]
+        for number, start in zip(numbers, root.operands[inputs:], strict=False):
+            first = literal(start.splat or "", start.element).text
+            w.emit(f"{number.text} = tl.full([ROWS, COLS], {first}, {REGISTER[number.element]})")
+        with w.scope(f"for start in range(0, {width}, COLS):"):
+            col = self.columns_from(width, "start")
+            elements = Body(generic.body.arguments[:inputs], (), tuple(range(inputs)))
+            read = self.fused.body(root, self.loops_at(root, col), elements)
+            found = self.fused.evaluate(generic.body, [*read, *numbers])
+            assert found is not None
+            mask = " & ".join(self.masks[axis] for axis in sorted(col.axes) if axis in self.masks)
+            after = [f"tl.where({mask}, {n.text}, {old.text})" if mask else n.text
+                     for n, old in zip(found, numbers, strict=True)]  # fmt: skip
+            w.emit(f"{', '.join(n.text for n in numbers)} = {', '.join(after)}")
+        names = ", ".join(n.text for n in numbers)
+        w.emit(f"{names} = tl.reduce(({names}), 1, {self._join(generic.body)}, keep_dims=True)")
+        for value, number in zip(root.peers, numbers, strict=True):
+            self.fused.define(value, self.place_of(value, Index()), replace(number, axes=self.row.axes))
+
+    def _join(self, body: Body) -> str:
+        """A function that combines what two lanes have; its name."""
+        apart, count = Fused(Writer(), self.group, {}), len(body.yields)
+        arguments = [Num(f"{side}{k}", body.arguments[k]) for side in "ab" for k in range(count)]
+        found = apart.evaluate(body, arguments)
+        assert found is not None
+        lines = [*apart.w.lines, f"    return {', '.join(n.text for n in found)}"]
+        # By its contents: several kernels' functions may come together in one module (resident_loops.py).
+        name = f"join_{hashlib.sha256(repr(lines).encode()).hexdigest()[:6]}"
+        head = ["@triton.jit", f"def {name}({', '.join(n.text for n in arguments)}):"]
+        self.w.helpers.update(apart.w.helpers)
+        self.w.functions.append("\n".join([*head, *lines]) + "\n")
+        return name

@@ -46,7 +46,7 @@ def _split_all(graph: Graph, options: GpuOptions) -> bool:
         parts = _parts(value, options)
         found = cut_loops(value.generic, parts) if parts > 1 and value.generic is not None else None
         if found is not None:
-            product = value.kind != "reduce" and value.element != "f64" and found[1] >= LEAST_ATOMIC
+            product = value.kind != "reduce" and value.element != "f64" and math.prod(found[1]) >= LEAST_ATOMIC
             atomic = product and not options.deterministic and value.element != "i32"
             values += _added(value, found[0]) if atomic else _staged(value, *found)
             changed = True
@@ -78,33 +78,42 @@ def parts_of_rows(rows: int, style: str, width: int, options: GpuOptions) -> int
     return 1 if programs * 2 > chip else min(4 * chip // programs, width * rows // programs // LEAST_ELEMENTS)
 
 
-def cut_loops(generic: Generic, wanted: int) -> tuple[Generic, int] | None:
-    """The loops of a value with a new one, the last, that counts the parts; and how many those are.
+def cut_loops(generic: Generic, wanted: int) -> tuple[Generic, tuple[int, ...]] | None:
+    """The loops of a value with new ones, the last, that count the parts; and their extents. None if there is no way.
 
-    The outermost summed loop is cut that has a divisor near what is wanted.
+    Summed loops are cut from the outermost on, by divisors, until there are about as many parts as are wanted.
     """
-    best: tuple[int, int] | None = None  # parts, loop
+    parts: dict[int, int] = {}
+    left = wanted
     for dim in sorted(generic.reductions):
-        extent = generic.extents[dim]
-        divisors = [d for d in range(2, min(extent, 2 * wanted) + 1) if extent % d == 0]
-        if divisors:
-            nearest = min(divisors, key=lambda d: abs(d - wanted))
-            if best is None or nearest > 2 * best[0]:
-                best = (nearest, dim)
-    if best is None or best[0] * 4 < wanted:
+        divisors = [d for d in range(2, min(generic.extents[dim], 2 * left) + 1) if generic.extents[dim] % d == 0]
+        if left > 1 and divisors:
+            parts[dim] = min(divisors, key=lambda d: abs(d - left))
+            left //= parts[dim]
+    if math.prod(parts.values()) * 4 < max(wanted, 5):
         return None
-    parts, dim = best
-    length = generic.extents[dim] // parts
-    extents = (*(length if d == dim else n for d, n in enumerate(generic.extents)), parts)
-    new = len(generic.extents)
+    lengths = {dim: generic.extents[dim] // count for dim, count in parts.items()}
+    extents = (*(lengths.get(d, n) for d, n in enumerate(generic.extents)), *parts.values())
+    new = {dim: len(generic.extents) + number for number, dim in enumerate(parts)}
 
     def moved(map_: Map) -> Map:
-        return tuple(_with_part(expression, dim, new, length) for expression in map_)
+        for dim, part in new.items():
+            map_ = tuple(_with_part(expression, dim, part, lengths[dim]) for expression in map_)
+        return map_
 
     inputs = tuple(map(moved, generic.input_maps))
-    results = tuple((Affine(((new, 1),)), *map_) for map_ in generic.result_maps)
-    reductions = generic.reductions if length > 1 else generic.reductions - {dim}
-    return replace(generic, extents=extents, maps=(*inputs, *results), reductions=reductions), parts
+    results = tuple((*(Affine(((part, 1),)) for part in new.values()), *map_) for map_ in generic.result_maps)
+    reductions = generic.reductions - {dim for dim, length in lengths.items() if length == 1}
+    return replace(generic, extents=extents, maps=(*inputs, *results), reductions=reductions), tuple(parts.values())
+
+
+def over_parts(value: Value, element: str, parts: tuple[int, ...], op: ScalarOp) -> Generic:
+    """The loops of a reduction of parts, the first dimensions of what is read, to one like `value`."""
+    rank = len(value.shape)
+    dims = tuple(Affine(((d, 1),)) for d in range(rank + len(parts)))
+    body = Body((element, element), (replace(op, operands=(1, 0), results=(2,)),), (2,))
+    maps = ((*dims[rank:], *dims[:rank]), dims[:rank])
+    return Generic((*value.shape, *parts), frozenset(range(rank, rank + len(parts))), 1, maps, body)
 
 
 def _with_part(expression: Affine, dim: int, part: int, length: int) -> Affine:
@@ -115,7 +124,7 @@ def _with_part(expression: Affine, dim: int, part: int, length: int) -> Affine:
     return Affine(tuple(sorted((*expression.terms, (part, factor * length)))), expression.constant)
 
 
-def _staged(value: Value, cut: Generic, parts: int) -> list[Value]:
+def _staged(value: Value, cut: Generic, parts: tuple[int, ...]) -> list[Value]:
     """The values of the first stage; `value` becomes the second, or what rounds its result."""
     generic = value.generic
     assert generic is not None
@@ -125,9 +134,9 @@ def _staged(value: Value, cut: Generic, parts: int) -> list[Value]:
     op = ScalarOp("arith.addi" if element[0] == "i" else "arith.addf", (0, 1), (2,), (element,))
     neutral_text = "0" if element[0] == "i" else "0.0"
     if combiner is not None:
-        op, neutral_text = replace(combiner.op, results=(2,)), combiner.neutral_text
+        op, neutral_text = combiner.op, combiner.neutral_text
     initial = value.operands[generic.inputs]
-    shape = (parts, *value.shape)
+    shape = (*parts, *value.shape)
     neutral = Value(value.id - 3, "constant", shape, element, splat=neutral_text)
     inputs, rest = value.operands[: generic.inputs], value.operands[generic.inputs + 1 :]
     partial = Value(
@@ -135,10 +144,7 @@ def _staged(value: Value, cut: Generic, parts: int) -> list[Value]:
     )
     partial.peers = (partial,)
     dims = tuple(Affine(((d, 1),)) for d in range(len(value.shape)))
-    last = Affine(((len(value.shape), 1),))
-    extents = (*value.shape, parts)
-    body = Body((element, element), (replace(op, operands=(1, 0)),), (2,))
-    reduction = Generic(extents, frozenset({len(value.shape)}), 1, ((last, *dims), dims), body)
+    reduction = over_parts(value, element, parts, op)
     made = [neutral, partial]
     if element != value.element:
         start = Value(value.id - 3, "constant", value.shape, element, splat=neutral_text)

@@ -16,6 +16,7 @@ class Writer:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.helpers: dict[str, None] = {}  # functions of helpers.py that the kernel calls
+        self.functions: list[str] = []  # of this kernel only: the text of those that it calls besides
         self._scopes: list[dict[Hashable, Any]] = [{}]
         self._names: dict[str, int] = {}
         self._comment = ""

@@ -11,6 +11,10 @@ import pytest
 from gpu_programs import check, numbers, simulated, sources
 
 import thalweg as tw
+from thalweg.backends.gpu.backend import lower
+from thalweg.backends.gpu.options import GpuOptions
+from thalweg.dialects import context
+from thalweg.dialects.mlir import ir
 
 
 def _moments(*axes: int) -> Callable[[tw.Tensor], Any]:
@@ -56,6 +60,50 @@ def test_what_is_long_is_read_once(name: str) -> None:
     function, arguments = PROGRAMS[name]
     texts = [t for t in sources(function, *arguments) if "join_" in t]
     assert texts and all(text.count("tl.load(x0") == 1 for text in texts)
+
+
+REDUCE = """
+func.func @main(%x: tensor<ROWSx9000xf32>, %y: tensor<ROWSx9000xi32>) -> (tensor<ROWSxf32>, tensor<ROWSxi32>) {
+  %least = stablehlo.constant dense<0xFF800000> : tensor<f32>
+  %none = stablehlo.constant dense<2147483647> : tensor<i32>
+  %0:2 = stablehlo.reduce(%x init: %least), (%y init: %none) across dimensions = [1] :
+    (tensor<ROWSx9000xf32>, tensor<ROWSx9000xi32>, tensor<f32>, tensor<i32>) -> (tensor<ROWSxf32>, tensor<ROWSxi32>)
+    reducer(%a: tensor<f32>, %b: tensor<f32>) (%i: tensor<i32>, %j: tensor<i32>) {
+      %1 = stablehlo.compare GT, %a, %b, FLOAT : (tensor<f32>, tensor<f32>) -> tensor<i1>
+      %2 = stablehlo.compare EQ, %a, %b, FLOAT : (tensor<f32>, tensor<f32>) -> tensor<i1>
+      %3 = stablehlo.compare LT, %i, %j, SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      %4 = stablehlo.and %2, %3 : tensor<i1>
+      %5 = stablehlo.or %1, %4 : tensor<i1>
+      %6 = stablehlo.select %1, %a, %b : tensor<i1>, tensor<f32>
+      %7 = stablehlo.select %5, %i, %j : tensor<i1>, tensor<i32>
+      stablehlo.return %6, %7 : tensor<f32>, tensor<i32>
+    }
+  return %0#0, %0#1 : tensor<ROWSxf32>, tensor<ROWSxi32>
+}
+"""
+
+
+def test_reductions_with_several_results(tmp_path: Path) -> None:
+    """As JAX writes argmax: by whole rows, not one result for each lane."""
+    x = np.round(numbers(3, 9000) * 100)
+    y = np.random.default_rng(1).permutation(9000).astype(np.int32) + np.zeros((3, 1), np.int32)
+    with context.entered():
+        program = lower(ir.Module.parse(REDUCE.replace("ROWS", "3")), GpuOptions(folder=tmp_path))
+        (kernel,) = program.kernels
+        assert "tl.reduce((best_0, best_1), 1, join_" in kernel.source
+        pytest.importorskip("triton")
+        from thalweg.backends.gpu.simulate import simulate
+
+        largest, place = simulate(program, [x, y])
+    np.testing.assert_array_equal(largest, x.max(axis=1))
+    np.testing.assert_array_equal(place, np.where(x == x.max(axis=1, keepdims=True), y, 10000).min(axis=1))
+
+
+def test_few_columns_keep_the_chip_at_work() -> None:
+    """The statistics of a layer of ResNet: 64 channels of 401408 pixels."""
+    texts = sources(_moments(0, 1, 2), np.zeros((32, 112, 112, 64), np.float32))
+    (text,) = [t for t in texts if "join_" in t]
+    assert 'out0": "f32[32,16,64]"' in text and "GRID, WARPS, STAGES = 512" in text
 
 
 def test_deviations_do_not_cancel(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from gpu_programs import check, numbers, sources
+from gpu_programs import check, lowered, numbers, sources
 
 import thalweg as tw
+from thalweg.backends.cpu.program import Loop
+from thalweg.dialects import context
 
 BF16 = ml_dtypes.bfloat16
 X, W = numbers(20, 90), numbers(90, 30)
@@ -66,4 +68,11 @@ def test_what_many_tiles_would_compute_again_is_stored() -> None:
 
 def test_scales_are_loaded_once() -> None:
     (text,) = sources(_dequantized, X, INTEGERS, numbers(30))
-    assert text.index("tl.load(x2") < text.index("for start in") or text.index("tl.load(x0") < text.index("for start")
+    assert text.index("tl.load(x0 + n") < text.index("for start in")
+
+
+def test_loops_capture_nothing_that_is_in_no_kernel() -> None:
+    with context.entered():
+        program = lowered(_in_a_loop, *PROGRAMS["a loop"][1]).program
+    (loop,) = [step for step in program.steps if isinstance(step, Loop)]
+    assert all(v in program.graph.values or v in program.graph.args for v in loop.body.graph.captures)
