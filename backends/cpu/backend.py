@@ -27,6 +27,7 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.padding import absorb_paddings
 from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.partition import parts_of, with_definitions
+from thalweg.backends.cpu.pieces import cut_sums
 from thalweg.backends.cpu.plan import Plan
 from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
@@ -123,7 +124,7 @@ def lower(
     aliases = aliases_of(function)
     graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
     graph = slice_batches(absorb_paddings(graph, options), options)
-    program = form(hoist_packing(graph, options), options, tuner=tuner)
+    program = form(hoist_packing(cut_sums(graph, options), options), options, tuner=tuner)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())

@@ -1,7 +1,7 @@
 """Kernels on several threads: which, in how many pieces, and the code that hands the pieces to the pool (threads.py).
 
 step:            call @k3_parallel(buffers…)
-@k3_parallel:    tw_parallel_for(@k3_task, table of the buffers, tasks, threads)
+@k3_parallel:    tw_parallel_for(@k3_task, table of the buffers, tasks, threads, is it worth waking them?)
 @k3_task:        call @k3(buffers…, this thread's scratch, first tile, last tile)
 """
 
@@ -17,6 +17,7 @@ from thalweg.backends.cpu.subnormals import EXACT, Mode
 from thalweg.backends.cpu.threads import PARALLEL_FOR
 
 WORTHWHILE = 10_000.0  # nanoseconds of work below which a kernel stays on the caller's thread
+AWAKE_WORTHWHILE = 3_000.0  # the same where the kernel tells what it takes, and only threads that are awake take part
 SHORT = 400_000.0  # nanoseconds that a thread works at one piece
 TASKS_PER_THREAD = 4
 _NANOSECONDS_PER_BYTE = 0.15
@@ -37,7 +38,8 @@ class Parallel:
         self.kernels: dict[str, tuple[Kernel, tuple[str, ...]]] = {}  # those that are shared, with their buffers' types
 
     def __call__(self, w: ScopedWriter, kernel: Kernel, buffers: Sequence[tuple[str, str]]) -> None:
-        if self.threads == 1 or kernel.tiles == 1 or estimate(kernel) < WORTHWHILE:
+        least = AWAKE_WORTHWHILE if kernel.nanoseconds else WORTHWHILE
+        if self.threads == 1 or kernel.tiles == 1 or estimate(kernel) < least:
             call_directly(w, kernel, buffers)
             return
         types = tuple(kind for _, kind in buffers)
@@ -55,7 +57,7 @@ class Parallel:
         if not self.kernels:
             return ""
         parts = [self._definitions(kernel, len(types)) for kernel, types in self.kernels.values()]
-        return "\n".join(["", f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32)", *parts])
+        return "\n".join(["", f"declare void @{PARALLEL_FOR}(ptr, ptr, i32, i32, i32)", *parts])
 
     def _tasks_each(self, kernel: Kernel) -> int:
         """Tasks for each thread: several, so that a processor that is taken away delays nobody, where they are long;
@@ -74,7 +76,8 @@ class Parallel:
         lines.append(f"  %table = alloca [{buffers} x ptr]")
         for k in range(buffers):
             lines += [f"  %a{k} = getelementptr ptr, ptr %table, i64 {k}", f"  store ptr %p{k}, ptr %a{k}"]
-        arguments = f"ptr @{kernel.name}_task, ptr %table, i32 {tasks}, i32 {self.threads}"
+        wake = int(estimate(kernel) >= WORTHWHILE)
+        arguments = f"ptr @{kernel.name}_task, ptr %table, i32 {tasks}, i32 {self.threads}, i32 {wake}"
         lines += [f"  call void @{PARALLEL_FOR}({arguments})", "  ret void", "}"]
         lines.append(f"define internal void @{kernel.name}_task(i64 %task, i64 %thread, ptr %table) {{")
         for k in range(buffers):

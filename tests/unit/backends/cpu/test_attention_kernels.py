@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def test_heads_beside_features():
 
     moved = (a.transpose(0, 2, 1, 3) for a in (q, k, v))
     close(tw.function(attend)(q, k, v), expected(*moved, causal(40, 40)).transpose(0, 2, 1, 3))
-    assert kernels(attend, q, k, v).count("func.func private @k") == 1
+    assert len(re.findall(r"func.func private @k\w+\(%", kernels(attend, q, k, v))) == 1
 
 
 def test_a_nan_stays_in_its_row():

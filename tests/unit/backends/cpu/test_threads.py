@@ -24,12 +24,12 @@ define void @count(i64 %task, i64 %thread, ptr %counts) {
   store i64 %after, ptr %mine
   ret void
 }
-define void @many(ptr %pool, ptr %f, ptr %a, i32 %n, i32 %threads, i32 %times) {
+define void @many(ptr %pool, ptr %f, ptr %a, i32 %n, i32 %threads, i32 %wake, i32 %times) {
 entry:
   br label %loop
 loop:
   %i = phi i32 [ 0, %entry ], [ %j, %loop ]
-  call void %pool(ptr %f, ptr %a, i32 %n, i32 %threads)
+  call void %pool(ptr %f, ptr %a, i32 %n, i32 %threads, i32 %wake)
   %j = add i32 %i, 1
   %more = icmp slt i32 %j, %times
   br i1 %more, label %loop, label %out
@@ -47,14 +47,14 @@ class Counter:
         self.code = Code(compile_llvm(COUNT, options).object_code, "many", "count")
         self.pool = parallel_for_address(threads)
         self.threads = threads
-        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 3
+        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int] * 4
         self.many = ctypes.CFUNCTYPE(None, *kinds)(self.code.address("many"))
 
-    def run(self, tasks: int, times: int) -> np.ndarray:
+    def run(self, tasks: int, times: int, wake: bool = True) -> np.ndarray:
         """How often each task ran. What each thread ran is counted without atomics, just before that."""
         counts = np.zeros(self.threads + tasks, np.int64)
         start = counts.ctypes.data + 8 * self.threads
-        self.many(self.pool, self.code.address("count"), start, tasks, self.threads, times)
+        self.many(self.pool, self.code.address("count"), start, tasks, self.threads, wake, times)
         assert counts[: self.threads].sum() == tasks * times
         return counts[self.threads :]
 
@@ -62,6 +62,42 @@ class Counter:
 @pytest.mark.parametrize("tasks", [0, 1, 2, 7, 64])
 def test_every_task_runs_once(tasks: int) -> None:
     assert (Counter(3).run(tasks, 2000) == 2000).all()
+
+
+def test_nobody_is_woken_for_short_work() -> None:
+    assert (Counter(3).run(7, 2000, wake=False) == 2000).all()
+
+
+def test_more_tasks_than_a_ticket_holds_are_done_by_the_caller() -> None:
+    assert (Counter(3).run(70_000, 2) == 2).all()
+
+
+@pytest.mark.parametrize("threads", [0, 1, 300])
+def test_any_number_of_threads_may_be_asked_for(threads: int) -> None:
+    counter = Counter(3)
+    counts = np.zeros(256 + 600, np.int64)
+    function = counter.code.address("count")
+    counter.many(counter.pool, function, counts.ctypes.data + 8 * 256, 600, threads, 1, 50)
+    assert (counts[256:] == 50).all()
+    assert counts[:256].sum() == 50 * 600
+
+
+def test_a_task_that_calls_the_pool_does_its_tasks_itself() -> None:
+    counter = Counter(2)
+    found = np.zeros((4, 8), np.int64)
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    def inner(task: int, thread: int, argument: int) -> None:
+        found[argument - 1, task] += 1
+
+    address = ctypes.cast(inner, ctypes.c_void_p).value
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    def outer(task: int, thread: int, argument: int) -> None:
+        counter.many(counter.pool, address, task + 1, 8, 2, 1, 3)
+
+    counter.many(counter.pool, ctypes.cast(outer, ctypes.c_void_p).value, 0, 4, 2, 1, 5)
+    assert (found == 15).all()
 
 
 def test_no_more_threads_take_part_than_are_asked_for() -> None:

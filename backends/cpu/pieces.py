@@ -1,0 +1,89 @@
+"""Products of one row by a large matrix are summed up in pieces, each over rows of the matrix that lie side by side.
+
+    before:  %y = contract %x, %w                       f32[784] . f32[784,512]
+    after:   %p = contract %x, %w   [piece, …]          f32[4,512]: each piece is a quarter of the sum
+             %y = reduce %p over the pieces
+
+Threads that share the columns would each read a part of every line of the matrix, and the processor fetches what lies
+behind that part, too, which is the other thread's: the whole matrix goes through the second cache of each. Threads that
+share the pieces read half of the matrix each, in order. The pieces depend on shapes alone: a sum is the same on any
+number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from thalweg.backends.cpu.emit.contraction import describe
+from thalweg.backends.cpu.emit.nest import classify, item_bytes
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, forget_users
+from thalweg.backends.cpu.machine import machine
+from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.staged import make_room
+
+LEAST_BYTES = 1 << 20  # of a matrix: smaller ones stay in the second cache however they are read
+COUNTS = (4, 2)  # pieces, the first that divides the sum
+
+
+def cut_sums(graph: Graph, options: CpuOptions) -> Graph:
+    """Cut the products of one row in a graph, and in those nested in it; changes it in place."""
+    make_room(graph)
+    if _cut(graph, options):
+        forget_users(graph)
+        drop_dead(graph)
+    return graph
+
+
+def _cut(graph: Graph, options: CpuOptions) -> bool:
+    changed, values = False, []
+    for value in graph.values:
+        for region in value.regions if value.result_index == 0 else ():
+            changed |= _cut(region, options)
+        found = _sum_of_rows(value, options)
+        if found is not None:
+            values += _in_pieces(value, *found)
+            changed = True
+        values.append(value)
+    graph.values = values
+    return changed
+
+
+def _sum_of_rows(value: Value, options: CpuOptions) -> tuple[int, int] | None:
+    """(the summed loop, pieces) of a product of one row by a large matrix whose rows are summed; None for others."""
+    generic = value.generic
+    if value.kind != "contract" or generic is None or value.element not in ("f32", "f64"):
+        return None
+    nest = classify(describe(value, "%a", "%b", "%c"), machine(options).lanes(value.element), False)
+    large = nest.rhs.size * item_bytes(nest.rhs.dtype) >= LEAST_BYTES
+    one_row = nest.row_count == 1 and not nest.batch and nest.lane.lhs == 0 and nest.lane.rhs == 1
+    loops = [d for d in generic.reductions if generic.extents[d] > 1]
+    if not (large and one_row and len(loops) == 1 and value.operands[2].splat is not None):
+        return None
+    count = next((n for n in COUNTS if generic.extents[loops[0]] % n == 0), 1)
+    return (loops[0], count) if count > 1 else None
+
+
+def _in_pieces(value: Value, loop: int, count: int) -> list[Value]:
+    """The values that a product becomes the sum of; the loop over the pieces is a new one."""
+    generic, (lhs, rhs, initial) = value.generic, value.operands[:3]
+    assert generic is not None
+    new, length = len(generic.extents), generic.extents[loop] // count
+    extents = (*(length if d == loop else n for d, n in enumerate(generic.extents)), count)
+    maps = tuple(_spread(map_, loop, new, length) for map_ in generic.input_maps)
+    shape = (count, *value.shape)
+    nothing = Value(value.id - 2, "constant", shape, value.element, splat="0.000000e+00")
+    partial = Value(value.id - 1, "contract", shape, value.element, (lhs, rhs, nothing), value.op)
+    partial.generic = replace(generic, extents=extents, maps=(*maps, (Affine(((new, 1),)), *generic.result_maps[0])))
+    partial.location = value.location
+    identity = tuple(Affine(((d, 1),)) for d in range(len(shape)))
+    added = Body((value.element, value.element), (ScalarOp("arith.addf", (1, 0), (2,), (value.element,)),), (2,))
+    value.kind, value.operands = "reduce", (partial, initial)
+    value.generic = Generic(shape, frozenset({0}), 1, (identity, identity[1:]), added)
+    return [nothing, partial]
+
+
+def _spread(map_: Map, loop: int, new: int, length: int) -> Map:
+    """A map whose `loop` runs through one piece, and the loop `new` through the pieces."""
+    return tuple(
+        Affine((*e.terms, *((new, step * length) for d, step in e.terms if d == loop)), e.constant) for e in map_
+    )

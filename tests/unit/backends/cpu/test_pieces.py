@@ -1,0 +1,58 @@
+"""Products of one row by a large matrix are summed up in pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cpu_programs import compiled, kernels_of, normal
+
+from thalweg.backends.cpu.options import CpuOptions
+
+
+def product(x: str, w: str, dims: str, out: str, element: str = "f32") -> str:
+    """relu(x . w + 1)"""
+    x, w, out = (f"tensor<{shape}x{element}>" for shape in (x, w, out))
+    return f"""func.func @main(%x: {x}, %w: {w}) -> {out} {{
+  %one = stablehlo.constant dense<1.0> : {out}
+  %zero = stablehlo.constant dense<0.0> : {out}
+  %p = stablehlo.dot_general %x, %w, {dims} : ({x}, {w}) -> {out}
+  %q = stablehlo.add %p, %one : {out}
+  %r = stablehlo.maximum %q, %zero : {out}
+  return %r : {out}
+}}"""
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("inner", "columns", "element", "pieces"),
+    [(784, 512, "f32", 4), (1022, 333, "f32", 2), (784, 512, "f64", 4), (785, 512, "f32", 1), (300, 200, "f32", 1)],
+)
+def test_a_row_by_a_matrix(inner: int, columns: int, element: str, pieces: int, threads: int) -> None:
+    text = product(f"1x{inner}", f"{inner}x{columns}", "contracting_dims = [1] x [0]", f"1x{columns}", element)
+    assert len(kernels_of(text)) == (1 if pieces == 1 else 2)
+    dtype = np.dtype("f4" if element == "f32" else "f8")
+    x, w = normal(1, inner).astype(dtype), normal(inner, columns, seed=1).astype(dtype)
+    (found,) = compiled(text, CpuOptions(threads=threads))([x, w])
+    wanted = np.maximum(x.astype(np.float64) @ w.astype(np.float64) + 1, 0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-4 if element == "f32" else 1e-12)
+
+
+def test_vectors_too() -> None:
+    text = product("600", "600x500", "contracting_dims = [0] x [0]", "500")
+    assert len(kernels_of(text)) == 2
+    x, w = normal(600), normal(600, 500, seed=1)
+    (found,) = compiled(text)([x, w])
+    np.testing.assert_allclose(found, np.maximum(x @ w + 1, 0), rtol=1e-5, atol=2e-4)
+
+
+def test_sums_are_the_same_on_any_number_of_threads() -> None:
+    text = product("1x784", "784x512", "contracting_dims = [1] x [0]", "1x512")
+    arrays = [normal(1, 784), normal(784, 512, seed=1)]
+    results = [compiled(text, CpuOptions(threads=threads))(arrays)[0] for threads in (1, 2, 5)]
+    assert all((result == results[0]).all() for result in results)
+
+
+def test_what_lies_along_the_sum_and_several_rows_stay_whole() -> None:
+    along = product("1x784", "512x784", "contracting_dims = [1] x [1]", "1x512")
+    several = product("2x784", "784x512", "contracting_dims = [1] x [0]", "2x512")
+    assert len(kernels_of(along)) == len(kernels_of(several)) == 1
