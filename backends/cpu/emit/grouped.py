@@ -28,7 +28,7 @@ from thalweg.backends.cpu.options import CpuOptions
 
 TALLEST, WIDEST, WIDEST_OF_ONE = 12, 6, 16
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
-FLIP = 64  # bytes whose signs change at a time
+TOGETHER = 64  # bytes that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,22 @@ class Grouped:
         # Packed elements from a group to the next: a block of columns, or the panel, lies in one piece.
         self.group_step = (COLUMNS if packed else self.width) * groups.size
         self.flips = groups.flips(nest.lhs.signed, nest.rhs.signed)
+        # Widening a row's bytes to pairs takes as long as multiplying them: they are widened once, for all panels.
+        self.widens = groups.kind == "pairs" and nest.row_count > 1
         self.lhs = self._flat(nest.lhs)
         self.rhs = self._flat(nest.rhs)
         self.out = self._flat(nest.out) if epilogue is None else None
         self.finished = None if epilogue is None else self._view(shape.rows * self.width, groups.sums)
 
+    @property
+    def copies(self) -> bool:
+        """Is the left operand copied by every call?"""
+        return self.flips or self.widens
+
     def run(self) -> None:
         """Write everything."""
         w, nest = self.w, self.nest
-        lhs = self._flipped() if self.flips else self.lhs
+        lhs = self._copied() if self.copies else self.lhs
         lhs = replace(lhs, sums=tuple(a.lhs for a in nest.sums))
         panel = None if self.packed else self._packed_panel()
         with w.for_("%lo", "%hi", 1) as tile:
@@ -148,29 +155,33 @@ class Grouped:
     def _view(self, elements: int, dtype: str) -> Panel:
         """A new piece of the scratch buffer. Its type is filled in at the end."""
         kind, at = flat_type(elements, dtype), self.w.index(self.scratch)
-        bytes_ = {"i8": 1, "bf16": 2}.get(dtype, 4)
+        bytes_ = {"i8": 1, "i16": 2, "bf16": 2}.get(dtype, 4)
         self.scratch += ceil_div(elements * bytes_, 64) * 64
         name = self.w.unique(f"memref.view %scratch[{at}][] : memref<SCRATCHxi8> to {kind}", "pack")
         return Panel(name, kind, dtype, 0, ())
 
-    def _flipped(self) -> Source:
-        """The left operand with the other sign: a copy, made by every call."""
+    def _copied(self) -> Source:
+        """The left operand with the other sign, or widened: a copy, made by every call."""
         w, size = self.w, self.nest.lhs.size
-        copy = self._view(size, "i8")
-        full = size - size % FLIP
+        copy = self._view(size, "i16" if self.widens else "i8")
+        full = size - size % TOGETHER
 
         def some(at: Index, count: int) -> None:
-            kind = f"vector<{count}xi8>"
-            bits = w.hoisted(f"arith.constant dense<-128> : {kind}", "sign")
-            place = f"[{w.ssa(at)}]"
+            kind, place = f"vector<{count}xi8>", f"[{w.ssa(at)}]"
             value = w.op(f"vector.load {self.lhs.name}{place} : {self.lhs.memref}, {kind}")
-            turned = w.op(f"arith.xori {value}, {bits} : {kind}")
-            w.emit(f"vector.store {turned}, {copy.name}{place} : {copy.memref}, {kind}")
+            if self.widens:
+                to = f"vector<{count}xi16>"
+                turned = w.op(f"arith.ext{'si' if self.lhs.signed else 'ui'} {value} : {kind} to {to}")
+            else:
+                to, bits = kind, w.hoisted(f"arith.constant dense<-128> : {kind}", "sign")
+                turned = w.op(f"arith.xori {value}, {bits} : {kind}")
+            w.emit(f"vector.store {turned}, {copy.name}{place} : {copy.memref}, {to}")
 
-        walk(w, full, FLIP, lambda at: some(at, FLIP))
+        walk(w, full, TOGETHER, lambda at: some(at, TOGETHER))
         if full < size:
             walk(w, size - full, 1, lambda at: some(w.add(at, full), 1))
-        return replace(copy.source(0), base=self.lhs.base, signed=not self.lhs.signed)
+        signed = self.lhs.signed if self.widens else not self.lhs.signed
+        return replace(copy.source(0), base=self.lhs.base, signed=signed)
 
     # Packing.
 

@@ -93,7 +93,8 @@ def groups_for(options: CpuOptions) -> Groups:
 
 @dataclass(frozen=True)
 class GroupWriter:
-    """Writes the instructions of `groups`. Operands are read from `lhs` (its lane is 0) and `packed`."""
+    """Writes the instructions of `groups`. Operands are read from `lhs` (its lane is 0; of bytes, or, where pairs are
+    added up, of 16 bits already) and `packed`."""
 
     w: ScopedWriter
     groups: Groups
@@ -124,9 +125,9 @@ class GroupWriter:
         if g.kind == "widen":
             return [self._spread(self._scalar(w.add(offset, k))) for k in range(used or 4)]
         if used:
-            nothing = w.hoisted("arith.constant 0 : i8", "zero")
+            nothing = w.hoisted(f"arith.constant 0 : {self.lhs.dtype}", "zero")
             numbers = [self._scalar(w.add(offset, k)) for k in range(used)] + [nothing] * (4 - used)
-            quad = w.op(f"vector.from_elements {', '.join(numbers)} : vector<4xi8>")
+            quad = w.op(f"vector.from_elements {', '.join(numbers)} : vector<4x{self.lhs.dtype}>")
         else:
             quad = self._read(self.lhs, offset, 4)
         return [self._everywhere(quad)]
@@ -190,7 +191,8 @@ class GroupWriter:
         w, g = self.w, self.groups
         bits, count, element = 32, g.lanes, "i8"
         if g.kind == "pairs":
-            quad, bits, count, element = self._extended(quad, 4, "i16", self.lhs), 64, g.lanes // 2, "i16"
+            quad = quad if self.lhs.dtype == "i16" else self._extended(quad, 4, "i16", self.lhs)
+            bits, count, element = 64, g.lanes // 2, "i16"
         whole = w.op(f"vector.bitcast {quad} : vector<4x{element}> to vector<1xi{bits}>")
         number = w.op(f"vector.extract {whole}[0] : i{bits} from vector<1xi{bits}>")
         many = w.op(f"vector.broadcast {number} : i{bits} to vector<{count}xi{bits}>")

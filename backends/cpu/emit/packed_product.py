@@ -62,7 +62,7 @@ def packed_product(group: Group, name: str, options: CpuOptions) -> Kernel:
         made.scratch,
         inplace=safe,
         nanoseconds=math.prod(axis.extent for axis in spec.axes) * _NANOSECONDS_PER_PRODUCT,
-        setup=made.flips,
+        setup=made.copies,
     )
 
 
