@@ -25,15 +25,15 @@ def _thalweg(name: str) -> Step:
     import thalweg as tw
 
     variables = [tw.Variable(x) for x in _numbers(0)]
-    gradients = [tw.asarray(x) for x in _numbers(1)]
+    gradients = [tw.Variable(x, trainable=False) for x in _numbers(1)]
     optimizer = getattr(tw.optim, name)(RATE, **({"decay": DECAY} if name == "AdamW" else {}))
 
     @tw.function
-    def step(*gradients: Any) -> Any:
-        optimizer.apply(list(zip(gradients, variables, strict=True)))
+    def step() -> Any:
+        optimizer.apply([(tw.asarray(g), v) for g, v in zip(gradients, variables, strict=True)])
         return tw.sum(gradients[1])
 
-    return lambda: step(*gradients)
+    return step
 
 
 def _torch(name: str) -> Step:
@@ -95,10 +95,10 @@ def _jax(name: str) -> Step:
 def _clip_thalweg() -> Step:
     import thalweg as tw
 
-    gradients = [tw.asarray(x) for x in _numbers(1)]
-    clip = tw.function(lambda *g: tw.optim.clip_by_global_norm(g, 1.0)[0])
+    gradients = [tw.Variable(x) for x in _numbers(1)]
+    clip = tw.function(lambda: tw.optim.clip_by_global_norm([tw.asarray(g) for g in gradients], 1.0)[0])
 
-    return lambda: clip(*gradients)[0]
+    return lambda: clip()[0]
 
 
 def _clip_torch() -> Step:

@@ -345,9 +345,16 @@ def classify(generic: Generic) -> str:
     if is_product_sum(generic):
         if windowed:
             return "convolution"
-        if all(e.dim is not None for m in generic.maps for e in m):
+        if all(e.dim is not None for m in generic.maps for e in m) and not _is_dot(generic):
             return "contract"
     return "window" if windowed else "reduce"
+
+
+def _is_dot(generic: Generic) -> bool:
+    """Does each element of both inputs count once, as in a product of vectors, or of rows? That is a sum, which runs
+    at the speed of memory, not a product of matrices."""
+    left, right = ({e.dim for e in map_ if e.dim is not None} for map_ in generic.input_maps)
+    return left == right
 
 
 _PRODUCT_SUMS = {("mulf", "addf"), ("muli", "addi"), ("andi", "ori")}

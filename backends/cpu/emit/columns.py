@@ -46,8 +46,12 @@ class _ColumnKernel:
         w, lanes = self.w, self.fused.lanes
         *outer, columns = self.space.rows
         vectors = -(-columns // lanes)
-        share = vectors * math.prod(outer) // (2 * self.threads) if self.threads > 1 else vectors
-        width = lanes * min(vectors, self.widest, max(VECTORS, share))
+        share = -(-vectors * math.prod(outer) // (2 * self.threads)) if self.threads > 1 else vectors
+        strips = -(-vectors // min(vectors, self.widest, max(VECTORS, share)))
+        if strips * math.prod(outer) > self.threads:  # equally many for each thread, and of equal width
+            together = math.lcm(self.threads, math.prod(outer)) // math.prod(outer)
+            strips = min(vectors, -(-strips // together) * together)
+        width = lanes * -(-vectors // strips)
         strips = -(-columns // width)
         full = columns // width
         tiles = strips * math.prod(outer)

@@ -21,7 +21,7 @@ from thalweg.backends.cpu.bodies import region_body
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.ordering import Key, find_key, find_order
 from thalweg.backends.cpu.emit.radix import Radix, can_sort
-from thalweg.backends.cpu.emit.scalar import Num, apply, evaluate, from_storage, to_storage
+from thalweg.backends.cpu.emit.scalar import Num, apply, evaluate, from_storage, lanes_type, to_storage, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Body, Value
 from thalweg.backends.cpu.kernel import Kernel, function, memref_type, storage_type
@@ -31,6 +31,7 @@ from thalweg.dialects.mlir import ir
 _RUN = 16  # insertion sort is faster than merging below this
 _SELECT = 256  # at most so many first elements are selected without sorting the rest
 _ALIGN = 64
+_VECTOR_BYTES = 64  # that are compared at a time with the last one kept
 _NANOSECONDS = 6.0  # for an element of a column, about
 
 
@@ -81,7 +82,7 @@ class _Sort:
         self.key = find_key(comparator)
         self.elements = [operand.element for operand in operands]
         self.w = ScopedWriter()
-        order = find_order(comparator)
+        self.order = order = find_order(comparator)
         self.radix: Radix | None = None
         if order is not None and self.kept == self.length and can_sort(order, self.length):
             self.radix = Radix(self.w, order, self.elements[order.key.operand], self.length)
@@ -229,14 +230,42 @@ class _Sort:
 
     def _select(self, place: Sequence[str]) -> None:
         """The first rows only: each element that comes before the last one kept is inserted among them."""
-        w = self.w
-        last = self.kept - 1
-        with w.for_(0, self.length, 1) as i:
+        w, main = self.w, 0
+        if self.order is not None and self.dim == len(self.shape) - 1 and "i1" not in self.elements:
+            lanes = _VECTOR_BYTES // _bytes(self.operands[self.order.key.operand].element)
+            main = self.length - self.length % lanes
+            with w.for_(0, main, lanes) as i:
+                filling = w.op(f"arith.cmpi ult, {i}, {w.index(self.kept)} : index")
+                any_less = self._any_less(place, i, lanes)
+                with w.branch(w.op(f"arith.ori {filling}, {any_less} : i1")):
+                    self._select_among(place, i, w.add(i, lanes))
+        self._select_among(place, main, self.length)
+
+    def _select_among(self, place: Sequence[str], first: str | int, end: str | int) -> None:
+        w, last = self.w, self.kept - 1
+        with w.for_(first, end, 1) as i:
             row = self._row(place, i)
             less = self._less(row, self._load_all(self.front, w.index(last)))
             filling = w.op(f"arith.cmpi ult, {i}, {w.index(self.kept)} : index")
             with w.branch(w.op(f"arith.ori {filling}, {less} : i1")):
                 self._insert(row, w.ssa(w.minimum(i, last)), w.index(0))
+
+    def _any_less(self, place: Sequence[str], start: str, lanes: int) -> str:
+        """Does one of the next elements come before the last one kept?"""
+        w, arguments = self.w, []
+        assert self.order is not None
+        column = self.order.key.operand
+        for k, operand in enumerate(self.operands):
+            if k != column:
+                arguments += [Num("", operand.element, lanes)] * 2  # which the comparator does not use
+                continue
+            kind = lanes_type(storage_type(operand.element), lanes)
+            source = f"%in{k}[{self._element(place, start)}] : {memref_type(operand)}, {kind}"
+            arguments.append(from_storage(w, w.ordered(f"vector.load {source}"), operand.element, lanes))
+            last = self._load(k, self.front[k], w.index(self.kept - 1))
+            arguments.append(widen(w, from_storage(w, last, operand.element, 1), lanes))
+        less = evaluate(w, self.comparator, arguments)[0]
+        return w.op(f"vector.reduction <or>, {less.name} : {less.type} into i1")
 
     def _merge_passes(self) -> list[str]:
         """Merge runs pairwise until one is left; the buffers it is in."""

@@ -200,3 +200,25 @@ def test_which_comparators_are_an_order(body: str, kind: tuple[str, bool] | None
         operation = next(o for o in function.regions[0].blocks[0].operations if o.operation.name == "stablehlo.sort")
         order = find_order(region_body(operation.operation))
     assert (None if order is None else (order.kind, order.descending)) == kind
+
+
+@pytest.mark.parametrize("element", ["f64", "f32", "bf16", "i32", "i8", "ui8"])
+@pytest.mark.parametrize("length", [203, 1003])
+def test_top_k_of_many_dtypes(element: str, length: int) -> None:
+    """Elements are passed over many at a time, the last few one by one; NaN comes first, as the comparator says."""
+    kept = 20
+    kind, part = tensor((2, length), element), tensor((2, kept), element)
+    ikind, ipart = tensor((2, length), "i32"), tensor((2, kept), "i32")
+    body = nan_last("%y0", "%x0", element) if "f" in element else by("GT", element)
+    text = sort((2, length), 1, [element, "i32"], body)
+    text = text.replace(f"-> ({kind}, {ikind}) {{", f"-> ({part}, {ipart}) {{").split("return %0#0")[0]
+    for k, (whole, some) in enumerate([(kind, part), (ikind, ipart)]):
+        text += f"%r{k} = stablehlo.slice %0#{k} [0:2, 0:{kept}] : ({whole}) -> {some}\n"
+    x = special((2, length), element) if "f" in element else numbers((2, length), element)
+    if "f" in element:
+        x[:, 5::17] = 0
+    got = native(text + f"return %r0, %r1 : {part}, {ipart} }}", [x, np.stack([np.arange(length, dtype=np.int32)] * 2)])
+    wide = x.astype(np.float64)
+    keys = np.where(np.isnan(wide), 0, wide)
+    wanted = np.stack([np.lexsort((-k, ~np.isnan(v)))[:kept] for k, v in zip(keys, wide, strict=True)])
+    np.testing.assert_array_equal(got[1], wanted)
