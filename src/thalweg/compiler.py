@@ -230,10 +230,6 @@ class Driver:
             stablehlo, names = self.to_stablehlo(module)
             return lower(stablehlo), names
 
-    def device_share(self, module: ir.Module, chip: str, share: Share) -> tuple[DeviceProgram, list[str]]:
-        """As `device_program`, for one of several GPUs that share the batch."""
-        return self.device_program(module, chip, None, share)
-
     def device_program(
         self, module: ir.Module, chip: str, measure: Measure | None = None, share: Share | None = None
     ) -> tuple[DeviceProgram, list[str]]:
@@ -242,6 +238,7 @@ class Driver:
 
         Args:
             measure: times kernels on a GPU of this kind, to choose among sizes of tiles; None leaves that to rules.
+            share: one GPU's part, where several share the batch.
         """
         from thalweg.backends.gpu import backend as gpu
         from thalweg.backends.gpu.tuning import Tuner

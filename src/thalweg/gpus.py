@@ -138,7 +138,7 @@ def _bytes_at(address: int, size: int) -> Array:
     return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
 
-def _measure(gpu: Gpu) -> Measure:
+def measure_on(gpu: Gpu) -> Measure:
     """Times kernels on a GPU, for tuning."""
     return lambda trial: launch_seconds(gpu, trial.image, trial.grid, trial.bytes)
 
@@ -186,7 +186,7 @@ class _OnGpu:
     ) -> None:  # fmt: skip
         self.gpu = gpu
         self._options = compiler.options
-        measure = _measure(gpu) if compiler.options.gpu_tuning else None
+        measure = measure_on(gpu) if compiler.options.gpu_tuning else None
         program, self.names = compiler.device_program(module, gpu.properties.chip, measure)
         self.values = bound(self.names)
         self._text: str = module.operation.get_asm(enable_debug_info=True)
@@ -212,7 +212,8 @@ class _OnGpu:
             self.values.changed(number, results[result])
         found = [results[k] for k in self._outputs]
         if checking:
-            self._check([*map(np.asarray, inputs), *self._host_constants], before, found, checking == "non-finite")
+            arrays = [*map(np.asarray, inputs), *self._host_constants]
+            check_results(self._text, arrays, before, [*found, *self.values.copies().values()], checking)
         return found
 
     def _put(self, value: Any) -> DeviceArray:
@@ -220,17 +221,30 @@ class _OnGpu:
             return self.gpu.aligned(self.gpu.receive(value))
         return self.gpu.put(np.asarray(value))
 
-    def _check(
-        self, inputs: Sequence[Array], before: dict[str, Array], found: Sequence[DeviceArray], infinities: bool
-    ) -> None:
-        """Where a result holds what it must not, name the op that made the first one, unless it came with an input."""
-        bad = has_non_finite if infinities else has_nan
-        if not any(map(bad, (*map(np.asarray, found), *self.values.copies().values()))):
-            return
-        with context.entered():
-            culprit = first_nan(ir.Module.parse(self._text), inputs, before, infinities=infinities)
-        if culprit is not None:
-            raise ExecutionError(str(culprit))
+
+def check_results(
+    text: str, inputs: Sequence[Array], before: dict[str, Array], found: Sequence[Any], checking: str
+) -> None:
+    """Where a result holds what it must not, name the op that made the first one, unless it came with an input.
+
+    Args:
+        text: of the `tw` module.
+        inputs: with the constants.
+        before: the variables' values, by the names that the module gives them.
+        found: results, and the variables' new values.
+        checking: what must not be there (`Config.checking`).
+
+    Raises:
+        ExecutionError: it is there.
+    """
+    infinities = checking == "non-finite"
+    bad = has_non_finite if infinities else has_nan
+    if not any(map(bad, map(np.asarray, found))):
+        return
+    with context.entered():
+        culprit = first_nan(ir.Module.parse(text), inputs, before, infinities=infinities)
+    if culprit is not None:
+        raise ExecutionError(str(culprit))
 
 
 class GpuCluster:

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from thalweg.backends.gpu.tuning import Measure
 from thalweg.backends.shards.split import Share
 from thalweg.dialects.devices import parse
 from thalweg.dialects.diagnostics import UnavailableError
 from thalweg.dialects.mlir import ir
 from thalweg.frontend.program import Program
-from thalweg.gpus import Values, gpu_of
+from thalweg.gpus import Values, check_results, gpu_of, measure_on
 from thalweg.runtime import tracing
 from thalweg.runtime.config import Config
 from thalweg.runtime.gpu.array import DeviceArray
@@ -39,9 +40,10 @@ class Compiler(Protocol):
 
     options: Config
 
-    def device_share(self, module: ir.Module, chip: str, share: Share) -> tuple[DeviceProgram, list[str]]:
-        """What one of several GPUs runs for a `tw` module, and the names of the variables that are its trailing
-        arguments."""
+    def device_program(
+        self, module: ir.Module, chip: str, measure: Measure | None = None, share: Share | None = None
+    ) -> tuple[DeviceProgram, list[str]]:
+        """What a launcher runs for a `tw` module, and the names of the variables that are its trailing arguments."""
         ...
 
 
@@ -121,11 +123,12 @@ class ReplicatedProgram:
         self._copies = [_Copies(self._gpus, name) for name in names]
         label = f"a constant of {self._name}()"
         self._constants = [[gpu.put(array, label) for gpu in self._gpus] for array in program.constants]
+        self._host_constants = program.constants
+        self._text: str = program.module.operation.get_asm(enable_debug_info=True)
         self._variables = program.variables  # which must outlive it
         first = programs[0]
         assert first.split is not None
         self._splits = first.split
-        self._inputs, self._types = len(program.inputs), [t.shape for t in program.outputs]
         state = len(program.constants) + len(names)
         called = f"{program.name}()"
         self._replicas = Replicas(self._gpus, programs, state, called, options.gpu_graphs, self._sums)
@@ -144,7 +147,8 @@ class ReplicatedProgram:
                 programs.append(programs[0])
                 continue
             share = Share(len(self._gpus), index, len(program.inputs), self._sums is not None)
-            made, names = compiler.device_share(program.module, gpu.properties.chip, share)
+            measure = measure_on(gpu) if compiler.options.gpu_tuning else None
+            made, names = compiler.device_program(program.module, gpu.properties.chip, measure, share)
             programs.append(made)
         return programs, names
 
@@ -159,7 +163,9 @@ class ReplicatedProgram:
         return results
 
     def _run(self, inputs: Sequence[Any]) -> list[Any]:
+        checking = self._options.checking
         with self._held:
+            before = self._values.copies() if checking else {}
             shared = [self._shared(value, number) for number, value in enumerate(inputs)]
             state = [copies.of(v) for copies, v in zip(self._copies, self._values.on_device(), strict=True)]
             everything = [*shared, *self._constants, *state]
@@ -173,7 +179,11 @@ class ReplicatedProgram:
             for result, number in self._updates.items():
                 self._copies[number].changed([each[result] for each in results])
                 self._values.changed(number, results[0][result])
-            return [self._joined([each[k] for each in results], self._splits.results[k]) for k in self._outputs]
+            found = [self._joined([each[k] for each in results], self._splits.results[k]) for k in self._outputs]
+            if checking:
+                arrays = [*map(np.asarray, inputs), *self._host_constants]
+                check_results(self._text, arrays, before, [*found, *self._values.copies().values()], checking)
+            return found
 
     def copies_of(self, number: int) -> list[Array]:
         """What each GPU has of a variable after a run: the same, bit by bit."""

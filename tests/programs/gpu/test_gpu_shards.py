@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.dialects.diagnostics import DeviceError, LoweringError, UnavailableError
+from thalweg.dialects.diagnostics import DeviceError, ExecutionError, LoweringError, UnavailableError
 from thalweg.frontend.program import compiler
 from thalweg.gpus import virtual_driver
 from thalweg.replicated import ReplicatedProgram
@@ -157,6 +157,22 @@ def test_another_program_changes_what_all_gpus_have() -> None:
             shared(np.ones((2, 3), np.float32))
             alone()
             np.testing.assert_array_equal(w.numpy(), (before + 2) * 10 + 1, err_msg=f"turn {turn}")
+
+
+def test_what_must_not_come_out_is_told_with_its_line() -> None:
+    with config.override(check_nans=True):
+        logs = tw.function(lambda x: tw.sum(tw.log(x), axis=0), shards=2)
+        np.testing.assert_allclose(np.asarray(logs(np.ones((4, 2), np.float32))), 0)
+        with pytest.raises(ExecutionError, match=r"test_gpu_shards.py:\d+.*log"):
+            logs(-np.ones((4, 2), np.float32))
+
+
+def test_open_extents_are_shared_out_for_each_size() -> None:
+    spec = [tw.spec((None, 3), tw.float32)]
+    doubled = tw.function(lambda x: (x * 2, tw.sum(x)), signature=spec, shards=2)
+    for rows in (2, 6):
+        found, total = doubled(np.ones((rows, 3), np.float32))
+        assert np.asarray(found).shape == (rows, 3) and float(total) == 3 * rows
 
 
 def test_a_batch_that_cannot_be_divided_is_told() -> None:
