@@ -121,7 +121,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     narrow = tiled(w, spec, options, finishing.element) or grouped(w, spec, options, epilogue)
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
-        code = Generated(text, narrow.tiles, narrow.scratch, narrow.flips)
+        code = Generated(text, narrow.tiles, narrow.scratch, narrow.copies)
     elif (made := slid(w, root, spec, target, options.worker_count(), epilogue, group.decision)) is not None:
         code = Generated(w.text().replace("SCRATCH", str(made.scratch)), made.tiles, made.scratch, made.setup)
     else:
