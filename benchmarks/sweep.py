@@ -106,7 +106,8 @@ def _line(family: str, workload: Workload, budget: float) -> dict[str, Any]:
     return {"row": workload.name, "family": family, "us": best, "ratio": ratio, "first_call_s": first}
 
 
-def _summary(table: list[dict[str, Any]]) -> str:
+def summary(table: list[dict[str, Any]]) -> str:
+    """How many rows are how far ahead or behind, and the geometric mean of their ratios."""
     ratios = [row["ratio"] for row in table if row["ratio"] == row["ratio"]]
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
     counts = ", ".join(f"{sum(r >= least for r in ratios)} at {least}x" for least in (1.0, 0.95, 0.9, 0.5))
@@ -139,7 +140,7 @@ def main() -> None:
         table.append(_line(family, workload, options.budget))
         kept[workload.name] = table[-1]
         target.write_text(json.dumps({"threads": threads, "rows": list(kept.values())}, indent=1) + "\n")
-    print(f"{_summary(table)}; {time.perf_counter() - start:.0f} s")
+    print(f"{summary(table)}; {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":
