@@ -2,7 +2,8 @@
 
 legalize   StableHLO -> linalg on tensors     backends/cpu/legalize.py
 read       linalg -> value graph              backends/cpu/read.py
-prepare    attention, pads into windows, long sums cut   attention_parts.py, pads.py, splits.py
+prepare    what makes better kernels here     attention_parts.py, attention_results.py, depthwise.py, pads.py, pairs.py,
+                                              splits.py, prologues.py
 form       values -> kernels                  backends/cpu/fusion.py; one file here for each kind of kernel
 save       one Python module per kernel       store.py
 compile    Python -> PTX, cubin, hsaco        compile.py (needs no GPU)

@@ -2,7 +2,8 @@
 
 Loops of the contraction fall into four classes by who reads them: batch (both operands and the result), m and n (one
 operand and the result), k (both operands). Each class is one axis, whatever its number of dimensions. A program
-computes a tile of BM x BN sums, BK products at a time, in f32.
+computes a tile of BM x BN sums, BK products at a time, in f32. Operands may be computed as they are loaded
+(prologues.py); sums may be parts, added atomically to those of other programs (splits.py).
 
 A convolution is the same: m are the places of the result, n its channels, k the window's places and the channels that
 are summed. Nothing is copied: the operand's tile is read through the window, and is 0 where the window reaches over
