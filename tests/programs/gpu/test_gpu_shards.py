@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simulated_nccl import SimulatedNccl
 
 import thalweg as tw
 from thalweg.dialects.diagnostics import DeviceError, ExecutionError, LoweringError, UnavailableError
@@ -15,6 +16,7 @@ from thalweg.gpus import virtual_driver
 from thalweg.replicated import ReplicatedProgram
 from thalweg.runtime.config import config
 from thalweg.runtime.gpu.driver import DriverError
+from thalweg.runtime.gpu.nccl import Collective
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -135,6 +137,29 @@ def test_every_gpu_has_the_same_bits_also_of_large_sums() -> None:
     assert len(others) == 3
     for other in others:
         np.testing.assert_array_equal(other, first)
+
+
+def test_sums_by_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All gradients of a step in one group of its calls."""
+    library = SimulatedNccl(virtual_driver())
+    monkeypatch.setattr("thalweg.replicated.sums_of", lambda gpus, timeout: Collective(gpus, library))
+    v, w = (tw.Variable(np.full((6, 6), k / 10, np.float32), name="by_nccl") for k in (1, 2))
+
+    @tw.function(shards=2)
+    def step(x: Any) -> Any:
+        gradients = tw.grad(lambda: tw.sum(tw.tanh(x @ v) @ w), wrt=[v, w])()
+        v.assign_sub(gradients[0])
+        w.assign_sub(gradients[1])
+
+    expected = v.numpy(), w.numpy()
+    for _ in range(3):
+        a, b = expected
+        hidden = np.tanh(X @ a)
+        expected = a - X.T @ ((1 - hidden**2) * b.sum(1)), b - hidden.T @ np.ones((4, 6), np.float32)
+        step(X)
+        for variable, want in zip((v, w), expected, strict=True):
+            np.testing.assert_allclose(variable.numpy(), want, rtol=1e-4, atol=1e-4)
+    assert library.calls[: len(library.calls) // 3] == ["start", *["reduce 500", "reduce 501"] * 2, "end"]
 
 
 def test_arrays_of_a_gpu_are_shared_out_without_the_host() -> None:

@@ -24,8 +24,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
     monkeypatch.setattr(configuration, "usable_gpus", lambda: 2)
     compile_program = backend.compile_program
 
-    def compile_text(module, options, tuner=None):
-        program = compile_program(module, replace(options, chip="virtual"))
+    def compile_text(module, options, tuner=None, share=None):
+        program = compile_program(module, replace(options, chip="virtual"), None, share)
         images = tuple(replace(image, chip=options.chip, shared=65_536) for image in program.images)
         return replace(program, images=images, chip=options.chip)
 
@@ -83,3 +83,17 @@ def test_a_program_over_the_host_and_two_gpus(cuda: SimulatedCuda) -> None:
     x = np.arange(4, dtype=np.float32)
     for _ in range(3):
         np.testing.assert_allclose(f(x), np.exp(x) * 2 + 1, rtol=1e-5)
+
+
+def test_a_batch_shared_out(cuda: SimulatedCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts go from GPU to GPU by peer copies, ordered by events, also between graphs."""
+    monkeypatch.setattr("thalweg.replicated.sums_of", lambda gpus, timeout: None)
+    w = tw.Variable(np.ones((6, 3), np.float32), name="shared_through_cuda")
+    step = tw.function(lambda x: (w.assign_add(x.T @ tw.tanh(x @ w) * 0.01), tw.mean(x @ w))[1], shards=2)
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    expected = w.numpy()
+    for _ in range(3):
+        expected = expected + x.T @ np.tanh(x @ expected) * np.float32(0.01)
+        np.testing.assert_allclose(float(step(x)), (x @ expected).mean(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(w.numpy(), expected, rtol=1e-4)
+    assert cuda.peers
