@@ -15,8 +15,8 @@ class GpuOptions:
     Args:
         chip: `sm_80` to `sm_100` for NVIDIA, `gfx942` for AMD; `virtual` for Triton's interpreter.
         tf32: products of f32 may be rounded to 10 bits of fraction, which tensor cores multiply many times faster.
-        deterministic: no sum depends on the order in which programs run; otherwise scatters, and products in parts, may be
-            added atomically.
+        deterministic: no sum depends on the order in which programs run; otherwise scatters and products in parts may
+            be added atomically.
         descriptors: matrix products of 16 bits fetch their operands by the chip's copy engine, where it has one (sm_90
             on), in programs that stay.
         folder: where the kernels' modules are saved, each in a folder named by its contents.
