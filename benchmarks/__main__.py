@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the workloads")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two runs' JSON files")
     parser.add_argument("--markdown", nargs="+", type=Path, metavar="FILE", help="print runs as a table for a document")
+    parser.add_argument("--least", action="store_true", help="with --markdown: the least of all rounds, not the median")
     parser.add_argument("--peak-memory-of", nargs=2, metavar=("WORKLOAD", "FRAMEWORK"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -90,7 +91,7 @@ def main() -> None:
     if options.markdown:
         from benchmarks.tables import markdown
 
-        print(markdown(*options.markdown))
+        print(markdown(*options.markdown, least=options.least))
         return
     _limit_threads(options.threads)
     if options.peak_memory_of:
@@ -120,7 +121,8 @@ def main() -> None:
                 peaks[result.framework] = _peak_memory(workload.name, result.framework, options.threads)
             row[result.framework] = {
                 "median_s": result.median, "best_s": result.best, "first_call_s": result.compile_seconds,
-                "peak_memory_mb": peaks.get(result.framework), "error": result.error, "thalweg_s": results[0].median,
+                "peak_memory_mb": peaks.get(result.framework), "error": result.error,
+                "thalweg_s": results[0].median, "thalweg_best_s": results[0].best,
             }
         rows.append(row)
         print_row(workload, frameworks, results, peaks)

@@ -60,7 +60,7 @@ def _ratio(medians: dict[str, float]) -> float | None:
 def added(before: list[Row], measured: list[Row]) -> list[Row]:
     """Rows of an earlier run with those of a later one in their places, and with the peers that only the earlier had.
 
-    Each peer's time is told beside ours in the same run ("thalweg_s"): ratios stay fair.
+    Each peer's time is told beside ours in the same run ("thalweg_s", "thalweg_best_s"): ratios stay fair.
     """
     rows = {row["workload"]: row for row in before}
     for row in measured:
@@ -68,12 +68,14 @@ def added(before: list[Row], measured: list[Row]) -> list[Row]:
     return list(rows.values())
 
 
-def ratio(row: Row) -> float | None:
-    """The fastest peer's time / ours, each pair from one run; None where either is missing."""
+def ratio(row: Row, least: bool = False) -> float | None:
+    """The fastest peer's time / ours, each pair from one run, medians or the least; None where either is missing."""
+    which = "best_s" if least else "median_s"
     peers = [cell for name, cell in row.items() if isinstance(cell, dict) and name != "thalweg" and not cell["error"]]
     if row.get("thalweg", {}).get("error", "missing") or not peers:
         return None
-    return min(float(cell["median_s"] / cell.get("thalweg_s", row["thalweg"]["median_s"])) for cell in peers)
+    ours = row["thalweg"][which]
+    return min(float(cell[which] / cell.get("thalweg_best_s" if least else "thalweg_s", ours)) for cell in peers)
 
 
 def summary(rows: list[Row]) -> None:

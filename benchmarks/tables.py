@@ -16,26 +16,27 @@ _NAMES = {
 _SCALE = {"ms": 1e3, "us": 1e6}
 
 
-def markdown(*paths: Path) -> str:
-    """One table of all rows of the files, with a column for each peer that any row has.
+def markdown(*paths: Path, least: bool = False) -> str:
+    """One table of all rows of the files, with a column for each peer that any row has: medians, or the `least` of all
+    rounds, which says more where other work ran on the machine.
 
     The last line counts the rows in which we are faster than the fastest peer.
     """
     rows = [row for path in paths for row in json.loads(path.read_text())["rows"]]
-    peers = [peer for peer in _NAMES if any(_median(row, peer) for row in rows)]
+    peers = [peer for peer in _NAMES if any(_time(row, peer, least) for row in rows)]
     lines = [
         f"| workload | thalweg | {' | '.join(_NAMES[p] for p in peers)} | fastest peer / thalweg | first call |",
         "|---" * (len(peers) + 4) + "|",
     ]
     ratios = []
     for row in rows:
-        ours, scale = _median(row, "thalweg"), _SCALE[row["unit"]]
-        theirs = [_median(row, peer) for peer in peers]
+        ours, scale = _time(row, "thalweg", least), _SCALE[row["unit"]]
+        theirs = [_time(row, peer, least) for peer in peers]
         cells = ["" if t is None else _digits(t * scale) for t in theirs]
         if ours is None:
             lines.append(f"| {row['workload']} ({row['unit']}) | failed | {' | '.join(cells)} | | |")
             continue
-        quotient = ratio(row)
+        quotient = ratio(row, least)
         shown = ""
         if quotient is not None:
             ratios.append(quotient)
@@ -49,9 +50,9 @@ def markdown(*paths: Path) -> str:
     return "\n".join([*lines, "", f"{len(ratios)} rows: {told}."])
 
 
-def _median(row: dict[str, Any], name: str) -> float | None:
+def _time(row: dict[str, Any], name: str, least: bool) -> float | None:
     cell = row.get(name)
-    return None if not cell or cell["error"] else float(cell["median_s"])
+    return None if not cell or cell["error"] else float(cell["best_s" if least else "median_s"])
 
 
 def _digits(number: float) -> str:

@@ -79,6 +79,9 @@ def test_a_run_as_a_table(tmp_path: Path) -> None:
     assert first == "| a (ms) | 2 | 3 |  | **1.50x** | 0.25 s |"
     assert second == "| b (us) | 2 |  | 1 | 0.50x | 0.25 s |"
     assert told == "2 rows: faster than the fastest peer in 1, within 2x in 2; geometric mean 0.87x."
+    rows[0]["jax"] = cell(0.003) | {"best_s": 0.001, "thalweg_best_s": 0.002}
+    (tmp_path / "run.json").write_text(json.dumps({"rows": rows}))
+    assert markdown(tmp_path / "run.json", least=True).splitlines()[2] == "| a (ms) | 2 | 1 |  | 0.50x | 0.25 s |"
 
 
 def test_runs_put_together_compare_each_peer_with_ours_beside_it() -> None:
