@@ -69,6 +69,7 @@ class _AttentionKernel:
         self.products = [p for p in spec.products if p.value in self.outputs]
         self.plan = plan_sweeps(spec, self.products, [v for v in spec.kept if v in self.outputs])
         self.w = ScopedWriter()
+        self.w.has_avx512 = target.has_avx512
         lanes = target.lanes("f32")
         self.shape = Shape(lanes, 6, 4 if target.registers >= 32 else 2)
         self.fused = Fused(self.w, spec.members, lanes)

@@ -109,7 +109,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     root, stores = group.root, group.stores
     lhs, rhs, initial = root.operands[:3]
     target, w = machine(options), ScopedWriter()
-    w.rounds_bfloat16 = "avx512bf16" in features_of(options)
+    w.rounds_bfloat16, w.has_avx512 = "avx512bf16" in features_of(options), target.has_avx512
     fused = Fused(w, group.members, target.lanes(accumulator(storage_type(root.element))))
     finishing = _Finishing(fused, group, [f"%out{k}" for k in range(len(stores))])
     if 0 in (lhs.size, rhs.size):  # nothing to add up

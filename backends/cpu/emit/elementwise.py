@@ -14,6 +14,7 @@ from thalweg.backends.cpu.emit.scalar import register_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import ScalarOp, Value
 from thalweg.backends.cpu.kernel import Kernel, function
+from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 
 VECTOR_BYTES = 64  # one AVX-512 register; LLVM splits it where registers are narrower
@@ -32,6 +33,7 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     stores = group.stores
     flat = is_flat(group)
     w = ScopedWriter()
+    w.has_avx512 = machine(options).has_avx512
     fused = Fused(w, group.members, lanes, stores[0].size if flat else 0)
     results = [f"%out{k}" for k in range(len(stores))]
     places: dict[int, Place] = {}

@@ -191,6 +191,8 @@ class Fused:
         elif op.name in ("arith.addi", "arith.subi") and all(isinstance(o, Index) for o in operands):
             left, right = (self._as_index(o) for o in operands)
             env[op.results[0]] = self.at.add(left, right) if op.name == "arith.addi" else self.at.sub(left, right)
+        elif _numbers_lanes(op) and isinstance(operands[0], Index) and operands[0].is_line:
+            env[op.results[0]] = Num(self.at.line(operands[0], op.types[0]), op.types[0], self.lanes)
         elif op.name == "arith.divf" and self._is_scaling(op, operands, value):
             env[op.results[0]] = self._scaled(op, *map(self._as_number, operands))
         elif op.regions:
@@ -353,3 +355,8 @@ def _ops(value: Value) -> tuple[ScalarOp, ...]:
 def _contiguous(place: Place) -> bool:
     """Do the lanes lie side by side: unit steps along the last dimension, one place along the others?"""
     return bool(place) and not place[-1].vector and place[-1].step == 1 and all(i.uniform for i in place[:-1])
+
+
+def _numbers_lanes(op: ScalarOp) -> bool:
+    """Does an op turn indices into integers in whose type vectors of them can be counted up?"""
+    return op.name == "arith.index_cast" and op.types[0] in ("i32", "i64")

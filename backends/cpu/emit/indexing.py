@@ -21,6 +21,11 @@ class Index:
     vector: str = ""
 
     @property
+    def is_line(self) -> bool:
+        """Whether lanes differ by a step."""
+        return bool(self.step) and not self.vector
+
+    @property
     def uniform(self) -> bool:
         """Do all lanes read at the same place?"""
         return not self.step and not self.vector
@@ -44,6 +49,15 @@ class Indexer:
         steps = ", ".join(str(k * index.step) for k in range(self.lanes))
         offsets = self.w.hoisted(f"arith.constant dense<[{steps}]> : {kind}", "lanes")
         return offsets if index.base == 0 else self.w.op(f"arith.addi {base}, {offsets} : {kind}")
+
+    def line(self, index: Index, element: str) -> str:
+        """The SSA vector of an index that `is_line`, as integers of another type, which may be narrower."""
+        kind = f"vector<{self.lanes}x{element}>"
+        start = self.w.op(f"arith.index_cast {self.w.ssa(index.base)} : index to {element}")
+        base = self.w.op(f"vector.broadcast {start} : {element} to {kind}")
+        steps = ", ".join(str(k * index.step) for k in range(self.lanes))
+        offsets = self.w.hoisted(f"arith.constant dense<[{steps}]> : {kind}", "lanes")
+        return self.w.op(f"arith.addi {base}, {offsets} : {kind}")
 
     def _vectors(self, name: str, left: Index, right: Index) -> Index:
         kind = f"vector<{self.lanes}xindex>"

@@ -24,6 +24,7 @@ from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.several import several_kernel
 from thalweg.backends.cpu.graph import Value
 from thalweg.backends.cpu.kernel import Kernel
+from thalweg.backends.cpu.machine import Machine, machine
 from thalweg.backends.cpu.options import CpuOptions
 
 ACCUMULATORS = 4  # vectors in flight, to cover the latency of an addition
@@ -37,7 +38,7 @@ def reduction(group: Group, name: str, options: CpuOptions) -> Kernel:
         return several_kernel(group, name) or loop_nest(group, name, options)
     if space.style == "column":
         return column_kernel(group, name, space, options)
-    return _RowKernel(group, name, space).kernel()
+    return _RowKernel(group, name, space, machine(options)).kernel()
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,10 @@ def passes_of(group: Group) -> list[Pass]:
 
 
 class _RowKernel:
-    def __init__(self, group: Group, name: str, space: RowSpace) -> None:
+    def __init__(self, group: Group, name: str, space: RowSpace, target: Machine) -> None:
         self.group, self.name, self.space = group, name, space
         self.w = ScopedWriter()
+        self.w.has_avx512 = target.has_avx512
         lanes = max(lanes_for(group.members, [group.root]), _lanes_of_row(group))
         total = math.prod(reduced_extents(group.root))
         flat = total if not space.rows and _flat_inputs(group, total) else 0

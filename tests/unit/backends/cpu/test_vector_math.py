@@ -75,3 +75,19 @@ def test_rounding_halves_away_from_zero() -> None:
     x = np.array([0.5, 1.5, 2.5, -0.5, -2.5, 0.49999997, 8388609.0, np.inf] * (SIZE // 8), np.float32)
     (found,) = compiled(function("round_nearest_afz", "f32"))([x])
     np.testing.assert_array_equal(found[:8], np.array([1, 2, 3, -1, -3, 0, 8388609, np.inf], np.float32))
+
+
+def test_tanh_is_one_where_it_rounds_to_one_and_exact_where_small() -> None:
+    """1 - tanh must be 0, and the sign and all bits of small numbers be kept."""
+    large, small = np.array([8.7, 9.0, 20.0, 1e30, np.inf], np.float32), np.array([1e-5, 1e-20, 1e-40, 0.0], np.float32)
+    x = np.resize(np.concatenate([large, -large, small, -small]), SIZE)
+    (found,) = compiled(function("tanh", "f32"))([x])
+    expected = np.concatenate([np.ones(5), -np.ones(5), small, -small]).astype(np.float32)
+    assert found[:18].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("element", "dtype", "least"), [("f32", np.float32, -103.9), ("f64", np.float64, -745.1)])
+def test_exponentials_below_the_smallest_number_are_zero(element: str, dtype: type, least: float) -> None:
+    x = np.resize(np.array([least, least - 1, -1e9, -np.finfo(dtype).max, -np.inf], dtype), SIZE)
+    (found,) = compiled(function("exponential", element))([x])
+    assert found[0] == np.finfo(dtype).smallest_subnormal and not found[1:5].any()
