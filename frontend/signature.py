@@ -100,19 +100,22 @@ class Signature:
         self.options = frozenset(
             n for n, p in parameters.items() if p.default is not p.empty and isinstance(p.default, _SCALARS)
         )
-        kinds = {p.kind for p in parameters.values()}
-        open_ended = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & kinds
-        self._has_short_keys = not open_ended and not self.static and specs is None
+        kinds = {p.kind: n for n, p in parameters.items()}
+        self._further = kinds.get(inspect.Parameter.VAR_POSITIONAL)  # the name of `*arrays`
+        self._has_short_keys = inspect.Parameter.VAR_KEYWORD not in kinds and not self.static and specs is None
         self._positional = [n for n, p in parameters.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         self.specs = None if specs is None else list(specs)
 
     def short_key(self, args: Sequence[Any], kwargs: dict[str, Any], arrays: list[Array]) -> tuple[Any, ...] | None:
         """A key that is quick to make, for calls with nothing but tensors and options; collects the tensors' arrays.
         None for all other calls, which go through `analyse`."""
-        if not self._has_short_keys or len(args) > len(self._positional):
+        names, more = self._positional, len(args) - len(self._positional)
+        if not self._has_short_keys or (more > 0 and self._further is None):
             return None
+        if more > 0:
+            names = [*names, *[str(self._further)] * more]
         key: list[Any] = []
-        for name, value in zip(self._positional, args, strict=False):
+        for name, value in zip(names, args, strict=False):
             kind = type(value)
             if kind is EagerTensor:
                 array = value.data

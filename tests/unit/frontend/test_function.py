@@ -373,3 +373,22 @@ def test_it_looks_like_the_function():
     assert (f.__name__, f.__doc__, f.name) == ("f", "Documented.", "better")
     assert repr(f).startswith("<tw.function better at ")
     assert function(f).fn is f.fn
+
+
+def test_functions_of_any_number_of_arrays():
+    """Each number is a kind of call of its own; options and Python numbers beside them count, too."""
+    traced = []
+
+    @function
+    def total(x, *others, scale=2.0):
+        traced.append(len(others))
+        return xp.sum(x) * scale + sum((xp.sum(y) for y in others), 0.0)
+
+    ones = np.ones(3, np.float32)
+    for count in (0, 1, 3, 1, 0, 3):
+        assert float(total(ones, *[ones] * count)) == 6 + 3 * count
+    assert traced == [0, 1, 3]
+    assert float(total(ones, ones, scale=5.0)) == 18
+    assert float(total(ones, 2.0)) == 8
+    with pytest.raises(TypeError, match="keyword"):
+        total(ones, other=ones)
