@@ -1,4 +1,4 @@
-"""Products of one row by a large matrix are summed up in pieces, each over rows of the matrix that lie side by side.
+"""Products of few rows by a large matrix are summed up in pieces, each over rows of the matrix that lie side by side.
 
     before:  %y = contract %x, %w                       f32[784] . f32[784,512]
     after:   %p = contract %x, %w   [piece, …]          f32[4,512]: each piece is a quarter of the sum
@@ -22,11 +22,12 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.staged import make_room
 
 LEAST_BYTES = 1 << 20  # of a matrix: smaller ones stay in the second cache however they are read
+MOST_ROWS = 8  # for more, multiplying takes longer than reading the matrix
 COUNTS = (4, 2)  # pieces, the first that divides the sum
 
 
 def cut_sums(graph: Graph, options: CpuOptions) -> Graph:
-    """Cut the products of one row in a graph, and in those nested in it; changes it in place."""
+    """Cut the products of few rows in a graph, and in those nested in it; changes it in place."""
     make_room(graph)
     if _cut(graph, options):
         forget_users(graph)
@@ -49,15 +50,15 @@ def _cut(graph: Graph, options: CpuOptions) -> bool:
 
 
 def _sum_of_rows(value: Value, options: CpuOptions) -> tuple[int, int] | None:
-    """(the summed loop, pieces) of a product of one row by a large matrix whose rows are summed; None for others."""
+    """(the summed loop, pieces) of a product of few rows by a large matrix whose rows are summed; None for others."""
     generic = value.generic
     if value.kind != "contract" or generic is None or value.element not in ("f32", "f64"):
         return None
     nest = classify(describe(value, "%a", "%b", "%c"), machine(options).lanes(value.element), False)
     large = nest.rhs.size * item_bytes(nest.rhs.dtype) >= LEAST_BYTES
-    one_row = nest.row_count == 1 and not nest.batch and nest.lane.lhs == 0 and nest.lane.rhs == 1
+    few = nest.row_count <= MOST_ROWS and not nest.batch and nest.lane.lhs == 0 and nest.lane.rhs == 1
     loops = [d for d in generic.reductions if generic.extents[d] > 1]
-    if not (large and one_row and len(loops) == 1 and value.operands[2].splat is not None):
+    if not (large and few and len(loops) == 1 and value.operands[2].splat is not None):
         return None
     count = next((n for n in COUNTS if generic.extents[loops[0]] % n == 0), 1)
     return (loops[0], count) if count > 1 else None

@@ -1,4 +1,4 @@
-"""Products of one row by a large matrix are summed up in pieces."""
+"""Products of few rows by a large matrix are summed up in pieces."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def test_a_row_by_a_matrix(inner: int, columns: int, element: str, pieces: int, 
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=2e-4 if element == "f32" else 1e-12)
 
 
+@pytest.mark.parametrize("rows", [2, 7, 8])
+def test_few_rows(rows: int) -> None:
+    text = product(f"{rows}x700", "700x500", "contracting_dims = [1] x [0]", f"{rows}x500")
+    assert len(kernels_of(text)) == 2
+    x, w = normal(rows, 700), normal(700, 500, seed=1)
+    (found,) = compiled(text, CpuOptions(threads=2))([x, w])
+    np.testing.assert_allclose(found, np.maximum(x @ w + 1, 0), rtol=1e-5, atol=2e-4)
+
+
 def test_vectors_too() -> None:
     text = product("600", "600x500", "contracting_dims = [0] x [0]", "500")
     assert len(kernels_of(text)) == 2
@@ -54,5 +63,5 @@ def test_sums_are_the_same_on_any_number_of_threads() -> None:
 
 def test_what_lies_along_the_sum_and_several_rows_stay_whole() -> None:
     along = product("1x784", "512x784", "contracting_dims = [1] x [1]", "1x512")
-    several = product("2x784", "784x512", "contracting_dims = [1] x [0]", "2x512")
+    several = product("9x784", "784x512", "contracting_dims = [1] x [0]", "9x512")
     assert len(kernels_of(along)) == len(kernels_of(several)) == 1
