@@ -10,7 +10,8 @@ StableHLO's own pass writes zeros between the window's elements first, and multi
 the weight gradient of a convolution with stride 2.
 
 A depthwise convolution with channels last becomes `tw.depthwise` (emit/depthwise.py), which pads by leaving out what
-lies in the padding; the pass pads a copy of the image. Its weight gradient becomes `tw.depthwise_weights`.
+lies in the padding; the pass pads a copy of the image. Its weight gradient becomes `tw.depthwise_weights`. One of many
+small groups becomes `tw.small_groups` (emit/small_groups.py), which does the like.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
 
 _REVERSAL = "window_reversal"
+SMALL_GROUPS = (1, 2, 4, 8)  # results of a group, several of which share a vector
+MOST_INPUTS = 8  # of such a group
 MOST_UNROLLED = 16  # a longer line of a depthwise window is left to the general code
 
 
@@ -86,7 +89,8 @@ def _reshaped(value: ir.Value, shape: list[int]) -> ir.Value:
 
 
 def keep_depthwise(operation: ir.Operation) -> bool:
-    """Rewrite a `stablehlo.convolution` with a window of its own for every channel; false if it is another."""
+    """Rewrite a `stablehlo.convolution` whose groups, or whose channels, are smaller than vectors; false if it is
+    another."""
     x, weight = operation.operands
     kind, made = ir.RankedTensorType(x.type), ir.RankedTensorType(operation.results[0].type)
     channels, spatial = kind.shape[-1], len(kind.shape) - 2
@@ -95,10 +99,13 @@ def keep_depthwise(operation: ir.Operation) -> bool:
     groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
     shape = list(ir.RankedTensorType(weight.type).shape)
     pads = integers(operation, "padding", zeros)
+    inputs, outputs = channels // groups[0], made.shape[-1] // groups[0]
+    single = inputs == outputs == 1
     if (
-        groups != [channels, 1]
-        or 0 in (spatial, channels - 1)
-        or made.shape[-1] != channels
+        groups[0] == 1
+        or groups[1] != 1
+        or spatial == 0
+        or not (single or (outputs in SMALL_GROUPS and inputs <= min(2 * outputs, MOST_INPUTS)))
         or not _channels_last(numbers, spatial)
         or len({str(value.type.element_type) for value in (x, weight, operation.results[0])}) != 1
         or str(kind.element_type) not in ("f32", "f64")
@@ -114,9 +121,17 @@ def keep_depthwise(operation: ir.Operation) -> bool:
         "low": ir.DenseI64ArrayAttr.get(pads[::2]),
     }
     with ir.InsertionPoint(operation), operation.location:
-        flat = ir.RankedTensorType.get([*shape[:spatial], channels], kind.element_type)
-        weight = ir.Operation.create("stablehlo.reshape", [flat], [weight]).results[0]
-        result = ir.Operation.create("tw.depthwise", [made], [x, weight], attributes).results[0]
+        between = [] if single else [inputs]
+        ends = (numbers.kernel_input_feature_dimension, numbers.kernel_output_feature_dimension)
+        order = [*numbers.kernel_spatial_dimensions, *ends]
+        turned = ir.RankedTensorType.get([shape[d] for d in order], kind.element_type)
+        if order != sorted(order):
+            permutation = {"permutation": ir.DenseI64ArrayAttr.get(order)}
+            weight = ir.Operation.create("stablehlo.transpose", [turned], [weight], permutation).results[0]
+        flat = ir.RankedTensorType.get([*turned.shape[:spatial], *between, made.shape[-1]], kind.element_type)
+        weight = _reshaped(weight, list(flat.shape))
+        name = "tw.depthwise" if single else "tw.small_groups"
+        result = ir.Operation.create(name, [made], [x, weight], attributes).results[0]
     operation.results[0].replace_all_uses_with(result)
     operation.erase()
     return True

@@ -33,11 +33,16 @@ Place1 = int | str  # along one dimension: known, or an SSA name
 @register("tw.depthwise", epilogue=True)
 def depthwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel of a depthwise convolution, with the elementwise values that follow it."""
+    return depthwise_kernel(group, name, options, Depthwise)
+
+
+def depthwise_kernel(group: Group, name: str, options: CpuOptions, write: type[Depthwise]) -> Kernel:
+    """The kernel that a writer writes."""
     w, target = ScopedWriter(), machine(options)
     lanes = min(target.lanes(group.root.element), lanes_for([*group.members, *group.root.operands], group.stores))
     fused = Fused(w, group.members, lanes)
     results = [f"%out{k}" for k in range(len(group.stores))]
-    writer = _Depthwise(fused, group, results, min(SIDE_BY_SIDE, target.registers - SPARE))
+    writer = write(fused, group, results, min(SIDE_BY_SIDE, target.registers - SPARE))
     tiles = writer.write()
     pairs = inplace_pairs(fused, group.stores, writer.places)
     return finish(name, w, fused, group.stores, results, tiles, inplace=pairs)
@@ -68,7 +73,7 @@ class _Axis:
         return (found[0], found[-1] + 1) if found else (0, 0)
 
 
-class _Depthwise:
+class Depthwise:
     """Writes one kernel."""
 
     def __init__(self, fused: Fused, group: Group, results: Sequence[str], most: int) -> None:
@@ -81,12 +86,8 @@ class _Depthwise:
         strides, dilations, low = (
             integers(self.root.op, name, [1] * spatial) for name in ("strides", "dilations", "low")
         )
-        self.axes = [
-            _Axis(*numbers)
-            for numbers in zip(
-                self.x.shape[1:-1], self.root.shape[1:-1], self.weight.shape[:-1], strides, dilations, low, strict=True
-            )
-        ]
+        extents = (self.x.shape[1:-1], self.root.shape[1:-1], self.weight.shape[:spatial])
+        self.axes = [_Axis(*numbers) for numbers in zip(*extents, strides, dilations, low, strict=True)]
         self.kind = lanes_type(self.root.element, fused.lanes)
         self.places: list[Place] = []
 
@@ -158,7 +159,14 @@ class _Depthwise:
             Index(w.add(w.add(w.mul(o, axis.stride), -axis.low), w.mul(k, axis.dilation)))
             for axis, o, k in zip(self.axes, outer, at, strict=False)
         ]
-        axis, sums = self.axes[-1], list(sums)
+        return self.products(batch, line, at, channel, along, inside, sums)
+
+    def products(
+        self, batch: Place1, line: Sequence[Index], at: Sequence[Place1], channel: Index, along: Sequence[Place1],
+        inside: Sequence[Sequence[int]], sums: list[str],
+    ) -> list[str]:  # fmt: skip
+        """The sums with the products of one line of the window, which is number `at` in it and reads `line`."""
+        w, axis, sums = self.w, self.axes[-1], list(sums)
         for k in range(axis.window):
             for n, place in enumerate(along):
                 if k in inside[n]:

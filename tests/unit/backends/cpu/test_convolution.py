@@ -147,6 +147,18 @@ CONVOLUTIONS = {
     "dilated and reversed": Conv(
         (1, 9, 9, 3), (3, 3, 3, 5), (1, 5, 5, 5), "rhs_dilate = [2, 2], reverse = [true, true]"
     ),
+    "small groups": Conv((2, 9, 35, 24), (3, 3, 4, 24), (2, 9, 35, 24), "pad = [[1, 1], [1, 1]]", groups=6),
+    "small groups, strided": Conv(
+        (1, 12, 41, 40), (3, 4, 8, 20), (1, 6, 20, 20), "stride = [2, 2], pad = [[1, 1], [1, 1]]", groups=5
+    ),
+    "small groups, dilated": Conv(
+        (2, 30, 6), (3, 3, 8), (2, 26, 8), "rhs_dilate = [2]", "[b, 0, f]x[0, i, o]->[b, 0, f]", groups=2
+    ),
+    "small groups, outputs before inputs": Conv(
+        (2, 7, 9, 32), (3, 3, 32, 4), (2, 7, 9, 32), "pad = [[1, 1], [1, 1]], reverse = [true, true]",
+        "[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]", groups=8,
+    ),
+    "small groups of f64": Conv((2, 9, 9, 20), (3, 3, 4, 10), (2, 7, 7, 10), "", groups=5, element="f64"),
     "wide groups": Conv((2, 12, 11, 36), (3, 3, 12, 60), (2, 12, 11, 60), "pad = [[1, 1], [1, 1]]", groups=3),
     "wide groups, several blocks": Conv((1, 43, 30, 16), (3, 3, 8, 66), (1, 41, 28, 66), "", groups=2),
     "wide groups, strided": Conv(
