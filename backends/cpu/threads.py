@@ -3,7 +3,8 @@
 `void tw_parallel_for(ptr function, ptr argument, i32 tasks, i32 threads, i32 wake)` calls `function(i64 task, i64
 thread, ptr argument)` for every task and returns when all are done. No two calls at a time have the same `thread`,
 which is less than `threads`. The caller takes part (as thread 0), so that it may finish alone if no worker is awake;
-for short work it need not even `wake` those that sleep, which takes microseconds.
+for short work it need not `wake` those that sleep, which takes microseconds: one of sixteen such calls does, and if
+more come soon, the others find the workers awake.
 
 How tasks are handed out. Each thread has a lane: a range of tasks that lie side by side, the same ones whenever a job
 has as many tasks and threads, so that what a task reads is in the caches of the processor that read it the last time.
@@ -252,8 +253,11 @@ call:
   %o = atomicrmw add ptr @seq, i32 1 seq_cst
   %asleep = load atomic i32, ptr @sleepers seq_cst, align 4
   %any = icmp ne i32 %asleep, 0
-  %long_work = icmp ne i32 %wake, 0
-  %both = and i1 %any, %long_work
+  %turn = and i64 %new, 15
+  %is_turn = icmp eq i64 %turn, 0
+  %asked = icmp ne i32 %wake, 0
+  %worthwhile = or i1 %asked, %is_turn
+  %both = and i1 %any, %worthwhile
   br i1 %both, label %rouse, label %run
 rouse:
   call void @wake(ptr @seq)
