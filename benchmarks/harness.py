@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+REST = 0.1  # seconds before each turn: threads of the last one, which wait for work by spinning, fall asleep
+
 Step = Callable[[], object]  # runs once, waits for the result, returns it (a scalar or an array)
 Maker = Callable[[], Step]
 
@@ -68,6 +70,7 @@ def measure(workload: Workload, frameworks: list[str], rounds: int, budget: floa
         for _ in range(rounds):
             for result, step, count in zip(results, steps, counts, strict=True):
                 if step is not None:
+                    time.sleep(REST)
                     step()  # caches warm after the others' turns
                     start = time.perf_counter()
                     for _ in range(count):
