@@ -121,6 +121,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
     pack_rhs = dealt or (not by_rows and row_tiles > 1 and packing_pays)
+    far_away = pages > 0 and shared > machine.second_cache
     group = panels if dealt else 1
     if pack_rhs and not dealt:
         group = _group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine)
@@ -135,7 +136,7 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         splits=splits,
         group=group,
         unroll=machine.unroll,
-        fetch=bool(pages) and nest.row_count >= FETCH_ROWS and row_tiles <= FETCH_TILES,
+        fetch=far_away and nest.row_count >= FETCH_ROWS and row_tiles <= FETCH_TILES,
         within=within,
     )
 
