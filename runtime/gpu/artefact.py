@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 ALIGNMENT = 256  # of the arena, of every offset into it, and of every other buffer: kernels are promised at least 16
-MAGIC = b"thalweg-gpu-1\n"
+MAGIC = b"thalweg-gpu-2\n"
 
 KINDS = ("arena", "argument", "result", "constant")
 

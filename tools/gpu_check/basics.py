@@ -101,16 +101,23 @@ def graphs(check: Check) -> None:
             before = w.numpy()
             total = float(bump(one))
             assert total == float((before + 1).sum() * 2), f"turn {turn}: got {total}"
-    with check.attempt("a loop that the host drives, its body a graph"), on_gpu():
-        body = lambda i, a: (i + 1, tw.tanh(a @ a) + a)  # noqa: E731
-        looped = tw.function(lambda x, n: tw.while_loop(lambda i, a: i < n, body, (0, x))[1])
-        x = np.eye(16, dtype=np.float32) / 2
-        for n in (1, 4, 9):
-            expected = x
-            for _ in range(n):
-                expected = np.tanh(expected @ expected) + expected
-            got = np.asarray(looped(x, n))
-            assert np.allclose(got, expected, rtol=1e-3, atol=1e-4), f"{n} turns: off by {np.abs(got - expected).max()}"
+    body = lambda i, a: (i + 1, tw.tanh(a @ a) + a)  # noqa: E731
+    looped = lambda x, n: tw.while_loop(lambda i, a: i < n, body, (0, x))[1]  # noqa: E731
+    for name, side, counted in (
+        ("a small loop that is one kernel", 16, False),
+        ("a loop that the host drives, its body a graph", check.size(512, 64), False),
+        ("a loop of known length, part of the graph", check.size(512, 64), True),
+    ):
+        with check.attempt(name, side=side), on_gpu():
+            step = tw.function(looped, static=("n",) if counted else ())
+            x = np.eye(side, dtype=np.float32) / 2
+            for n in (1, 4, 9):
+                expected = x
+                for _ in range(n):
+                    expected = np.tanh(expected @ expected) + expected
+                got = np.asarray(step(x, n))
+                off = np.abs(got - expected).max()
+                assert np.allclose(got, expected, rtol=1e-3, atol=1e-4), f"{n} turns: off by {off}"
     with check.attempt("steps of two programs in turns"), on_gpu():
         w = tw.Variable(np.zeros(8, np.float32), name="turns")
         up = tw.function(lambda: w.assign_add(tw.ones((8,)) * 3 + tw.sum(w) * 0))
