@@ -67,10 +67,10 @@ def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Pl
     if len(slides) == 1:
         fits = slides[0].reach * form.channels.extent * item <= WEIGHTS_BYTES
         return Plan(rows, vectors, lines) if fits else None
-    return Plan(rows, vectors, _block_lines(lines, places, form.first.extent * form.count, threads))
+    return Plan(rows, vectors, block_lines(lines, places, form.first.extent * form.count, threads))
 
 
-def _block_lines(lines: int, places: int, images: int, threads: int) -> int:
+def block_lines(lines: int, places: int, images: int, threads: int) -> int:
     """Lines in a block, of images that have so many lines of so many places: where there are few images, the number for
     which no thread waits long for another."""
     blocks = ceil_div(lines * places, BLOCK_ROWS)

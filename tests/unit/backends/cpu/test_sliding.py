@@ -182,3 +182,14 @@ def test_small_images_of_several_threads_are_cut() -> None:
 def test_register_tiles_fit_the_registers(machine: Machine, run: int) -> None:
     rows, vectors = register_tile(run, 8, machine, 100)
     assert 1 <= rows <= run and rows * vectors + vectors + 1 <= machine.registers
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("images", [1, 2, 5])
+@pytest.mark.parametrize("lines", [7, 14, 28, 30, 56, 113])
+def test_no_thread_has_much_more_lines_than_another(lines: int, images: int, threads: int) -> None:
+    """Few images are cut so that threads, which take tiles of equal height, end together, within an eighth."""
+    count = convolve.block_lines(lines, lines, images, threads)
+    tiles = images * -(-lines // count)
+    assert 1 <= count <= lines
+    assert -(-tiles // threads) * count <= -(-images * lines // threads) * 9 // 8 + 1
