@@ -40,6 +40,8 @@ def near(nest: Nest, machine: Machine, threads: int) -> Callable[[Schedule], Ite
 
 def _depth(nest: Nest, schedule: Schedule) -> int:
     """Summed elements of a pass."""
+    if schedule.within:
+        return schedule.block * schedule.within * math.prod(axis.extent for axis in nest.sums[2:])
     return schedule.block * (nest.sum_count // max(1, nest.sums[0].extent)) if nest.sums else 1
 
 
@@ -71,7 +73,7 @@ def _packings(nest: Nest, schedule: Schedule, machine: Machine) -> Iterator[Sche
     if by_panels and row_tiles > 1 and (contiguous or not schedule.pack_rhs):
         yield replace(schedule, pack_rhs=not schedule.pack_rhs, group=1)
     if by_panels and row_tiles > 1 and contiguous and shared <= machine.second_cache:
-        yield replace(schedule, order="rows", pack_rhs=False, group=1, splits=1)
+        yield replace(schedule, order="rows", pack_rhs=False, group=1, splits=1, fetch=False)
     if not by_panels:
         pack_lhs = schedule.pack_lhs and nest.batch_count == 1
         yield replace(schedule, order="panels", pack_lhs=pack_lhs)
@@ -96,7 +98,7 @@ def _rounds(nest: Nest, schedule: Schedule) -> Iterator[Schedule]:
     """Longer and shorter passes over the sum, and rounds of its innermost loop."""
     outer = nest.sums[0].extent if nest.sums else 1
     passes = ceil_div(outer, schedule.block)
-    for count in (passes // 2, passes * 2):
+    for count in () if schedule.within else (passes // 2, passes * 2):  # several of both would change the order
         other = replace(schedule, block=ceil_div(outer, max(count, 1)))
         if count and _depth(nest, other) >= SHORTEST:
             yield other
