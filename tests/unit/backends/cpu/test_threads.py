@@ -68,11 +68,11 @@ def test_nobody_is_woken_for_short_work() -> None:
     assert (Counter(3).run(7, 2000, wake=False) == 2000).all()
 
 
-def test_more_tasks_than_a_ticket_holds_are_done_by_the_caller() -> None:
+def test_more_tasks_than_are_shared_are_done_by_the_caller() -> None:
     assert (Counter(3).run(70_000, 2) == 2).all()
 
 
-@pytest.mark.parametrize("threads", [0, 1, 300])
+@pytest.mark.parametrize("threads", [1, 300])
 def test_any_number_of_threads_may_be_asked_for(threads: int) -> None:
     counter = Counter(3)
     counts = np.zeros(256 + 600, np.int64)
