@@ -34,7 +34,7 @@ def _layers(x: tw.Tensor) -> tw.Tensor:
 
 
 def test_kernels_of_equal_code_share_one_image(tmp_path: Path) -> None:
-    program = _program(_layers, numbers(16, 16), folder=tmp_path)
+    program = _program(_layers, numbers(300, 300), folder=tmp_path)  # too large for tanh to be computed at each load
     launches = [step for step in program.steps if isinstance(step, Launch)]
     assert len(launches) == 3 and len(program.images) == 1
     assert {launch.label for launch in launches} == {f"k{k}_matmul_tanh" for k in range(3)}
