@@ -181,7 +181,7 @@ def _has(framework: str, case: Case) -> bool:
     if framework != "tensorflow":
         return True
     pooled = isinstance(case.outputs, str)
-    window = case.outputs == "max" and case.rank == 2 or not case.pad if pooled else True
+    window = (case.outputs == "max" and case.rank == 2) or not case.pad if pooled else True
     depthwise = case.rank == 2 and case.groups == case.channels == case.image[-1] and case.dilation == 1
     return window and not case.first and not case.transposed and (case.groups == 1 or depthwise)
 
