@@ -63,7 +63,7 @@ class Config:
 
     threads: int = _option(0, "threads of a compiled program; 0 means the processors this process may use")
     opt_level: int = _option(2, "how hard LLVM tries, 0 to 3; kernels are fused and vector code at every level")
-    deterministic: bool = _option(False, "same bits each time, on any number of threads; GPUs may else add in any order")
+    deterministic: bool = _option(False, "same bits each time, on any number of threads; else GPUs add in any order")
     flush_subnormals: bool = _option(False, "CPUs take numbers below the smallest normal one for zero: faster there")
     check_nans: bool = _option(False, "after a call whose results hold a NaN, find the op and line that made it first")
     check_infinities: bool = _option(False, "the same where a result holds a NaN or an infinity")

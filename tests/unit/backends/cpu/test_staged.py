@@ -24,9 +24,10 @@ def reduction(shape: tuple[int, ...], element: str, op: str, initial: str) -> st
 
 
 OPS = [("add", "3", np.sum), ("maximum", "5", np.max), ("minimum", "-5", np.min)]
+SHAPES = [(128, 512), (131, 517), (8, 9, 1000), (7, 70000), (70000,), (99991,), (1, 66_067), (3, 4)]
 
 
-@pytest.mark.parametrize("shape", [(128, 512), (131, 517), (8, 9, 1000), (7, 70000), (70000,), (99991,), (1, 66_067), (3, 4)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("op", "initial", "numpy"), OPS, ids=[op for op, _, _ in OPS])
 @pytest.mark.parametrize("element", ["f32", "f64", "i32"])
 def test_reductions(shape: tuple[int, ...], op: str, initial: str, numpy: np.ufunc, element: str) -> None:
