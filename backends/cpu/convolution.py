@@ -88,9 +88,9 @@ def _reshaped(value: ir.Value, shape: list[int]) -> ir.Value:
     return ir.Operation.create("stablehlo.reshape", [kind], [value]).results[0]
 
 
-def keep_depthwise(operation: ir.Operation) -> bool:
-    """Rewrite a `stablehlo.convolution` whose groups, or whose channels, are smaller than vectors; false if it is
-    another."""
+def keep_depthwise(operation: ir.Operation, small_groups: bool) -> bool:
+    """Rewrite a `stablehlo.convolution` of single channels, and if `small_groups` one of groups smaller than vectors;
+    false if it is another."""
     x, weight = operation.operands
     kind, made = ir.RankedTensorType(x.type), ir.RankedTensorType(operation.results[0].type)
     channels, spatial = kind.shape[-1], len(kind.shape) - 2
@@ -105,7 +105,7 @@ def keep_depthwise(operation: ir.Operation) -> bool:
         groups[0] == 1
         or groups[1] != 1
         or spatial == 0
-        or not (single or (outputs in SMALL_GROUPS and inputs <= min(2 * outputs, MOST_INPUTS)))
+        or not (single or (small_groups and outputs in SMALL_GROUPS and inputs <= min(2 * outputs, MOST_INPUTS)))
         or not _channels_last(numbers, spatial)
         or len({str(value.type.element_type) for value in (x, weight, operation.results[0])}) != 1
         or str(kind.element_type) not in ("f32", "f64")

@@ -224,17 +224,17 @@ def _prepare_convolution(operation: ir.Operation) -> None:
         return
     flip_groups(operation)
     if not (keep_depthwise_weights(operation) or keep_spread(operation)):
-        _prepare_phases(operation)
+        _prepare_phases(operation, small_groups=True)
 
 
 def _prepare_any_convolution(operation: ir.Operation) -> None:
     flip_groups(operation)
-    _prepare_phases(operation)
+    _prepare_phases(operation, small_groups=False)
 
 
-def _prepare_phases(operation: ir.Operation) -> None:
+def _prepare_phases(operation: ir.Operation, small_groups: bool) -> None:
     for part in split_phases(operation):
-        if not keep_depthwise(part):
+        if not keep_depthwise(part, small_groups):
             _widen_unsigned(part)
             step_over_dilation(part)
 

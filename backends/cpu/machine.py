@@ -44,6 +44,11 @@ class Machine:
     def has_avx512(self) -> bool:
         return self.vector_bits == 512
 
+    @property
+    def has_fma(self) -> bool:
+        """Products and sums in one, rounded once. Elsewhere they may be a function of a library that is not there."""
+        return self.vector_bits >= 256
+
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
         return self.vector_bits // _BITS[element]

@@ -19,7 +19,7 @@ from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 
 VECTORS = 4  # of columns side by side in a tile, at least
-UNROLL = 4  # accumulators for each column where a tile has few vectors
+UNROLL = 4  # accumulators for each column where there are few vectors
 
 
 def column_kernel(group: Group, name: str, space: RowSpace, options: CpuOptions) -> Kernel:
@@ -41,16 +41,17 @@ class _ColumnKernel:
         self.reductions = sorted((v for v in group.members if v.kind == "reduce"), key=lambda v: v.id)
         self.results = [f"%out{k}" for k in range(len(group.stores))]
         self.places: dict[int, Place] = {}  # where the results are stored, by phase
+        self.vectors = 1  # that all columns fill
 
     def kernel(self) -> Kernel:
         w, lanes = self.w, self.fused.lanes
         *outer, columns = self.space.rows
-        vectors = -(-columns // lanes)
+        vectors = self.vectors = -(-columns // lanes)
         share = -(-vectors * math.prod(outer) // (2 * self.threads)) if self.threads > 1 else vectors
         strips = -(-vectors // min(vectors, self.widest, max(VECTORS, share)))
         if strips * math.prod(outer) > self.threads:  # equally many for each thread, and of equal width
             together = math.lcm(self.threads, math.prod(outer)) // math.prod(outer)
-            strips = min(vectors, -(-strips // together) * together)
+            strips = min(max(1, vectors // VECTORS), -(-strips // together) * together)
         width = lanes * -(-vectors // strips)
         strips = -(-columns // width)
         full = columns // width
@@ -105,7 +106,8 @@ class _ColumnKernel:
         generic, combiner, w = value.generic, combiner_of(value), self.w
         assert generic is not None and combiner is not None
         *outer, last = sorted(generic.reductions)
-        unroll = max(1, min(UNROLL // len(vectors), generic.extents[last]))
+        # As many for every strip, whatever its width: that depends on the threads, what is added to what must not.
+        unroll = max(1, min(UNROLL // self.vectors, generic.extents[last]))
         neutral = combiner.neutral(w, self.fused.lanes)
         carried = [neutral] * (len(vectors) * unroll)
         dims = [self.fused.loops(value, self._place(value.shape, place)) for place, _ in vectors]

@@ -33,7 +33,8 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     stores = group.stores
     flat = is_flat(group)
     w = ScopedWriter()
-    w.has_avx512 = machine(options).has_avx512
+    target = machine(options)
+    w.has_avx512, w.has_fma = target.has_avx512, target.has_fma
     fused = Fused(w, group.members, lanes, stores[0].size if flat else 0)
     results = [f"%out{k}" for k in range(len(stores))]
     places: dict[int, Place] = {}

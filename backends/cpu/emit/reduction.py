@@ -92,7 +92,7 @@ class _RowKernel:
     def __init__(self, group: Group, name: str, space: RowSpace, target: Machine) -> None:
         self.group, self.name, self.space = group, name, space
         self.w = ScopedWriter()
-        self.w.has_avx512 = target.has_avx512
+        self.w.has_avx512, self.w.has_fma = target.has_avx512, target.has_fma
         lanes = max(lanes_for(group.members, [group.root]), _lanes_of_row(group))
         total = math.prod(reduced_extents(group.root))
         flat = total if not space.rows and _flat_inputs(group, total) else 0

@@ -110,7 +110,7 @@ def apply(w: Writer, op: ScalarOp, operands: Sequence[Num]) -> list[Num]:
         name = vector_math.call(w, op.name, [n.name for n in numbers], register, lanes)
         if name is not None:
             return [Num(name, element, lanes)]
-    if op.name == "arith.remf" and lanes > 1 and isinstance(w, ScopedWriter):
+    if op.name == "arith.remf" and lanes > 1 and isinstance(w, ScopedWriter) and w.has_fma:
         x, y = numbers
         return [Num(remainder(w, x.name, y.name, register_type(element), lanes), element, lanes)]
     attributes = op.attributes

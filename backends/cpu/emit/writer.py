@@ -22,6 +22,7 @@ class Writer:
         self._count = 0
         self.rounds_bfloat16 = False  # has the processor an instruction for that?
         self.has_avx512 = False  # and those of AVX-512 on whole vectors?
+        self.has_fma = False  # and one for a product and a sum?
 
     def fresh(self, hint: str = "t") -> str:
         """A new SSA name."""

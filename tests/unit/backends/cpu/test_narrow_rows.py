@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.compiler import Driver
+from thalweg.runtime.config import Config
 
 
 def numbers(rows: int, width: int, dtype: str = "float32") -> np.ndarray:
@@ -53,3 +55,14 @@ def test_inside_other_dimensions() -> None:
     np.testing.assert_allclose(np.asarray(tw.sum(x, axis=(2, 3))), x.sum((2, 3)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(np.asarray(tw.max(x, axis=3)), x.max(3))
     np.testing.assert_allclose(np.asarray(tw.mean(x, axis=(0, 3))), x.mean((0, 3)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(256, 10), (100, 7), (70, 48), (40, 65)], ids=str)
+def test_rows_and_columns_are_the_same_on_any_number_of_threads(shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    program = tw.function(lambda x: (tw.nn.softmax(x), tw.sum(x, axis=0))).program(x)
+    found = set()
+    for threads in (1, 2, 3, 5):
+        compiled = Driver(Config(threads=threads, cache=False)).compile(program)
+        found.add(b"".join(a.tobytes() for a in compiled([x])))
+    assert len(found) == 1
