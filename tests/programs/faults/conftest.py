@@ -27,12 +27,12 @@ class Victims:
     def kill(self, task):
         os.kill(self.pid(task), signal.SIGKILL)
 
-    def until(self, condition, seconds=20):
-        """Wait until a condition holds."""
+    def until(self, condition, seconds=20, every=0.02):
+        """Wait until a condition holds, looking `every` so many seconds."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it took too long"
-            time.sleep(0.02)
+            time.sleep(every)
 
     def is_idle(self):
         """No step runs, and no value waits."""

@@ -233,7 +233,8 @@ def test_failed_steps_leave_nothing_behind(victims, graph):
         for task in victims.workers:
             limits = np.add(before[task], (20, 15e6))
             assert np.all(counted(task) <= limits), (task, before[task], counted(task))
-        victims.until(lambda: all(now <= busy[task] + 10 for task, now in threads().items()))  # idle ones end in time
+        # Threads end that have nothing to do for ten seconds; each look gives one something to do.
+        victims.until(lambda: all(now <= busy[task] + 10 for task, now in threads().items()), seconds=60, every=3.0)
         assert threading.active_count() <= own[0] + 2 and open_files("self") <= own[1] + 20
 
 
