@@ -46,7 +46,7 @@ class MonitoredSession:
         target: where it runs: this process, or a `tw.Cluster`.
         save_steps: save after so many steps; None for never.
         save_seconds: save at a step when so much time is over since the last time; None for never.
-        last_step: when `should_stop` says so.
+        last_step: `should_stop` says so once as many steps are done, and saved.
         containers: whose queues and accumulators are emptied after a failure.
         on_restore: called with the session after variables have got their values, at the start and after failures.
         recoveries: how many failures in a row are borne.
@@ -85,7 +85,7 @@ class MonitoredSession:
         self._lock = threading.RLock()  # of the counters, and held while variables are restored
         self._generation = 0  # grows with each recovery
         self._saved_at, self._saved_step = time.monotonic(), 0
-        self._stop = False
+        self._stop = self._ended = False
         self._restore()
 
     def run(self, fetches: Any, feeds: Feeds | None = None, timeout: float | None = None) -> Any:
@@ -118,8 +118,8 @@ class MonitoredSession:
             return result
 
     def should_stop(self) -> bool:
-        """Whether the last step is done, or a stop was asked for."""
-        return self._stop or (self._last_step is not None and self.step >= self._last_step)
+        """Whether the last step is done and saved, or a stop was asked for."""
+        return self._stop or self._ended
 
     def request_stop(self) -> None:
         """Make `should_stop` say so, to all threads."""
@@ -132,11 +132,18 @@ class MonitoredSession:
             self._saved_at, self._saved_step = time.monotonic(), self.step
 
     def close(self) -> None:
-        """Save what is not saved, and end the session."""
+        """Save what is not saved, and end the session.
+
+        Raises:
+            StepError, CheckpointError: what is not saved is lost, with a task that was killed; the session is ended.
+        """
         try:
             if self.step != self._saved_step:
-                self.save()
+                self._save_end()
             self.manager.close()
+        except (StepError, CheckpointError) as error:
+            error.add_note(f"The newest checkpoint is of step {self._saved_step}: a new session goes on there.")
+            raise
         finally:
             self.session.close()
 
@@ -157,11 +164,32 @@ class MonitoredSession:
             if generation != self._generation:
                 return  # the variables are older than this step by now
             self.step += 1
+            if self._last_step is not None and self.step >= self._last_step:
+                saved = False
+                with self._bearing_losses():
+                    self._save_end()
+                    saved = True
+                self._ended = saved  # if not, training is not over: the next step recovers
+                return
             late = self._save_seconds is not None and time.monotonic() - self._saved_at >= self._save_seconds
             due = self._save_steps is not None and self.step - self._saved_step >= self._save_steps
             if late or due:
                 with self._bearing_losses():
                     self.save()
+
+    def _save_end(self) -> None:
+        """Save, and be sure of it: a task is waited for, for what it held was perhaps none of this."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                self.save()
+                self.manager.wait()
+                return
+            except (StepError, CheckpointError) as error:
+                missing = isinstance(_cause(error), UnavailableError) and self.session.target is not None
+                if not missing or time.monotonic() > deadline:
+                    raise
+                self.session.target.wait(self._patience)
 
     def _is_loss(self, error: BaseException | None) -> bool:
         return self.session.target is not None and isinstance(error, LOST)
@@ -172,7 +200,7 @@ class MonitoredSession:
         try:
             yield
         except (StepError, CheckpointError) as error:
-            why = error.__cause__ if isinstance(error, CheckpointError) else error
+            why = _cause(error)
             if not self._is_loss(why) and not isinstance(why, CancelledError):
                 raise
             warnings.warn(f"{user_frame()} no checkpoint of step {self.step}: {error}", stacklevel=3)
@@ -214,5 +242,10 @@ class MonitoredSession:
         found = self.manager.restore(fall_back=True)
         self.step = self._saved_step = found.step if found is not None else 0
         self._saved_at = time.monotonic()
+        self._ended = self._last_step is not None and self.step >= self._last_step
         if self._on_restore is not None:
             self._on_restore(self.session)
+
+
+def _cause(error: StepError | CheckpointError) -> BaseException | None:
+    return error.__cause__ if isinstance(error, CheckpointError) else error

@@ -135,6 +135,61 @@ def test_a_lost_step_is_run_again_from_the_last_checkpoint(tmp_path, monkeypatch
     assert len(restored) == 2
 
 
+def losing(monkeypatch, session, errors):
+    """Let the session's saves fail with these errors, one after the other; then they succeed again."""
+    original, left = session.manager.save, iter(errors)
+
+    def save(step, metrics=None):
+        error = next(left, None)
+        if error is not None:
+            raise error
+        original(step, metrics)
+
+    monkeypatch.setattr(session.manager, "save", save)
+
+
+def test_training_is_over_when_its_last_step_is_saved(tmp_path, monkeypatch):
+    counter, session, _ = flaky(tmp_path, monkeypatch, [], last_step=3)
+    losing(monkeypatch, session, [None, tw.UninitialisedError("count was lost with its task.")])
+    with pytest.warns(UserWarning, match="no checkpoint of step 3: count was lost"):
+        for _ in range(3):
+            session.run(counter.step)
+    assert session.step == 3 and not session.should_stop()
+
+    original, failures = session.session.run, iter([True])
+
+    def run(fetches, feeds=None, timeout=None):
+        if next(failures, False):
+            raise tw.UninitialisedError("count was lost with its task.")
+        return original(fetches, feeds, timeout)
+
+    monkeypatch.setattr(session.session, "run", run)
+    while not session.should_stop():
+        session.run(counter.step)
+    session.close()
+    assert (session.recovered, session.step, steps_of(session.manager)) == (1, 3, [2, 3])
+
+
+def test_the_last_save_waits_for_a_task_that_is_only_missing(tmp_path, monkeypatch):
+    counter, session, target = flaky(tmp_path, monkeypatch, [])
+    session.run(counter.step)
+    losing(monkeypatch, session, [tw.UnavailableError("task /job:ps/task:0 is gone.")] * 2)
+    session.close()
+    assert (target.waited, steps_of(session.manager)) == (2, [1])
+
+
+def test_a_session_that_cannot_save_at_its_end_says_which_checkpoint_there_is(tmp_path, monkeypatch):
+    counter, session, _ = flaky(tmp_path, monkeypatch, [])
+    for _ in range(3):
+        session.run(counter.step)
+    losing(monkeypatch, session, [tw.UninitialisedError("count was lost with its task.")])
+    with pytest.raises(tw.UninitialisedError, match="count was lost") as raised:
+        session.close()
+    assert raised.value.__notes__ == ["The newest checkpoint is of step 2: a new session goes on there."]
+    with pytest.raises(tw.GraphError, match="the session is closed"):
+        session.run(counter.step)
+
+
 def test_it_gives_up_after_too_many_failures_in_a_row(tmp_path, monkeypatch):
     counter, session, _ = flaky(tmp_path, monkeypatch, range(10), recoveries=3)
     with pytest.raises(tw.UnavailableError, match=r"given up after 3 recoveries: task /job:ps/task:0 is gone"):
