@@ -113,6 +113,19 @@ def flaky(tmp_path, monkeypatch, failures, **options):
     return counter, session, target
 
 
+def failing_once(monkeypatch, session, error):
+    """Let the session's next run fail."""
+    original, left = session.session.run, iter([error])
+
+    def run(fetches, feeds=None, timeout=None):
+        lost = next(left, None)
+        if lost is not None:
+            raise lost
+        return original(fetches, feeds, timeout)
+
+    monkeypatch.setattr(session.session, "run", run)
+
+
 def test_a_lost_step_is_run_again_from_the_last_checkpoint(tmp_path, monkeypatch):
     restored = []
     counter, session, target = flaky(tmp_path, monkeypatch, [], on_restore=restored.append)
@@ -120,14 +133,7 @@ def test_a_lost_step_is_run_again_from_the_last_checkpoint(tmp_path, monkeypatch
         session.run(counter.step)
     session.manager.wait()
     counter.count.assign(99.0)  # what a task that comes back may hold
-    original, failures = session.session.run, iter([True])
-
-    def run(fetches, feeds=None, timeout=None):
-        if next(failures, False):
-            raise tw.UnavailableError("task /job:ps/task:0 is gone.")
-        return original(fetches, feeds, timeout)
-
-    monkeypatch.setattr(session.session, "run", run)
+    failing_once(monkeypatch, session, tw.UnavailableError("task /job:ps/task:0 is gone."))
     asked = []
     session.run(counter.step, lambda step: asked.append(step) or {})
     assert (session.recovered, target.waited, session.step, int(counter.count.numpy())) == (1, 1, 3, 3)
@@ -156,14 +162,7 @@ def test_training_is_over_when_its_last_step_is_saved(tmp_path, monkeypatch):
             session.run(counter.step)
     assert session.step == 3 and not session.should_stop()
 
-    original, failures = session.session.run, iter([True])
-
-    def run(fetches, feeds=None, timeout=None):
-        if next(failures, False):
-            raise tw.UninitialisedError("count was lost with its task.")
-        return original(fetches, feeds, timeout)
-
-    monkeypatch.setattr(session.session, "run", run)
+    failing_once(monkeypatch, session, tw.UninitialisedError("count was lost with its task."))
     while not session.should_stop():
         session.run(counter.step)
     session.close()
