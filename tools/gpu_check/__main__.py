@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from thalweg.runtime.config import config
@@ -20,7 +21,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.simulated:
         config.set_virtual_devices(gpu=2)
-    section(given.section)(Check(given.file, given.simulated, given.quick))
+    try:
+        section(given.section)(Check(given.file, given.simulated, given.quick))
+    except SystemExit as end:  # of a process whose GPU is broken: nothing more is asked of it
+        os._exit(int(end.code or 0))
 
 
 if __name__ == "__main__":

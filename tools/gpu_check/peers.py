@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from thalweg.tools.gpu_check.check import Finding
+
 Step = Callable[[], Any]
 
 
@@ -63,10 +65,11 @@ def jax_milliseconds(step: Step, rounds: int = 5, count: int = 20) -> float:
     return best * 1e3
 
 
-def times(found: dict[str, Any], ours: float, *peers: Iterator[tuple[str, Step]]) -> None:
+def times(found: Finding, ours: float, *peers: Iterator[tuple[str, Step]]) -> None:
     """Put the peers' milliseconds beside ours, and how many times ours each takes. One that cannot do it says so, and
-    the others are measured."""
+    the others are measured; one that takes the process with it leaves what was found before."""
     found["ms"] = ours
+    found.save()
     for steps in peers:
         while True:
             name = "a peer"
@@ -79,6 +82,7 @@ def times(found: dict[str, Any], ours: float, *peers: Iterator[tuple[str, Step]]
                 found[f"{name} failed"] = f"{type(error).__name__}: {error}"[:300]
                 continue  # a generator that raised is at its end
             found[f"{name}_ms"], found[f"{name}_ratio"] = ms, ms / ours
+            found.save()
 
 
 def jax_arrays(jax: Any, shapes: Sequence[tuple[int, ...]], dtype: str) -> list[Any]:

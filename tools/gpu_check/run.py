@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.dialects.diagnostics import did_you_mean
+from thalweg.tools.gpu_check.check import findings_of
 
 # What is worth most comes first: what there is no time for is left out from the end.
 SECTIONS: dict[str, tuple[str, str, int]] = {  # name: (module and function, title, seconds that it may take)
@@ -39,7 +39,10 @@ SECTIONS: dict[str, tuple[str, str, int]] = {  # name: (module and function, tit
     "tuning": ("speed:tuning", "Autotuning", 240),
     "dtypes": ("ops:dtypes", "Every op, at its other dtypes", 900),
 }
+# Those that go on in a new process where one of their cases has ended the old one (`Check.left`).
+RESUMED = frozenset({"ops", "dtypes", "gradients", "training", "matmul", "fused", "attention", "dispatch", "tuning"})
 LEAST = 5  # seconds below which no section is begun
+MOST = 20  # processes for one section
 MINUTES = 25  # of the whole, unless another number is asked for
 # JAX takes no memory before it needs it: ours and that of PyTorch is in the same GPU.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -103,43 +106,53 @@ def run(
 
 
 def _run_one(out: Path, name: str, simulated: bool, quick: bool, seconds: float) -> Result:
+    """Run a section, in as many processes as it takes: what has ended one is not begun again in the next."""
     file, log = out / f"{name}.jsonl", out / f"{name}.log"
     file.unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
     command = _command(name, file, simulated, quick)
-    began = time.perf_counter()
-    with log.open("wb") as output:
+    began, known, ended = time.perf_counter(), 0, 0
+    while True:
+        status = _process(command, log, seconds - (time.perf_counter() - began), seconds)
+        findings = findings_of(file)
+        names = len({finding["name"] for finding in findings})
+        if not status.startswith("crashed") or name not in RESUMED or names == known or ended == MOST:
+            break
+        known, ended = names, ended + 1
+        with file.open("a") as text:
+            text.write("\n")  # the last line may have no end
+    if ended and status == "done":
+        status = f"done, after {ended} of its cases ended the process"
+    took, said = round(time.perf_counter() - began, 1), log.read_text(errors="replace")
+    return Result(name, SECTIONS[name][1], status, took, findings, said[-4000:])
+
+
+def _process(command: Sequence[str], log: Path, seconds: float, whole: float) -> str:
+    """Run a process to its end, or for so many seconds; what came of it.
+
+    Args:
+        whole: seconds that the section has, for the message.
+    """
+    with log.open("ab") as output:
         # A session of its own, so that what it has started ends with it.
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             env={**ENVIRONMENT, **os.environ},
         )  # fmt: skip
         try:
-            code = child.wait(seconds)
-            status = "done" if code == 0 else f"crashed with exit code {code}"
+            code = child.wait(max(seconds, 0))
+            return "done" if code == 0 else f"crashed with exit code {code}"
         except subprocess.TimeoutExpired:
-            status = f"timed out after {seconds:.0f} s"
+            return f"timed out after {whole:.0f} s"
         finally:
             with suppress(ProcessLookupError):  # what it has started may outlive it
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    took, text = round(time.perf_counter() - began, 1), log.read_text(errors="replace")
-    return Result(name, SECTIONS[name][1], status, took, findings_of(file), text[-4000:])
 
 
 def _command(name: str, file: Path, simulated: bool, quick: bool) -> list[str]:
     options = [*(["--simulated"] if simulated else []), *(["--quick"] if quick else [])]
     return [sys.executable, "-m", "thalweg.tools.gpu_check", name, str(file), *options]
-
-
-def findings_of(file: Path) -> list[dict[str, Any]]:
-    """What a section wrote; a last line that a crash cut off is left out."""
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return found
 
 
 def section(name: str) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import thalweg as tw
 from thalweg.runtime.config import config
 from thalweg.tools.gpu_check import peers
-from thalweg.tools.gpu_check.check import SKIPPED, Check, milliseconds, on_gpu
+from thalweg.tools.gpu_check.check import SKIPPED, Check, Finding, milliseconds, on_gpu
 
 # Tera-operations a second of dense products, as the makers give them.
 PEAKS: dict[str, dict[str, float]] = {
@@ -40,26 +41,39 @@ def matmul(check: Check) -> None:
         [(32, 32, 32)],
     )
     kinds = ("bfloat16", "float16", "tf32", "float32")
-    for kind in kinds[: check.size(4, 1)]:
-        for m, n, k in sizes[: 3 if check.quick else None]:
-            with check.attempt(f"{kind} {m} x {n} x {k}") as found, on_gpu(), config.override(tf32=kind == "tf32"):
-                dtype = "float32" if kind == "tf32" else kind
-                a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (k, n)))
-                product = tw.function(lambda a, b: a @ b)
-                ours = milliseconds(check, lambda: product(a, b))  # noqa: B023
-                _check_product(product(a, b), a, b)
-                if check.simulated:
-                    continue
-                found["tflops"] = rate = 2 * m * n * k / ours / 1e9
-                if kind in ("bfloat16", "float16") and check.gpu.driver.kind == "cuda":
-                    with config.override(gpu_descriptors=True):
-                        other = tw.function(lambda a, b: a @ b)
-                        found["descriptors_ms"] = milliseconds(check, lambda: other(a, b))  # noqa: B023
-                        _check_product(other(a, b), a, b)
-                peak = _peak(check, kind)
-                if peak is not None:
-                    found["share_of_peak"] = rate / peak
-                peers.times(found, ours, _torch_product(m, n, k, kind), _jax_product(m, n, k, kind))
+    cases = [(kind, size) for kind in kinds[: check.size(4, 1)] for size in sizes[: 3 if check.quick else None]]
+    for kind, size in check.left(cases, _product_name, 120):
+        with check.attempt(_product_name((kind, size))) as found, on_gpu():
+            _one_product(check, found, kind, size)
+
+
+def _product_name(case: tuple[str, tuple[int, ...]]) -> str:
+    return f"{case[0]} {' x '.join(map(str, case[1]))}"
+
+
+def _one_product(check: Check, found: Finding, kind: str, size: tuple[int, int, int]) -> None:
+    m, n, k = size
+    dtype = "float32" if kind == "tf32" else kind
+    a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (k, n)))
+
+    def timed(**options: Any) -> float:
+        with config.override(tf32=kind == "tf32", **options):
+            product = tw.function(lambda a, b: a @ b)
+            _check_product(product(a, b), a, b)
+            return milliseconds(check, lambda: product(a, b))
+
+    ours = timed()
+    if check.simulated:
+        return
+    found["ms"], found["tflops"] = ours, 2 * m * n * k / ours / 1e9
+    peak = _peak(check, kind)
+    if peak is not None:
+        found["share_of_peak"] = found["tflops"] / peak
+    found.save()
+    peers.times(found, ours, _torch_product(m, n, k, kind), _jax_product(m, n, k, kind))
+    if kind in ("bfloat16", "float16") and check.gpu.driver.kind == "cuda":
+        found.save()
+        found["by_descriptors_ms"] = timed(gpu_descriptors=True)
 
 
 def _random(shape: tuple[int, ...], dtype: str) -> Any:
@@ -118,18 +132,22 @@ def fused(check: Check) -> None:
         "gelu chain": (lambda x: tw.nn.gelu(x * 2 + 1) * x, 2,
                        lambda torch: lambda x: torch.nn.functional.gelu(x * 2 + 1) * x),
     }  # fmt: skip
-    for dtype in ("float32", "bfloat16"):
-        for name, (ours, passes, theirs) in cases.items():
-            with check.attempt(f"{name} {dtype} {rows} x {columns}") as found, on_gpu():
-                x = resident(_random((rows, columns), dtype))
-                step = tw.function(ours)
-                ms = milliseconds(check, lambda: step(x))  # noqa: B023
-                if check.simulated:
-                    continue
-                found["gb_s"] = rate = passes * rows * columns * x.dtype.itemsize / ms / 1e6
-                found["share_of_copy"] = rate / copied
-                shape = rows, columns
-                peers.times(found, ms, _torch_unary(theirs, shape, dtype), _jax_unary(name, shape, dtype))
+    titles = {
+        f"{name} {dtype} {rows} x {columns}": (name, dtype) for dtype in ("float32", "bfloat16") for name in cases
+    }
+    for title in check.left(titles, str, 120):
+        name, dtype = titles[title]
+        ours, passes, theirs = cases[name]
+        with check.attempt(title) as found, on_gpu():
+            x = resident(_random((rows, columns), dtype))
+            step = tw.function(ours)
+            ms = milliseconds(check, lambda: step(x))  # noqa: B023
+            if check.simulated:
+                continue
+            found["gb_s"] = rate = passes * rows * columns * x.dtype.itemsize / ms / 1e6
+            found["share_of_copy"] = rate / copied
+            shape = rows, columns
+            peers.times(found, ms, _torch_unary(theirs, shape, dtype), _jax_unary(name, shape, dtype))
 
 
 def _copy_rate(check: Check) -> float:
@@ -177,22 +195,25 @@ def _jax_unary(name: str, shape: tuple[int, int], dtype: str) -> Iterator[tuple[
 def attention(check: Check) -> None:
     """Attention forward, and forward with backward: operations a second, beside the best that PyTorch has."""
     shapes = check.size([(8, 16, 1024, 64), (4, 16, 4096, 64), (2, 16, 4096, 128)], [(1, 2, 16, 8)])
-    for batch, heads, length, depth in shapes[: 1 if check.quick else None]:
-        for causal in (False, True):
-            for backward in (False, True):
-                way = "forward and backward" if backward else "forward"
-                name = f"{batch} x {heads} x {length} x {depth}{' causal' if causal else ''} {way}"
-                with check.attempt(name) as found, on_gpu():
-                    shape = batch, heads, length, depth
-                    q, k, v = (resident(_random(shape, "bfloat16")) for _ in range(3))
-                    step = _attention_step(causal, backward)
-                    ms = milliseconds(check, lambda: step(q, k, v))  # noqa: B023
-                    if check.simulated:
-                        continue
-                    work = 4 * batch * heads * length**2 * depth * (0.5 if causal else 1) * (3.5 if backward else 1)
-                    found["tflops"] = work / ms / 1e9
-                    theirs = _torch_attention(shape, causal, backward), _jax_attention(shape, causal, backward)
-                    peers.times(found, ms, *theirs)
+    cases = list(itertools.product(shapes[: 1 if check.quick else None], (False, True), (False, True)))
+
+    def name(case: tuple[tuple[int, ...], bool, bool]) -> str:
+        shape, causal, backward = case
+        way = "forward and backward" if backward else "forward"
+        return f"{' x '.join(map(str, shape))}{' causal' if causal else ''} {way}"
+
+    for case in check.left(cases, name, 120):
+        shape, causal, backward = case
+        with check.attempt(name(case)) as found, on_gpu():
+            q, k, v = (resident(_random(shape, "bfloat16")) for _ in range(3))
+            step = _attention_step(causal, backward)
+            ms = milliseconds(check, lambda: step(q, k, v))  # noqa: B023
+            if check.simulated:
+                continue
+            batch, heads, length, depth = shape
+            work = 4 * batch * heads * length**2 * depth * (0.5 if causal else 1) * (3.5 if backward else 1)
+            found["tflops"] = work / ms / 1e9
+            peers.times(found, ms, _torch_attention(shape, causal, backward), _jax_attention(shape, causal, backward))
 
 
 def _attention_step(causal: bool, backward: bool) -> Callable[..., Any]:
@@ -241,31 +262,34 @@ def dispatch(check: Check) -> None:
     """What a call costs the host: a small program with and without graphs, in a row and waited for."""
     x = resident(np.ones(64, np.float32))
     repeats = check.size(1000, 2)
-    for graphs in (True, False):
-        for length in check.size((1, 16), (1, 2)):
-            name = f"{length} dependent products, {'graph' if graphs else 'launches'}"
-            with check.attempt(name) as found, on_gpu(), config.override(gpu_graphs=graphs):
-                a = resident(np.eye(64, dtype=np.float32))
+    titles = {
+        f"{length} dependent products, {'graph' if graphs else 'launches'}": (graphs, length)
+        for graphs in (True, False) for length in check.size((1, 16), (1, 2))
+    }  # fmt: skip
+    for title in check.left(titles, str, 60):
+        graphs, length = titles[title]
+        with check.attempt(title) as found, on_gpu(), config.override(gpu_graphs=graphs):
+            a = resident(np.eye(64, dtype=np.float32))
 
-                def chain(x: Any, a: Any, length: int = length) -> Any:
-                    for _ in range(length):
-                        x = tw.tanh(a @ x)
-                    return x
+            def chain(x: Any, a: Any, length: int = length) -> Any:
+                for _ in range(length):
+                    x = tw.tanh(a @ x)
+                return x
 
-                step = tw.function(chain)
-                for _ in range(3):
-                    np.asarray(step(x, a))
-                began = time.perf_counter()
-                for _ in range(repeats):
-                    step(x, a)
-                in_a_row = time.perf_counter() - began
-                check.gpu.synchronise()
-                began = time.perf_counter()
-                for _ in range(repeats):
-                    np.asarray(step(x, a))
-                if not check.simulated:
-                    found["us_a_call"] = in_a_row / repeats * 1e6
-                    found["us_with_result"] = (time.perf_counter() - began) / repeats * 1e6
+            step = tw.function(chain)
+            for _ in range(3):
+                np.asarray(step(x, a))
+            began = time.perf_counter()
+            for _ in range(repeats):
+                step(x, a)
+            in_a_row = time.perf_counter() - began
+            check.gpu.synchronise()
+            began = time.perf_counter()
+            for _ in range(repeats):
+                np.asarray(step(x, a))
+            if not check.simulated:
+                found["us_a_call"] = in_a_row / repeats * 1e6
+                found["us_with_result"] = (time.perf_counter() - began) / repeats * 1e6
     torch = None if check.simulated else peers.torch_or_none()
     if torch is None:
         check.note("torch", SKIPPED, why="simulated" if check.simulated else "PyTorch is not installed")
@@ -294,8 +318,8 @@ def dispatch(check: Check) -> None:
 def tuning(check: Check) -> None:
     """Products with the tiles that rules choose, and with those that are found by timing them."""
     sizes = check.size([(1024, 1024, 1024), (4096, 4096, 4096), (64, 4096, 4096)], [(32, 32, 32)])
-    for m, n, k in sizes:
-        with check.attempt(f"bfloat16 {m} x {n} x {k}") as found, on_gpu():
+    for m, n, k in check.left(sizes, lambda size: _product_name(("bfloat16", size)), 120):
+        with check.attempt(_product_name(("bfloat16", (m, n, k)))) as found, on_gpu():
             a, b = (resident(_random(shape, "bfloat16")) for shape in ((m, k), (k, n)))
             times = []
             for tuned in (False, True):

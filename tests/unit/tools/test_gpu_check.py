@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.diagnostics import DeviceError, LoweringError
 from thalweg.tools.cli import app
 from thalweg.tools.gpu_check import run as runner
-from thalweg.tools.gpu_check.check import Check
+from thalweg.tools.gpu_check.check import BROKEN, Check, findings_of
 from thalweg.tools.gpu_check.report import line_of, write
-from thalweg.tools.gpu_check.run import SECTIONS, Result, chosen, findings_of, run, section
+from thalweg.tools.gpu_check.run import RESUMED, SECTIONS, Result, chosen, run, section
 
 
 def test_every_section_is_there() -> None:
@@ -47,6 +49,47 @@ def test_findings_are_written_at_once_and_say_how_it_went(tmp_path: Path) -> Non
     assert "test_gpu_check.py" in found[3]["traceback"]
 
 
+def test_what_did_not_come_to_its_end_has_failed_with_what_it_found(tmp_path: Path) -> None:
+    check = Check(tmp_path / "f.jsonl")
+    with check.attempt("fine"):
+        pass
+    with pytest.raises(KeyboardInterrupt), check.attempt("ended", shape=[3]) as found:
+        found["ms"] = 1.5
+        found.save()
+        raise KeyboardInterrupt
+    check.note("later")
+    fine, ended, later = findings_of(check.file)
+    assert (fine["status"], later["status"]) == ("ok", "ok")
+    assert (ended["status"], ended["shape"], ended["ms"]) == ("failed", [3], 1.5)
+    assert "did not come to its end" in ended["error"]
+    assert check.left(["fine", "ended", "new"], str, 60) == ["new"]
+
+
+class BrokenGpu(Check):
+    """Its GPU says nothing but errors."""
+
+    @property
+    def gpu(self) -> Any:
+        def synchronise() -> None:
+            raise DeviceError("cuStreamSynchronize failed: CUDA_ERROR_ILLEGAL_ADDRESS (700).")
+
+        return SimpleNamespace(synchronise=synchronise)
+
+
+def test_a_process_whose_gpu_is_broken_ends_where_another_can_go_on(tmp_path: Path) -> None:
+    check = BrokenGpu(tmp_path / "f.jsonl")
+    with check.attempt("alone"):
+        raise DeviceError("oh")
+    (case, _) = check.left(["one", "other"], str, 60)
+    with pytest.raises(SystemExit) as end, check.attempt(case):
+        raise DeviceError("oh")
+    assert end.value.code == BROKEN
+    assert [(f["name"], f["status"]) for f in findings_of(check.file)] == [("alone", "failed"), ("one", "failed")]
+    with check.attempt("other"):
+        raise AssertionError("wrong numbers break nothing")
+    assert check.left(["one", "other", "third"], str, 60) == ["third"]
+
+
 def _as_python(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Have sections run this instead; `file` is where findings go."""
     made = lambda name, file, simulated, quick: [sys.executable, "-c", f"file = {str(file)!r}\n{code}"]  # noqa: E731
@@ -67,6 +110,40 @@ def test_a_section_that_crashes_keeps_what_it_found(monkeypatch: pytest.MonkeyPa
     assert not write(tmp_path, [result], simulated=True)
     text = (tmp_path / "report.md").read_text()
     assert "**Simulated.** No GPU was used" in text and "last words" in text
+
+
+CASES = """
+import os, sys, time
+from pathlib import Path
+from thalweg.tools.gpu_check.check import Check
+check = Check(Path(file))
+for case in check.left(["a", "b", "c", "d"], str, SECONDS):
+    with check.attempt(case) as found:
+        if case == "b":
+            os.abort()
+        if case == "c":
+            time.sleep(600)
+"""
+
+
+def test_a_section_goes_on_after_a_case_that_ended_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _as_python(monkeypatch, CASES.replace("SECONDS", "5"))
+    assert "ops" in RESUMED
+    (result,) = run(tmp_path, ["ops"], simulated=True, quick=True)
+    assert result.status == "done, after 2 of its cases ended the process"
+    assert [(f["name"], f["status"]) for f in result.findings] == [
+        ("a", "ok"), ("b", "failed"), ("c", "failed"), ("d", "ok"),
+    ]  # fmt: skip
+    assert "Timeout" in result.log and "time.sleep" not in result.log, "where it hung is in the log"
+    assert not write(tmp_path, [result], simulated=True)
+    assert "it did not come to its end" in (tmp_path / "report.md").read_text()
+
+
+def test_a_section_that_cannot_go_on_is_not_begun_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _as_python(monkeypatch, CASES.replace("SECONDS", "5"))
+    (result,) = run(tmp_path, ["launch"], simulated=True, quick=True)
+    assert result.status == "crashed with exit code -6"
+    assert [f["name"] for f in result.findings] == ["a", "b"]
 
 
 def test_a_section_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
