@@ -107,43 +107,27 @@ define internal arm_aapcscc i64 @__aeabi_d2lz(double %x) noinline nounwind "no-b
   %found = select i1 %minus, i64 %n, i64 %u
   ret i64 %found
 }
-define internal arm_aapcscc i64 @__aeabi_f2ulz(float %x) noinline nounwind "no-builtins" {
+"""
+
+# Of signed integers Q is nothing and I is s; of unsigned ones both are u.
+_ARM_OF_EITHER_SIGN = """
+define internal arm_aapcscc i64 @__aeabi_f2Qlz(float %x) noinline nounwind "no-builtins" {
   %d = fpext float %x to double
-  %found = call arm_aapcscc i64 @__aeabi_d2ulz(double %d)
+  %found = call arm_aapcscc i64 @__aeabi_d2Qlz(double %d)
   ret i64 %found
 }
-define internal arm_aapcscc i64 @__aeabi_f2lz(float %x) noinline nounwind "no-builtins" {
-  %d = fpext float %x to double
-  %found = call arm_aapcscc i64 @__aeabi_d2lz(double %d)
-  ret i64 %found
-}
-define internal arm_aapcscc double @__aeabi_ul2d(i64 %x) noinline nounwind "no-builtins" {
+define internal arm_aapcscc double @__aeabi_Ql2d(i64 %x) noinline nounwind "no-builtins" {
   %up = lshr i64 %x, 32
   %h = trunc i64 %up to i32
   %l = trunc i64 %x to i32
-  %high = uitofp i32 %h to double
+  %high = Iitofp i32 %h to double
   %low = uitofp i32 %l to double
   %scaled = fmul double %high, 0x41F0000000000000
   %found = fadd double %scaled, %low
   ret double %found
 }
-define internal arm_aapcscc double @__aeabi_l2d(i64 %x) noinline nounwind "no-builtins" {
-  %up = lshr i64 %x, 32
-  %h = trunc i64 %up to i32
-  %l = trunc i64 %x to i32
-  %high = sitofp i32 %h to double
-  %low = uitofp i32 %l to double
-  %scaled = fmul double %high, 0x41F0000000000000
-  %found = fadd double %scaled, %low
-  ret double %found
-}
-define internal arm_aapcscc float @__aeabi_ul2f(i64 %x) noinline nounwind "no-builtins" {
-  %d = call arm_aapcscc double @__aeabi_ul2d(i64 %x)
-  %found = fptrunc double %d to float
-  ret float %found
-}
-define internal arm_aapcscc float @__aeabi_l2f(i64 %x) noinline nounwind "no-builtins" {
-  %d = call arm_aapcscc double @__aeabi_l2d(i64 %x)
+define internal arm_aapcscc float @__aeabi_Ql2f(i64 %x) noinline nounwind "no-builtins" {
+  %d = call arm_aapcscc double @__aeabi_Ql2d(i64 %x)
   %found = fptrunc double %d to float
   ret float %found
 }
@@ -164,4 +148,5 @@ def arithmetic_support(triple: str) -> tuple[list[str], str]:
     if arm:
         names += [f"__aeabi_{name}" for name in _ARM_NAMES]
         text += _ARM_CONVERSIONS
+        text += "".join(_ARM_OF_EITHER_SIGN.replace("Q", q).replace("I", i) for q, i in (("", "s"), ("u", "u")))
     return names, text
