@@ -11,7 +11,7 @@ import numpy as np
 
 from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import AttrKind, OpDef
-from thalweg.dialects.types import DType, TensorType, as_dtype, bfloat16, dtype_from_mlir
+from thalweg.dialects.types import DType, TensorType, as_dtype, dtype_from_mlir
 
 
 def element_type(dtype: DType) -> ir.Type:
@@ -37,8 +37,8 @@ def array_attribute(array: np.ndarray) -> ir.Attribute:
         return ir.DenseElementsAttr.get_splat(
             ir.RankedTensorType.get(array.shape, element), _zero_attribute(dtype, element)
         )
-    if dtype.name == "bfloat16":
-        return ir.DenseElementsAttr.get(array.view(np.uint16), shape=array.shape, type=element)
+    if dtype.is_foreign:
+        return ir.DenseElementsAttr.get(array.view(f"u{array.itemsize}"), shape=array.shape, type=element)
     return ir.DenseElementsAttr.get(array, shape=array.shape, type=element)
 
 
@@ -56,8 +56,8 @@ def array_value(attribute: ir.Attribute) -> np.ndarray:
         return np.zeros(shape, dtype.numpy)
     if dense.is_splat:
         return np.full(shape, _splat(dense, dtype), dtype.numpy)
-    if dtype.name == "bfloat16":
-        return _bfloat16_bits(str(attribute)).view(dtype.numpy).reshape(shape)
+    if dtype.is_foreign:
+        return _read_printed(str(attribute), dtype).reshape(shape)
     return np.array(dense).astype(dtype.numpy).reshape(shape)
 
 
@@ -81,17 +81,18 @@ def _splat(dense: ir.DenseElementsAttr, dtype: DType) -> np.ndarray:
     return np.array(number).astype(dtype.numpy)
 
 
-def _bfloat16_bits(text: str) -> np.ndarray:
-    """The elements of a printed dense attribute of bf16, which the bindings can write but not read.
+def _read_printed(text: str, dtype: DType) -> np.ndarray:
+    """The elements of a printed dense attribute of a float that the bindings can write but not read.
 
     Many elements print as one hexadecimal string, few as numbers; infinities and NaN as their bits.
     """
     body = text[len("dense<") : text.rindex("> : ")]
     if body.startswith('"0x'):
-        return np.frombuffer(bytes.fromhex(body[3:-1]), np.uint16)
+        return np.frombuffer(bytes.fromhex(body[3:-1]), dtype.numpy)
+    unsigned = np.dtype(f"u{dtype.itemsize}")
     tokens = re.findall(r"[^\[\],\s]+", body)
-    bits = [int(t, 16) if "x" in t else int(np.array(float(t), bfloat16.numpy).view(np.uint16)) for t in tokens]
-    return np.array(bits, np.uint16)
+    bits = [int(t, 16) if "x" in t else int(np.array(float(t), dtype.numpy).view(unsigned)) for t in tokens]
+    return np.array(bits, unsigned).view(dtype.numpy)
 
 
 def encode(kind: AttrKind, value: Any) -> ir.Attribute:

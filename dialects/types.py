@@ -29,16 +29,22 @@ class DType:
     short: str  # as errors print it: f32, i64, u8, bool
     mlir: str  # as the dialect prints it: f32, i64, ui8, i1
     kind: str  # 'f' float, 'i' signed, 'u' unsigned, 'b' bool, 's' string
+    digits: int = 0  # of floats: significant binary digits, with the leading one that is not stored
 
     @cached_property
     def numpy(self) -> np.dtype:
-        """The NumPy dtype that holds it (bfloat16 through ml_dtypes)."""
-        if self.name == "bfloat16":
+        """The NumPy dtype that holds it (through ml_dtypes where NumPy has none)."""
+        if self.is_foreign:
             import ml_dtypes  # takes as long to import as to run an exported model a thousand times
 
-            found: np.dtype = np.dtype(ml_dtypes.bfloat16)
+            found: np.dtype = np.dtype(getattr(ml_dtypes, self.name))
             return found
         return np.dtype(object if self.name == "string" else self.name)
+
+    @property
+    def is_foreign(self) -> bool:
+        """NumPy does not have it: readers of its buffers see bits, and files of its own cannot hold it."""
+        return self.kind == "f" and not hasattr(np, self.name)
 
     @property
     def itemsize(self) -> int:
@@ -53,14 +59,30 @@ class DType:
     def is_integer(self) -> bool:
         return self.kind in "iu"
 
+    @property
+    def computed(self) -> DType:
+        """The dtype in which backends compute before they round, once: float32 for narrower floats."""
+        return float32 if self.is_floating and self.itemsize < 4 else self
+
+    @property
+    def largest(self) -> float:
+        """Of floats: infinity, or the largest number where there is no infinity (float8_e4m3fn)."""
+        if not self.name.endswith("fn"):
+            return math.inf
+        import ml_dtypes
+
+        return float(ml_dtypes.finfo(self.numpy).max)
+
     def __repr__(self) -> str:
         return f"thalweg.{self.name}"
 
 
-float64 = DType("float64", "f64", "f64", "f")
-float32 = DType("float32", "f32", "f32", "f")
-float16 = DType("float16", "f16", "f16", "f")
-bfloat16 = DType("bfloat16", "bf16", "bf16", "f")
+float64 = DType("float64", "f64", "f64", "f", 53)
+float32 = DType("float32", "f32", "f32", "f", 24)
+float16 = DType("float16", "f16", "f16", "f", 11)
+bfloat16 = DType("bfloat16", "bf16", "bf16", "f", 8)
+float8_e4m3fn = DType("float8_e4m3fn", "f8_e4m3fn", "f8E4M3FN", "f", 4)
+float8_e5m2 = DType("float8_e5m2", "f8_e5m2", "f8E5M2", "f", 3)
 int8 = DType("int8", "i8", "i8", "i")
 int16 = DType("int16", "i16", "i16", "i")
 int32 = DType("int32", "i32", "i32", "i")
@@ -73,7 +95,8 @@ bool_ = DType("bool", "bool", "i1", "b")
 # Bytes of any length, NumPy arrays of objects. Only host ops know it, so it is not among DTYPES.
 string = DType("string", "string", "!tw.string", "s")
 
-FLOATS = (float64, float32, float16, bfloat16)
+FLOATS8 = (float8_e4m3fn, float8_e5m2)
+FLOATS = (float64, float32, float16, bfloat16, *FLOATS8)
 SIGNED = (int64, int32, int16, int8)
 UNSIGNED = (uint64, uint32, uint16, uint8)
 INTEGERS = SIGNED + UNSIGNED
@@ -81,7 +104,7 @@ DTYPES = FLOATS + INTEGERS + (bool_,)
 
 _BY_MLIR = {d.mlir: d for d in (*DTYPES, string)}
 _BY_SHORT = {d.short: d for d in (*DTYPES, string)}
-_BY_NUMPY = {d.numpy: d for d in (*DTYPES, string) if d is not bfloat16}
+_BY_NUMPY = {d.numpy: d for d in (*DTYPES, string) if not d.is_foreign}
 _BY_NAME = {d.name: d for d in (*DTYPES, string)}
 
 

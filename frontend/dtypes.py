@@ -3,7 +3,8 @@
 Where the standard leaves mixed kinds undefined, arrays behave as users of JAX and PyTorch expect: an integer array with
 a floating-point one gives the floating-point dtype, float16 with bfloat16 gives float32. Python scalars are weak: they
 take the dtype of the array, unless it is of a lower kind (an integer array plus 1.5 gives float32).
-Signed with uint64 is the one mix that no dtype can hold: it is an error.
+Two mixes are errors, as in JAX: signed with uint64, which no dtype can hold, and floats of 8 bits with other floats,
+which would either lose digits or undo what they are for.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from thalweg.dialects.diagnostics import TypeInferenceError
 from thalweg.dialects.location import user_frame
 from thalweg.dialects.types import (
     DTYPES,
+    FLOATS8,
     DType,
     as_dtype,
     bfloat16,
     bool_,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -47,13 +51,18 @@ def promote_dtypes(a: DType, b: DType) -> DType:
     """The dtype of an operation on arrays of dtypes `a` and `b`.
 
     Raises:
-        TypeInferenceError: uint64 with a signed integer.
+        TypeInferenceError: uint64 with a signed integer; floats of 8 bits with other floats.
     """
     if a == b:
         return a
     if RANK[a.kind] != RANK[b.kind]:
         return a if RANK[a.kind] > RANK[b.kind] else b
     if a.kind == "f":
+        if a in FLOATS8 or b in FLOATS8:
+            raise TypeInferenceError(
+                f"{user_frame()} {a.short} and {b.short} are not mixed by themselves: floats of 8 bits are for storage "
+                "and products. Convert one of them with tw.astype."
+            )
         if {a, b} == {float16, bfloat16}:
             return float32
         return a if a.itemsize > b.itemsize else b
@@ -194,6 +203,8 @@ __all__ = [
     "can_cast",
     "default_dtype",
     "finfo",
+    "float8_e4m3fn",
+    "float8_e5m2",
     "float16",
     "float32",
     "float64",

@@ -21,7 +21,7 @@ import numpy as np
 from thalweg.dialects.ops import random as rows
 from thalweg.dialects.ops import shape as shape_rows
 from thalweg.dialects.ops import sort, special
-from thalweg.dialects.types import DType, as_dtype, bfloat16, float16, float32, float64, int32, uint32, uint64
+from thalweg.dialects.types import DType, as_dtype, float32, float64, int32, uint32, uint64
 from thalweg.frontend.array.conversion import broadcast_to_shape, cast, fail, operand
 from thalweg.frontend.array.elementwise import add, astype, clip, less, log, multiply, negative, subtract
 from thalweg.frontend.array.indexing import take
@@ -34,8 +34,6 @@ from thalweg.frontend.tensor import ArrayLike, EagerTensor, Tensor, as_tensor
 from thalweg.frontend.trace import suspended
 from thalweg.frontend.variable import Variable
 
-# Bits of a float's mantissa: uniform numbers are whole multiples of 2**-bits, so 1 is never reached by rounding.
-_MANTISSA = {float64: 53, float32: 24, float16: 11, bfloat16: 8}
 _GOLDEN = 0x9E3779B9
 
 
@@ -157,17 +155,16 @@ def uniform(
 
 def _float(name: str, dtype: Any) -> DType:
     wanted = as_dtype(dtype)
-    if wanted not in _MANTISSA:
+    if not wanted.is_floating:
         raise fail(f"random.{name}", f"makes floating-point numbers, not {wanted.name}.")
     return wanted
 
 
 def _unit(key: ArrayLike, shape: tuple[int, ...], dtype: DType) -> Tensor:
-    """Uniform multiples of 2**-mantissa in [0, 1)."""
+    """Uniform multiples of 2**-digits in [0, 1), so that 1 is never reached by rounding."""
     wide, width = (uint64, 64) if dtype == float64 else (uint32, 32)
-    mantissa = _MANTISSA[dtype]
     drawn = emit(rows.random_bits, as_tensor(key), shape=shape, dtype=wide)
-    return multiply(astype(drawn >> (width - mantissa), dtype), 2.0**-mantissa)
+    return multiply(astype(drawn >> (width - dtype.digits), dtype), 2.0**-dtype.digits)
 
 
 @array_function
@@ -197,10 +194,10 @@ def _normal(key: ArrayLike, mean: ArrayLike, stddev: ArrayLike, shape: tuple[int
 
 def _between(key: ArrayLike, low: float, high: float, shape: tuple[int, ...], dtype: DType) -> Tensor:
     """sqrt(2) erf_inv(u), u uniform strictly between low and high; half types are computed in float32."""
-    wide = dtype if dtype in (float64, float32) else float32
-    half_step = 2.0 ** -(_MANTISSA[wide] + 1)  # in the middle of the steps, so that neither end is reached
+    wide = dtype.computed
+    half_step = 2.0 ** -(wide.digits + 1)  # in the middle of the steps, so that neither end is reached
     u = multiply(add(_unit(key, shape, wide), half_step), high - low)
-    limit = 1 - 2.0 ** -_MANTISSA[wide]
+    limit = 1 - 2.0 ** -wide.digits
     u = clip(add(u, low), -limit, limit)
     return astype(multiply(emit(special.erf_inv, u), math.sqrt(2)), dtype)
 

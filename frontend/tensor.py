@@ -21,6 +21,7 @@ from thalweg.frontend.device import CPU, Device, asked_for, check_device
 from thalweg.frontend.dtypes import DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.extent import shown_shape
 from thalweg.frontend.operators import Operators
+from thalweg.runtime.gpu.dlpack import host_array, host_capsule
 
 if TYPE_CHECKING:
     from thalweg.frontend.trace import Scope
@@ -128,11 +129,10 @@ class EagerTensor(Tensor):
         return self.numpy()
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self.data.__dlpack__(**options)
+        return host_capsule(self.data) if self.dtype.is_foreign else self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        kind, index = self.data.__dlpack_device__()
-        return int(kind), int(index)
+        return 1, 0  # the host, in DLPack's numbers
 
     def item(self) -> bool | int | float:
         """The one element as a Python scalar."""
@@ -331,7 +331,7 @@ def as_tensor(value: ArrayLike) -> Tensor:
         on_gpu = adopted(value)
         if on_gpu is not None:
             return on_gpu
-        return from_numpy(np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value))
+        return from_numpy(np.asarray(value) if hasattr(value, "__array__") else host_array(value))
     raise TypeError(f"{user_frame()} expected something array-like, got {type(value).__name__}: {value!r:.80}")
 
 

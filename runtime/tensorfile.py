@@ -26,7 +26,8 @@ from thalweg.dialects.types import DTYPES, DType, TensorType, as_dtype
 Array: TypeAlias = np.ndarray[Any, Any]
 
 # Element types by the names that safetensors files use.
-_CODES: dict[str, DType] = {d.short.upper(): d for d in DTYPES}
+_CODES: dict[str, DType] = {d.short.upper().removesuffix("FN"): d for d in DTYPES}
+_NAMES = {dtype: code for code, dtype in _CODES.items()}
 _PIECE = 16 << 20  # bytes that are written at once
 _HEADER_LIMIT = 100 << 20  # bytes; what other readers of the format accept
 
@@ -97,7 +98,7 @@ def _header(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     end = 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes
-        code = as_dtype(array.dtype).short.upper()
+        code = _NAMES[as_dtype(array.dtype)]
         entries[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that arrays are aligned

@@ -239,7 +239,7 @@ def _check(execution: Execution, results: Results, against: str, tolerance: floa
     if against == "reference":
         expected = execution.reference().named
     else:
-        # bfloat16 is saved as float32
+        # floats that NumPy does not have are saved as float32
         expected = {n: a.astype(found[n].dtype) if n in found else a for n, a in read_npz(against).items()}
     different = differs(found, expected, tolerance)
     if different:

@@ -12,7 +12,7 @@ from thalweg.dialects.attributes import array_type, attributes_of
 from thalweg.dialects.build import row_of
 from thalweg.dialects.diagnostics import did_you_mean
 from thalweg.dialects.opdef import Arg
-from thalweg.dialects.types import TensorType
+from thalweg.dialects.types import TensorType, as_dtype
 from thalweg.dialects.verify import walk
 from thalweg.tools.loading import Array, LoadError, Subject
 
@@ -65,8 +65,10 @@ def variables_of(subject: Subject) -> dict[str, TensorType]:
 
 
 def save_npz(path: str, arrays: Mapping[str, Array]) -> None:
-    """Write arrays; bfloat16, which .npz has no word for, as float32."""
-    kept: dict[str, Any] = {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in arrays.items()}
+    """Write arrays; floats that .npz has no word for (bfloat16, those of 8 bits) as float32."""
+    kept: dict[str, Any] = {
+        n: a.astype(np.float32) if a.dtype != object and as_dtype(a.dtype).is_foreign else a for n, a in arrays.items()
+    }
     with open(path, "wb") as file:  # given a name, NumPy would append a suffix
         np.savez(file, **kept)
 
@@ -97,7 +99,8 @@ def _by_name(subject: Subject, given: Mapping[str, Array], names: Sequence[str],
 
 
 def _fitting(array: Array, wanted: TensorType, what: str, source: str) -> Array:
-    """The array in the program's dtype: 64 bits are what NumPy makes by default, and bfloat16 is saved as float32."""
+    """The array in the program's dtype: 64 bits are what NumPy makes by default, and floats
+    that NumPy does not have are saved as float32."""
     found = array_type(array)
     if found.shape == wanted.shape and found.dtype.kind == wanted.dtype.kind and found != wanted:
         narrow = array.astype(wanted.dtype.numpy)

@@ -10,11 +10,12 @@ from thalweg.dialects.types import TensorType
 
 C_TYPES = {
     "float64": "double", "float32": "float", "float16": "uint16_t", "bfloat16": "uint16_t", "bool": "uint8_t",
+    "float8_e4m3fn": "uint8_t", "float8_e5m2": "uint8_t",
 }  # fmt: skip
 
 
 def c_type(type_: TensorType) -> str:
-    """The C type of an element; halves and bools as the integers that hold them."""
+    """The C type of an element; narrow floats and bools as the integers that hold them."""
     return C_TYPES.get(type_.dtype.name, f"{type_.dtype.name}_t")
 
 

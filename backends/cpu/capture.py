@@ -183,10 +183,11 @@ def _bytes(kind: str) -> int:
 
 
 def _parsed(kind: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a memref type; bf16 as the integers that hold it, which .npz files can keep."""
+    """Shape and dtype of a memref type; floats that .npz files cannot keep as the integers that hold them."""
     match = _MEMREF.fullmatch(kind)
     assert match is not None, kind
-    dtype = np.dtype(np.uint16) if match[2] == "bf16" else dtype_from_mlir(match[2]).numpy
+    element = dtype_from_mlir(match[2])
+    dtype = np.dtype(f"u{element.itemsize}") if element.is_foreign else element.numpy
     return tuple(int(n) for n in match[1].split("x") if n), dtype
 
 

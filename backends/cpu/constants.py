@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 
 from thalweg.backends.cpu.graph import Value
 from thalweg.dialects.attributes import array_value
 from thalweg.dialects.mlir import ir
+from thalweg.dialects.types import FLOATS
 
-_NUMPY = {"f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i1": np.bool_}
+_NUMPY = {**{dtype.mlir: dtype.numpy for dtype in FLOATS}, "i1": np.dtype(np.bool_)}
 
 
 def constant_array(value: Value) -> np.ndarray:

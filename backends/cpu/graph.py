@@ -35,6 +35,11 @@ from thalweg.dialects.mlir import ir
 
 if TYPE_CHECKING:
     from thalweg.backends.cpu.attention import Attention
+    from thalweg.backends.cpu.panels import Panels
+
+# Of an element in memory.
+BYTES = {"f64": 8, "i64": 8, "index": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1,
+         "f8E4M3FN": 1, "f8E5M2": 1}
 
 # Affine expressions: a dimension number or a sum  constant + sum(coefficient * dimension).
 
@@ -145,6 +150,9 @@ class Value:
 
     # attention
     attention: Attention | None = None
+
+    # pack, and arg: a matrix that was laid out for the product that reads it
+    panels: Panels | None = None
 
     @property
     def op_name(self) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
+from thalweg.backends.cpu.graph import BYTES
 from thalweg.backends.cpu.options import CpuOptions
-
-_BITS = {"f64": 64, "i64": 64, "index": 64, "f32": 32, "i32": 32, "f16": 16, "bf16": 16, "i16": 16, "i8": 8, "i1": 8}
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Machine:
 
     def lanes(self, element: str) -> int:
         """How many numbers of an MLIR element type fill one register."""
-        return self.vector_bits // _BITS[element]
+        return self.vector_bits // (8 * BYTES[element])
 
     def tallest(self, vectors: int, spare: int = 0) -> int:
         """Rows of the largest register tile of so many vectors: beside the sums there are those vectors, two for the

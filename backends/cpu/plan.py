@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from thalweg.backends.cpu.graph import Value
+from thalweg.backends.cpu.graph import BYTES, Value
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
 
 ALIGNMENT = 64
-BYTES = {"f64": 8, "i64": 8, "index": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1}
 
 
 def nbytes(value: Value) -> int:

@@ -47,7 +47,7 @@ def element_and_shape(value: ir.Value) -> tuple[str, tuple[int, ...]]:
     return element, tuple(tensor.shape)
 
 
-_ELEMENTS = {"f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "i1", "index"}
+_ELEMENTS = {"f64", "f32", "f16", "bf16", "f8E4M3FN", "f8E5M2", "i64", "i32", "i16", "i8", "i1", "index"}
 
 
 class _Reader:

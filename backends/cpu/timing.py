@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from thalweg.backends.cpu.backend import entry
@@ -26,6 +25,7 @@ from thalweg.backends.cpu.step import StepWriter
 from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address
 from thalweg.backends.cpu.tuning import Trial
 from thalweg.backends.cpu.workers import OPS_WORTHWHILE, compile_all, helpers, prepare
+from thalweg.dialects.types import dtype_from_mlir
 
 Buffer = np.ndarray[Any, np.dtype[np.uint8]]
 NUMPY_OFFSET = 16  # bytes from a cache line's beginning, where NumPy puts large arrays
@@ -167,9 +167,7 @@ def _aligned(size: int, offset: int) -> Buffer:
 def _filled(value: Value, offset: int) -> Buffer:
     """Random numbers for floats: zeros would save the processor power. Ones for integers."""
     buffer = _aligned(nbytes(value), offset)
-    name = {"bf16": "bfloat16", "i1": "int8", "index": "int64"}.get(value.element)
-    name = name or {"f": "float", "i": "int"}[value.element[0]] + value.element[1:]
-    dtype = np.dtype(getattr(ml_dtypes, name, name))
+    dtype = dtype_from_mlir({"i1": "i8", "index": "i64"}.get(value.element, value.element)).numpy
     some = np.ones(1, dtype)
     if dtype.kind not in "iu":
         some = np.random.default_rng(0).standard_normal(1 << 12, np.float32).astype(dtype)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from thalweg.backends.cpu.emit.scalar import HELD_IN_F32
 from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 
 SMALL = 1 << 14  # elements of a convolution's window, read again and again: a wide copy stays in the cache
-_WIDENINGS = {("arith.extf", "bf16"), ("arith.extf", "f16"), ("arith.sitofp", "i8"), ("arith.sitofp", "i16")}
+_WIDENINGS = {
+    *(("arith.extf", narrow) for narrow in HELD_IN_F32), ("arith.sitofp", "i8"), ("arith.sitofp", "i16"),
+}  # fmt: skip
 _INTEGERS = {("arith.extsi", "i8")}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
 
 from thalweg.backends.cpu.constants import constant_array
@@ -23,7 +22,7 @@ from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.resident_loops import resident_loop
 from thalweg.backends.gpu.trips import trip_count
 from thalweg.dialects.mlir import ir
-from thalweg.dialects.types import TensorType, dtype_from_mlir
+from thalweg.dialects.types import TensorType, as_dtype, dtype_from_mlir
 from thalweg.runtime.gpu import artefact
 from thalweg.runtime.gpu.artefact import ALIGNMENT, Buffer, DeviceProgram, KernelImage
 
@@ -240,4 +239,4 @@ def _dtype_of(value: Value) -> str:
 
 def _data(value: Value) -> np.ndarray:
     array = np.ascontiguousarray(constant_array(value))
-    return array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+    return array.view(f"u{array.itemsize}") if as_dtype(array.dtype).is_foreign else array

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from thalweg.backends.stablehlo.custom_calls import custom_call
 from thalweg.backends.stablehlo.expressions import Array, concatenate, constant, elementwise, size, tensor
+from thalweg.backends.stablehlo.rules.elementwise import NARROW
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 
@@ -82,7 +83,7 @@ class _BatchNorm:
     def __init__(self, operation: ir.Operation) -> None:
         x, *rest = (Array(operand) for operand in operation.operands)
         self.element = x.element
-        self.compute = "f32" if x.element in ("f16", "bf16") else x.element
+        self.compute = "f32" if x.element in NARROW else x.element
         self.x, self.rest = x.convert(self.compute), [r.convert(self.compute) for r in rest]
         self.feature = ir.IntegerAttr(operation.attributes["feature_index"]).value
         self.epsilon = ir.FloatAttr(operation.attributes["epsilon"]).value
@@ -184,7 +185,9 @@ def _unit(shape: Sequence[int], element: str, seed: int) -> Array:
 def rng_bit_generator(operation: ir.Operation) -> list[Array]:
     """Float results are drawn as unsigned integers of the same width; others stay as they are."""
     state, result = Array(operation.results[0]), Array(operation.results[1])
-    element = {"f64": "ui64", "f32": "ui32", "f16": "ui16", "bf16": "ui16"}.get(result.element, result.element)
+    element = {"f64": "ui64", "f32": "ui32", "f16": "ui16", "bf16": "ui16"}.get(
+        result.element, "ui8" if result.element.startswith("f8") else result.element
+    )
     drawn = ir.Operation.create(
         operation.name,
         [state.value.type, tensor(result.shape, element)],

@@ -24,7 +24,7 @@ def evaluate(module: ir.Module, arguments: Sequence[NDArray]) -> list[NDArray]:
 
     Args:
         module: plain StableHLO with static shapes and one function (what `importer.prepare` returns).
-        arguments: one array for each argument of main, of its shape and dtype (bfloat16 as ml_dtypes').
+        arguments: one array for each argument of main, of its shape and dtype (those of ml_dtypes too).
 
     Raises:
         ExecutionError: wrong number, shape or dtype of the arguments, or the interpreter refuses an op.
@@ -107,13 +107,13 @@ def _to_attribute(array: NDArray, kind: ir.Type, position: int) -> ir.Attribute:
             f"argument {position} of main is {kind}, but the array is {given.dtype}{list(given.shape)}. "
             "Convert or reshape it."
         )
-    if given.dtype.kind not in "bfiu":  # the buffer protocol has no bfloat16, MLIR's reader no complex numbers
+    if given.dtype.kind not in "bfiu":  # the buffer protocol has no ml_dtypes, MLIR's reader no complex numbers
         given = np.ascontiguousarray(given).view(f"i{given.itemsize}" if given.itemsize <= 8 else given.dtype)
     return ir.DenseElementsAttr.get(np.ascontiguousarray(given), type=ranked.element_type, shape=list(shape))
 
 
 def _make_results_readable(main: ir.Operation) -> list[str]:
-    """Convert results that NumPy cannot read, bf16 to f32, complex to its parts; the element types they had."""
+    """Convert results that NumPy cannot read, bf16 and f8 to f32, complex to its parts; the element types they had."""
     block = main.regions[0].blocks[0]
     returned = list(block.operations)[-1].operation
     kinds, values = [], []
@@ -121,7 +121,7 @@ def _make_results_readable(main: ir.Operation) -> list[str]:
         for operand in returned.operands:
             array = Array(operand)
             kinds.append(array.element)
-            if array.element == "bf16":
+            if array.element == "bf16" or array.element.startswith("f8"):
                 values.append(array.convert("f32").value)
             elif array.element.startswith("complex"):
                 part = tensor(array.shape, array.element[8:-1])

@@ -1,6 +1,7 @@
 """Contractions: products summed over shared dimensions.
 
-Half-precision operands are multiplied and accumulated in float32 and rounded once, to `dtype` (default: the operands').
+Floats narrower than float32 are multiplied and accumulated in float32 and rounded once, to `dtype` (default: the
+operands'). The two formats of 8 bits go together, as gradients need them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from thalweg.dialects.ops.checks import (
     expect_per_dimension,
     windows,
 )
-from thalweg.dialects.types import FLOATS, INTEGERS, DType, TensorType, as_dtype, float32
+from thalweg.dialects.types import FLOATS, FLOATS8, INTEGERS, DType, TensorType, as_dtype, float32
 
 NUMERIC = FLOATS + INTEGERS
 
 
 def _result_dtype(operands: Sequence[TensorType], attrs: Attrs) -> DType:
     """The dtype of the result: `dtype` if given, which must hold what the operands hold."""
-    lhs = operands[0]
-    expect_equal_dtypes(operands)
-    expect_dtype(lhs, NUMERIC, "lhs")
+    lhs, rhs = operands
     dtype: DType = attrs["dtype"] or lhs.dtype
+    if lhs.dtype != rhs.dtype and lhs.dtype in FLOATS8 and rhs.dtype in FLOATS8:
+        if attrs["dtype"] is None:
+            raise fail(f"{lhs} and {rhs} need a `dtype` for the result. Give one, float32 for example.")
+    else:
+        expect_equal_dtypes(operands)
+    expect_dtype(lhs, NUMERIC, "lhs")
     if dtype.kind != lhs.dtype.kind or dtype.itemsize < lhs.dtype.itemsize:
         raise fail(
             f"cannot accumulate {lhs.dtype.short} in {dtype.short}. Take a dtype of the same kind, at least as wide."
@@ -40,8 +45,7 @@ def _result_dtype(operands: Sequence[TensorType], attrs: Attrs) -> DType:
 
 def _wide(x: np.ndarray, dtype: DType) -> np.ndarray:
     """`x` in the dtype that the sum is made in."""
-    wide = float32 if dtype.is_floating and dtype.itemsize == 2 else dtype
-    return x.astype(wide.numpy)
+    return x.astype(dtype.computed.numpy)
 
 
 def free_dimensions(rank: int, batch: Sequence[int], contract: Sequence[int]) -> tuple[int, ...]:
@@ -124,6 +128,8 @@ dot_general = define(
         Sample((Arg((3,), -1), Arg((2,), -1)), _dims((), ())),
         Sample((Arg((2, 0), -1), Arg((0, 3), -1)), _dims((1,), (0,))),
         Sample((Arg((17, 33), -0.5), Arg((33, 19), -0.5)), _dims((1,), (0,))),
+        *(Sample((Arg((17, 33), -0.5, dtype=a), Arg((19, 33), -0.5, dtype=b)), _dims((1,), (1,), dtype=float32))
+          for a in FLOATS8 for b in FLOATS8),
     ],
     dtypes=NUMERIC,
     tolerance=64,

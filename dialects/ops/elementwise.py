@@ -43,14 +43,15 @@ def _same(dtypes: Sequence[DType], result: DType | None = None) -> Infer:
 
 
 def _in_f32(function: Callable[..., Any]) -> Reference:
-    """Half-precision types compute in f32 and round once, as backends do."""
+    """Floats narrower than f32 compute in f32 and round once, as backends do."""
 
     def reference(*arrays: np.ndarray) -> np.ndarray:
         dtype = arrays[0].dtype
-        if dtype.itemsize == 2 and as_dtype(dtype).is_floating:
-            wide = function(*(a.astype(np.float32) for a in arrays))
-            return np.asarray(wide).astype(dtype if wide.dtype == np.float32 else wide.dtype)
-        return np.asarray(function(*arrays))
+        computed = as_dtype(dtype).computed.numpy
+        if computed == dtype:
+            return np.asarray(function(*arrays))
+        wide = function(*(a.astype(computed) for a in arrays))
+        return np.asarray(wide).astype(dtype if wide.dtype == computed else wide.dtype)
 
     return reference
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.dialects.opdef import Arg, Attrs, Sample, define, fail
 from thalweg.dialects.ops.checks import expect_axis, expect_dtype
-from thalweg.dialects.types import DTYPES, FLOATS, INTEGERS, TensorType, float32, int32
+from thalweg.dialects.types import DTYPES, FLOATS, INTEGERS, TensorType, as_dtype, float32, int32
 
 NUMERIC = FLOATS + INTEGERS
 
@@ -27,7 +27,7 @@ def _infer_sort(operands: Sequence[TensorType], attrs: Attrs) -> list[TensorType
 
 def _ranks(key: np.ndarray, descending: bool) -> np.ndarray:
     """Integers in the order of the key: equal elements get equal ranks."""
-    wide = key.astype(np.float32) if key.dtype.itemsize == 2 and key.dtype.kind not in "iu" else key
+    wide = key.astype(as_dtype(key.dtype).computed.numpy, copy=False)
     ranks = np.asarray(np.unique(wide, return_inverse=True)[1]).reshape(key.shape)
     return np.asarray(-ranks if descending else ranks)
 

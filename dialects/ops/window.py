@@ -40,7 +40,7 @@ def _reduce_window(name: str, function: Callable[..., Any]) -> Callable[..., np.
         shape = _window_shape(TensorType(x.shape, dtype), attrs, dilations)
         initial = identity_element(name, dtype)
         padded = np.pad(x, list(zip(attrs["pad_low"], attrs["pad_high"], strict=True)), constant_values=initial)
-        wide = np.float32 if dtype.is_floating and dtype.itemsize == 2 else dtype.numpy
+        wide = dtype.computed.numpy
         result = np.full(shape, initial, wide)
         for place in np.ndindex(*attrs["window"]):
             cut = tuple(
@@ -99,7 +99,7 @@ def _infer_max_pool_grad(operands: Sequence[TensorType], attrs: Attrs) -> list[T
 
 def _max_pool_grad(x: np.ndarray, cotangent: np.ndarray, **attrs: Any) -> np.ndarray:
     low, window, strides = attrs["pad_low"], attrs["window"], attrs["strides"]
-    wide = np.float32 if as_dtype(x.dtype).is_floating and x.dtype.itemsize == 2 else x.dtype
+    wide = as_dtype(x.dtype).computed.numpy
     result = np.zeros(x.shape, wide)
     for place in np.ndindex(*cotangent.shape):
         begin = [p * s - lo for p, s, lo in zip(place, strides, low, strict=True)]

@@ -26,6 +26,7 @@ from thalweg.frontend.program import Array
 from thalweg.frontend.resident import place_of
 from thalweg.frontend.tensor import ArrayLike, EagerTensor, Scalar, Tensor, TracedTensor, as_tensor, from_numpy
 from thalweg.frontend.trace import current
+from thalweg.runtime.gpu.dlpack import host_array
 
 Shape = int | Sequence[int]
 
@@ -103,7 +104,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     if on_gpu is not None:
         return on_gpu if device is None else on_gpu.to_device(device)
     check_device(device)
-    return from_numpy(x if isinstance(x, np.ndarray) else np.from_dlpack(x), copy=bool(copy))
+    return from_numpy(x if isinstance(x, np.ndarray) else host_array(x), copy=bool(copy))
 
 
 @_placed

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from thalweg.dialects.ops import contraction as rows
+from thalweg.dialects.types import FLOATS8, as_dtype
 from thalweg.frontend.array.conversion import (
     broadcast_shape,
     broadcast_to_shape,
     fail,
     normalize_axis,
+    operand,
     promote,
 )
 from thalweg.frontend.array.elementwise import abs, astype, multiply, pow, sqrt, square
@@ -24,14 +27,21 @@ from thalweg.frontend.tensor import ArrayLike, Tensor, as_tensor
 
 
 @array_function
-def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
+def matmul(x1: ArrayLike, x2: ArrayLike, /, *, dtype: Any = None) -> Tensor:
     """The matrix product over the last two dimensions; leading ones broadcast. A vector is a row, or a column on the
     right, and its dimension disappears from the result.
+
+    Args:
+        dtype: of the result, at least as wide as the operands': `tw.matmul(a8, b8, dtype=tw.float32)` keeps what
+            floats of 8 bits, of one format or of both, add up to. By default the operands'.
 
     Raises:
         TypeInferenceError: the inner dimensions differ.
     """
-    lhs, rhs = promote(x1, x2)
+    operands = [operand(x) for x in (x1, x2)]
+    wanted = None if dtype is None else as_dtype(dtype)
+    both_of_8_bits = wanted is not None and all(getattr(x, "dtype", None) in FLOATS8 for x in operands)
+    lhs, rhs = map(as_tensor, operands) if both_of_8_bits else promote(*operands)
     if not lhs.ndim or not rhs.ndim:
         raise fail("matmul", f"needs at least one dimension: {lhs.type} and {rhs.type}. Use * for scalars.")
     inner = 0 if rhs.ndim == 1 else rhs.ndim - 2
@@ -43,9 +53,9 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
             "Transpose rhs or reshape lhs.",
         )
     if rhs.ndim <= 2:
-        return emit(rows.dot_general, lhs, rhs, lhs_contract=(lhs.ndim - 1,), rhs_contract=(inner,))
+        return emit(rows.dot_general, lhs, rhs, lhs_contract=(lhs.ndim - 1,), rhs_contract=(inner,), dtype=wanted)
     if lhs.ndim == 1:
-        return squeeze(matmul(expand_dims(lhs, axis=0), rhs), axis=-2)
+        return squeeze(matmul(expand_dims(lhs, axis=0), rhs, dtype=wanted), axis=-2)
     batch = broadcast_shape("matmul", *(_batch_only(t) for t in (lhs, rhs)))
     lhs = broadcast_to_shape(lhs, (*batch, *lhs.type.shape[-2:]))
     rhs = broadcast_to_shape(rhs, (*batch, *rhs.type.shape[-2:]))
@@ -58,6 +68,7 @@ def matmul(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
         rhs_batch=dims,
         lhs_contract=(len(batch) + 1,),
         rhs_contract=(len(batch),),
+        dtype=wanted,
     )
 
 

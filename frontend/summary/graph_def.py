@@ -18,6 +18,7 @@ from thalweg.frontend.graph import Operation
 _DTYPES = {  # numbers of TensorFlow's DataType
     "float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "string": 7, "int64": 9, "bool": 10,
     "bfloat16": 14, "uint16": 17, "float16": 19, "uint32": 22, "uint64": 23,
+    "float8_e5m2": 24, "float8_e4m3fn": 25,
 }  # fmt: skip
 
 

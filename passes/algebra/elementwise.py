@@ -219,9 +219,6 @@ def _(x: V, *, dtype: DType) -> V | None:
     return ew.convert(inner.operands[0], dtype=dtype)
 
 
-_MANTISSA = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
-
-
 def holds(wide: DType, narrow: DType) -> bool:
     """True if every number of `narrow` is one of `wide`, exactly."""
     if narrow.kind == "b":
@@ -229,7 +226,7 @@ def holds(wide: DType, narrow: DType) -> bool:
     if narrow.is_floating:
         return wide == narrow or (wide.is_floating and wide.itemsize > narrow.itemsize)
     if wide.is_floating:
-        return narrow.itemsize * 8 - (narrow.kind == "i") <= _MANTISSA[wide.name] and wide.name != "float16"
+        return narrow.itemsize * 8 - (narrow.kind == "i") <= wide.digits and wide.name != "float16"
     if wide.kind == narrow.kind:
         return wide.itemsize >= narrow.itemsize
     return wide.kind == "i" and wide.itemsize > narrow.itemsize

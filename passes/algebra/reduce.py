@@ -56,12 +56,9 @@ def _(x: V, *, axes: Ints) -> V | None:
     return ew.mul(source, full_like(source, count))
 
 
-_EXACT_FLOATS = {"float64": 1 << 53, "float32": 1 << 24, "float16": 1 << 11, "bfloat16": 1 << 8}
-
-
 def _is_exact(count: int, dtype: DType) -> bool:
     """True if the dtype has the number itself, not one near it."""
-    limit = _EXACT_FLOATS[dtype.name] if dtype.is_floating else 1 << (8 * dtype.itemsize - 1)
+    limit = 1 << dtype.digits if dtype.is_floating else 1 << (8 * dtype.itemsize - 1)
     return count < limit
 
 

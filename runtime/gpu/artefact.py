@@ -53,7 +53,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A type: `dtype` is the array API's name (`bfloat16` by ml_dtypes; bool takes one byte, 0 or 1)."""
+    """A type: `dtype` is the array API's name (those that NumPy lacks by ml_dtypes; bool takes one byte, 0 or 1)."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -220,7 +220,8 @@ class DeviceProgram:
     Args:
         chip: that the images are for.
         arena: bytes.
-        constants: the data of constant buffers, in the order of their numbers; of bfloat16 the bits, as uint16.
+        constants: the data of constant buffers, in the order of their numbers; of floats that NumPy lacks the
+            bits.
         aliases: (result, argument) pairs: the result is the argument's new value, in its buffer.
         tensors: the arena's tensors, for messages.
         split: how the batch is shared out, where several GPUs run the program together.

@@ -1,8 +1,12 @@
-"""Arrays of a GPU for PyTorch, CuPy and JAX, and theirs for us: the same memory, by DLPack's C structures."""
+"""Arrays of a GPU for PyTorch, CuPy and JAX, and theirs for us: the same memory, by DLPack's C structures.
+
+Those of the host go by NumPy, but for floats that NumPy does not have.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p, py_object
 from typing import Any, ClassVar
 
@@ -18,7 +22,8 @@ _DEVICES = {"cuda": 2, "hip": 10}  # kDLCUDA, kDLROCM; a virtual GPU's memory is
 _HOST = 1
 _NAME, _USED = b"dltensor", b"used_dltensor"
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-_BFLOAT = 4
+_FOREIGN = {"bfloat16": 4, "float8_e4m3fn": 10, "float8_e5m2": 12}  # by the names of ml_dtypes
+_FOREIGN_CODES = {code: np.dtype(getattr(ml_dtypes, name)) for name, code in _FOREIGN.items()}
 
 
 class _Tensor(ctypes.Structure):
@@ -90,12 +95,21 @@ def capsule_of(array: DeviceArray, stream: Any = None) -> Any:
             gpu.synchronise()
         elif array.ready is not None and stream != -1:
             gpu.driver.wait(1 if stream is None else int(stream), array.ready.event)
-    code = _BFLOAT if array.dtype == ml_dtypes.bfloat16 else _CODES.get(array.dtype.kind)
+    return _capsule(array, array.address, device_of(gpu))
+
+
+def host_capsule(array: np.ndarray[Any, Any]) -> Any:
+    """An array of the host as a capsule: NumPy's own has no word for bfloat16 and floats of 8 bits."""
+    array = np.ascontiguousarray(array)
+    return _capsule(array, array.ctypes.data, (_HOST, 0))
+
+
+def _capsule(array: Any, start: int, device: tuple[int, int]) -> Any:
+    code = _FOREIGN.get(array.dtype.name, _CODES.get(array.dtype.kind))
     if code is None:
         raise BufferError(f"DLPack has no type for {array.dtype.name}.")
     extents = (c_int64 * array.ndim)(*array.shape)
-    kind, index = device_of(gpu)
-    tensor = _Tensor(array.address, kind, index, array.ndim, code, array.dtype.itemsize * 8, 1, extents, None, 0)
+    tensor = _Tensor(start, *device, array.ndim, code, array.dtype.itemsize * 8, 1, extents, None, 0)
     managed = _Managed(tensor, None, ctypes.cast(_lent.done, c_void_p))
     address = ctypes.addressof(managed)
     _lent.kept[address] = managed, extents, array
@@ -112,6 +126,31 @@ def from_dlpack(gpu: Gpu, other: Any) -> DeviceArray:
         raise DeviceError(f"the array is on DLPack's device {other.__dlpack_device__()}, not on {gpu.name}. Move it.")
     is_virtual = gpu.driver.kind not in _DEVICES
     capsule = other.__dlpack__() if is_virtual else other.__dlpack__(stream=gpu.compute)
+    start, nbytes, shape, dtype, release = _taken(capsule)
+    if not is_virtual:
+        return DeviceArray(gpu, Borrowed(start, nbytes, release), shape, dtype)
+    # The host's memory is none of a virtual GPU: it gets a copy.
+    data = np.frombuffer(ctypes.string_at(start, nbytes), dtype).reshape(shape)
+    release()
+    return gpu.put(data)
+
+
+def host_array(other: Any) -> np.ndarray[Any, Any]:
+    """An array over the memory of somebody else's on the host; a copy of floats that NumPy does not have."""
+    try:
+        return np.from_dlpack(other)
+    except (BufferError, RuntimeError):
+        capsule = other.__dlpack__()
+        if _Managed.from_address(_pointer(capsule, _NAME)).tensor.code not in _FOREIGN_CODES:
+            raise
+    start, nbytes, shape, dtype, release = _taken(capsule)
+    data: np.ndarray[Any, Any] = np.frombuffer(bytearray(ctypes.string_at(start, nbytes)), dtype).reshape(shape)
+    release()
+    return data
+
+
+def _taken(capsule: Any) -> tuple[int, int, tuple[int, ...], np.dtype[Any], Callable[[], None]]:
+    """Where a capsule's array is, how many bytes, its shape and dtype, and how to say that it is needed no more."""
     managed = _Managed.from_address(_pointer(capsule, _NAME))
     tensor = managed.tensor
     shape = tuple(tensor.shape[: tensor.ndim])
@@ -124,20 +163,14 @@ def from_dlpack(gpu: Gpu, other: Any) -> DeviceArray:
         if deleter:
             _Deleter(deleter)(ctypes.addressof(_kept))
 
-    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if not is_virtual:
-        return DeviceArray(gpu, Borrowed(start, nbytes, release), shape, dtype)
-    # The host's memory is none of a virtual GPU: it gets a copy.
-    data = np.frombuffer(ctypes.string_at(start, nbytes), dtype).reshape(shape)
-    release()
-    return gpu.put(data)
+    return start, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, shape, dtype, release
 
 
 def _dtype(tensor: _Tensor) -> np.dtype[Any]:
     code, bits = tensor.code, tensor.bits
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    if code == _BFLOAT and bits == 16:
-        return bfloat16
+    foreign = _FOREIGN_CODES.get(code)
+    if foreign is not None and bits == 8 * foreign.itemsize and tensor.lanes == 1:
+        return foreign
     kind = next((k for k, number in _CODES.items() if number == code), None)
     if kind is None or tensor.lanes != 1:
         raise DeviceError(f"DLPack's type ({code}, {bits} bits, {tensor.lanes} lanes) is none of ours. Convert it.")
@@ -155,4 +188,4 @@ def _expect_contiguous(tensor: _Tensor, shape: tuple[int, ...]) -> None:
         step *= extent
 
 
-__all__ = ["capsule_of", "device_of", "from_dlpack"]
+__all__ = ["capsule_of", "device_of", "from_dlpack", "host_array", "host_capsule"]

@@ -28,7 +28,7 @@ TIMEOUT, INTERVAL = 300.0, 0.05  # seconds until a sum is given up, and between 
 _IN_PROGRESS = 7  # NCCL's code
 _TYPES = {
     "int8": 0, "uint8": 1, "int32": 2, "uint32": 3, "int64": 4, "uint64": 5, "float16": 6, "float32": 7, "float64": 8,
-    "bfloat16": 9,
+    "bfloat16": 9, "float8_e4m3fn": 10, "float8_e5m2": 11,
 }  # fmt: skip
 _OPERATIONS = {"sum": 0, "prod": 1, "max": 2, "min": 3, "mean": 4}
 _NAMES = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}  # by what StableHLO calls them

@@ -42,8 +42,8 @@ class _Accumulator(Meeting[_Take]):
         self._count = 0
         self._dropped = 0
         self._step = 0
-        # Sums of 16-bit numbers are kept in 32 bits, or the later gradients would be lost in rounding.
-        self._wide = np.dtype(np.float32) if type_.dtype.itemsize == 2 else type_.dtype.numpy
+        # Sums of narrow numbers are kept in 32 bits, or the later gradients would be lost in rounding.
+        self._wide = type_.dtype.computed.numpy
 
     def take(self, required: int, done: Done) -> Ticket:
         """`done(values)` when at least `required` gradients are in: all that are in, reduced. Then it is empty, and a

@@ -27,6 +27,8 @@ from thalweg.dialects.diagnostics import (
 from thalweg.dialects.types import (
     DType,
     bfloat16,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,
@@ -44,6 +46,7 @@ from thalweg.dialects.types import bool_ as bool
 from thalweg.frontend import array, data, initializers, io, nn, optim, random, summary, train
 from thalweg.frontend.accumulators import Barrier, ConditionalAccumulator, Mutex, SparseConditionalAccumulator
 from thalweg.frontend.array import *  # noqa: F403  (155 functions, listed in its __all__)
+from thalweg.frontend.array import astype as cast
 from thalweg.frontend.branches import case, switch_case
 from thalweg.frontend.building import control_dependencies, group, identity, name_scope, placeholder
 from thalweg.frontend.control import cond, scan, while_loop
@@ -132,6 +135,7 @@ __all__ = [
     "boolean_mask",
     "can_cast",
     "case",
+    "cast",
     "checkpoint",
     "cond",
     "config",
@@ -145,6 +149,8 @@ __all__ = [
     "e",
     "export",
     "finfo",
+    "float8_e4m3fn",
+    "float8_e5m2",
     "float16",
     "float32",
     "float64",

@@ -19,6 +19,7 @@ _TYPES = {
     "int16": ("short", "asShortBuffer()", 2), "uint16": ("short", "asShortBuffer()", 2),
     "float16": ("short", "asShortBuffer()", 2), "bfloat16": ("short", "asShortBuffer()", 2),
     "int8": ("byte", "duplicate()", 1), "uint8": ("byte", "duplicate()", 1), "bool": ("byte", "duplicate()", 1),
+    "float8_e4m3fn": ("byte", "duplicate()", 1), "float8_e5m2": ("byte", "duplicate()", 1),
 }  # fmt: skip
 ABIS = {"android-arm64": "arm64-v8a", "android-armv7": "armeabi-v7a", "android-x86_64": "x86_64"}
 

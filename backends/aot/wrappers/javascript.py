@@ -17,6 +17,7 @@ _ARRAYS = {
     "float64": "Float64Array", "float32": "Float32Array", "int64": "BigInt64Array", "uint64": "BigUint64Array",
     "int32": "Int32Array", "uint32": "Uint32Array", "int16": "Int16Array", "uint16": "Uint16Array", "int8": "Int8Array",
     "uint8": "Uint8Array", "bool": "Uint8Array", "float16": "Uint16Array", "bfloat16": "Uint16Array",
+    "float8_e4m3fn": "Uint8Array", "float8_e5m2": "Uint8Array",
 }  # fmt: skip
 
 

@@ -25,8 +25,11 @@ _COMBINERS = {
     "arith.xori": ("xor", "0"),
 }
 _EXTREMES = {"arith.maximumf": "ogt", "arith.minimumf": "olt"}
-_INFINITY = {"f64": "7FF0000000000000", "f32": "7F800000", "f16": "7C00", "bf16": "7F80"}
-_MINUS_INFINITY = {"f64": "FFF0000000000000", "f32": "FF800000", "f16": "FC00", "bf16": "FF80"}
+# Of e4m3fn, which has none, the largest number.
+_INFINITY = {"f64": "7FF0000000000000", "f32": "7F800000", "f16": "7C00", "bf16": "7F80", "f8E4M3FN": "7E",
+             "f8E5M2": "7C"}
+_MINUS_INFINITY = {"f64": "FFF0000000000000", "f32": "FF800000", "f16": "FC00", "bf16": "FF80", "f8E4M3FN": "FE",
+                   "f8E5M2": "FC"}
 
 
 def combines(name: str) -> bool:

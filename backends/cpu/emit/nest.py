@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from thalweg.backends.cpu.emit.scalar import register_type
+from thalweg.backends.cpu.graph import BYTES
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -36,6 +39,7 @@ class Buffer:
     dtype: str  # in memory: f32, bf16, i8
     offset: int = 0
     signed: bool = True  # how integers are widened
+    panel: int = 0  # columns of each panel, where it lies in panels (panels.py)
 
     @property
     def size(self) -> int:
@@ -68,11 +72,11 @@ class Contraction:
 
 def accumulator(dtype: str) -> str:
     """The type sums are kept in: at least 32 bits."""
-    return {"f16": "f32", "bf16": "f32", "i8": "i32", "i16": "i32"}.get(dtype, dtype)
+    return {"i8": "i32", "i16": "i32"}.get(dtype) or register_type(dtype)
 
 
 def item_bytes(dtype: str) -> int:
-    return 2 if dtype == "bf16" else int(dtype[1:]) // 8
+    return BYTES[dtype]
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -154,6 +158,18 @@ def classify(contraction: Contraction, lanes: int, plain: bool) -> Nest:
     batch = [a for a in parallel if a.rhs]
     lane = _merge(columns)[0]
     return Nest(_merge(batch), _merge(rows), lane, _merge(sums), lhs, rhs, contraction.out, contraction.logical)
+
+
+def in_panels(nest: Nest) -> Nest:
+    """The nest of a shared operand that lies in panels, from that of the same operand as the program has it.
+
+    A step along the lanes moves on average as far as there are summed elements: from the first column of a panel that
+    leads to the first of the next.
+    """
+    extents = tuple(axis.extent for axis in nest.sums)
+    steps = strides((*extents, nest.rhs.panel))
+    sums = tuple(replace(axis, rhs=step) for axis, step in zip(nest.sums, steps, strict=False))
+    return replace(nest, sums=sums, lane=replace(nest.lane, rhs=math.prod(extents)), rhs=replace(nest.rhs, offset=0))
 
 
 def _single(axis: Axis, steps: tuple[int, ...]) -> Fused:

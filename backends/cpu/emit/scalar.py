@@ -1,6 +1,6 @@
 """Scalar bodies to arith and math ops, on scalars or on vectors of them.
 
-A `Num` is an SSA value that holds one number or a vector of `lanes` numbers. bf16 and f16 numbers are held in f32
+A `Num` is an SSA value that holds one number or a vector of `lanes` numbers. Floats of 16 and 8 bits are held in f32
 registers: arithmetic rounds to the narrow type only where a value is stored or converted, so that a fused chain is
 at least as accurate as the unfused one.
 """
@@ -10,20 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from thalweg.backends.cpu import vector_math
+from thalweg.backends.cpu.emit import float8
 from thalweg.backends.cpu.emit.remainder import remainder
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.writer import Writer
 from thalweg.backends.cpu.graph import Body, ScalarOp
 from thalweg.dialects.diagnostics import LoweringError
+from thalweg.dialects.types import dtype_from_mlir
 
-HELD_IN_F32 = ("bf16", "f16")
+HELD_IN_F32 = ("bf16", "f16", *float8.FORMATS)
 # Float ops that may be contracted into fused multiply-adds.
 _CONTRACTED = {"arith.addf", "arith.subf", "arith.mulf"}
 
 
 def register_type(element: str) -> str:
-    """The type in which numbers of an element type are computed: f32 for bf16 and f16."""
+    """The type in which numbers of an element type are computed: f32 for narrower floats."""
     return "f32" if element in HELD_IN_F32 else element
 
 
@@ -62,14 +66,15 @@ def constant(w: Writer, text: str, element: str, lanes: int = 1) -> Num:
 
 
 def _float32_text(text: str, element: str) -> str:
-    """The f32 bit pattern of a bf16 or f16 constant that is printed in hexadecimal (infinities, NaN)."""
-    if not text.startswith("0x"):
-        return text
-    bits = int(text, 16)
-    if element == "bf16":
-        return f"0x{bits << 16:08X}"
-    sign, payload = bits >> 15, bits & 0x3FF
-    return f"0x{sign << 31 | 0x7F800000 | payload << 13:08X}"
+    """The f32 of a narrower constant, from its bits (infinities, NaN) or its digits, of which MLIR prints too few."""
+    dtype = dtype_from_mlir(element).numpy
+    if text.startswith("0x"):
+        number = np.array(int(text, 16), f"u{dtype.itemsize}").view(dtype)
+    else:
+        number = np.array(float(text), dtype)
+        if float(number) == float(text):
+            return text
+    return f"0x{int(number.astype(np.float32).view(np.uint32)):08X}"
 
 
 def widen(w: Writer, number: Num, lanes: int) -> Num:
@@ -162,9 +167,10 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         return Num(w.op(call), element, number.lanes)
     if number.element in HELD_IN_F32:
         bits = to_storage(w, number)
-        integers = lanes_type("i16", number.lanes)
+        integer = "i8" if number.element in float8.FORMATS else "i16"
+        integers = lanes_type(integer, number.lanes)
         source = lanes_type(number.element, number.lanes)
-        number = Num(w.op(f"arith.bitcast {bits} : {source} to {integers}"), "i16", number.lanes)
+        number = Num(w.op(f"arith.bitcast {bits} : {source} to {integers}"), integer, number.lanes)
         if element not in HELD_IN_F32:
             return Num(number.name, element, number.lanes)
     if element in HELD_IN_F32:
@@ -207,14 +213,16 @@ def _narrow(w: Writer, number: Num, element: str) -> Num:
     if element not in HELD_IN_F32:
         return Num(number.name, element, number.lanes)
     if number.element == "f64":
-        number = _narrow(w, number, "f32") if element == "bf16" else number
+        number = number if element == "f16" else _narrow(w, number, "f32")
     rounded = _round(w, number, element)
     return from_storage(w, rounded, element, number.lanes)
 
 
 def _round(w: Writer, number: Num, element: str) -> str:
-    """The storage form (bf16 or f16) of a number in f32 (or f64, for f16)."""
+    """The storage form of a number in f32 (or f64, for f16)."""
     kind = lanes_type(element, number.lanes)
+    if element in float8.FORMATS:
+        return float8.encode(w, number.name, element, number.lanes)
     if element == "f16" or (w.rounds_bfloat16 and number.lanes > 1):
         return w.op(f"arith.truncf {number.name} : {number.type} to {kind}")
     # LLVM calls a library function for f32 -> bf16 where the processor has no such instruction: round to even in
@@ -264,10 +272,12 @@ def store_lanes(
 
 
 def from_storage(w: Writer, name: str, element: str, lanes: int) -> Num:
-    """The number in a register, from the form it has in memory (i1 as i8, bf16 and f16 as themselves)."""
+    """The number in a register, from the form it has in memory (i1 as i8, narrow floats as themselves)."""
     if element == "i1":
         kind = lanes_type("i8", lanes)
         return Num(w.op(f"arith.trunci {name} : {kind} to {lanes_type('i1', lanes)}"), element, lanes)
+    if element in float8.FORMATS:
+        return Num(float8.decode(w, name, element, lanes), element, lanes)
     if element == "bf16":
         # Sixteen bits moved up: no processor support needed.
         short, wide = lanes_type("i16", lanes), lanes_type("i32", lanes)

@@ -23,7 +23,7 @@ from thalweg.backends.cpu.emit.ordering import Key, find_key, find_order
 from thalweg.backends.cpu.emit.radix import Radix, can_sort
 from thalweg.backends.cpu.emit.scalar import Num, apply, evaluate, from_storage, lanes_type, to_storage, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
-from thalweg.backends.cpu.graph import Body, Value
+from thalweg.backends.cpu.graph import BYTES, Body, Value
 from thalweg.backends.cpu.kernel import Kernel, function, memref_type, storage_type
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.dialects.mlir import ir
@@ -309,7 +309,7 @@ class _Sort:
 
 
 def _bytes(element: str) -> int:
-    return {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1}[element]
+    return BYTES[element]
 
 
 def _key_element(key: Key) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thalweg.backends.stablehlo.expressions import Array, constant, create, i64_array, tensor
-from thalweg.backends.stablehlo.rules.elementwise import HALF
+from thalweg.backends.stablehlo.rules.elementwise import NARROW
 from thalweg.backends.stablehlo.table import lowers
 from thalweg.dialects.attributes import array_attribute
 from thalweg.dialects.mlir import ir, stablehlo
@@ -42,7 +42,7 @@ def dot_general(
 
 
 def _wide(result: TensorType) -> ir.Type:
-    return tensor(result.shape, "f32" if result.dtype.mlir in HALF else result.dtype.mlir)
+    return tensor(result.shape, "f32" if result.dtype.mlir in NARROW else result.dtype.mlir)
 
 
 @lowers(rows.conv_general)
@@ -80,4 +80,4 @@ def _for_convolution(x: Array, dtype: DType, grouped: bool) -> Array:
         return x.convert(dtype.mlir).bitcast(dtype.mlir.removeprefix("u"))
     if not grouped:
         return x
-    return x.convert("f32" if dtype.mlir in HALF else dtype.mlir)
+    return x.convert("f32" if dtype.mlir in NARROW else dtype.mlir)

@@ -1,4 +1,4 @@
-"""Elementwise rows, special functions included. Half types compute in f32 where a rule has more than one op."""
+"""Elementwise rows, special functions included. Narrow floats compute in f32 where a rule has more than one op."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from thalweg.dialects.mlir import ir
 from thalweg.dialects.opdef import OpDef
 from thalweg.dialects.ops import elementwise as rows
 from thalweg.dialects.ops import special
-from thalweg.dialects.types import DType, dtype_from_mlir
+from thalweg.dialects.types import FLOATS, DType, dtype_from_mlir
 
 direct(
     {
         rows.neg: "negate", rows.abs: "abs", rows.sign: "sign", rows.floor: "floor", rows.ceil: "ceil",
         rows.round: "round_nearest_even", rows.sqrt: "sqrt", rows.rsqrt: "rsqrt", rows.cbrt: "cbrt",
         rows.exp: "exponential", rows.expm1: "exponential_minus_one", rows.log: "log", rows.log1p: "log_plus_one",
-        rows.sin: "sine", rows.cos: "cosine", rows.tan: "tan", rows.tanh: "tanh", rows.logistic: "logistic",
+        rows.sin: "sine", rows.cos: "cosine", rows.tan: "tan", rows.tanh: "tanh",
         rows.not_: "not", rows.popcount: "popcnt",
         rows.add: "add", rows.sub: "subtract", rows.mul: "multiply", rows.div: "divide", rows.rem: "remainder",
         rows.atan2: "atan2", rows.max: "maximum", rows.min: "minimum",
@@ -27,12 +27,22 @@ direct(
     }
 )  # fmt: skip
 
-HALF = ("f16", "bf16")
+NARROW = tuple(d.mlir for d in FLOATS if d.computed != d)
 
 
 def in_f32(x: Array, function: Callable[[Array], Array]) -> Array:
-    """`function` of x, computed in f32 and rounded once where x is of a half type."""
-    return function(x.convert("f32")).convert(x.element) if x.element in HALF else function(x)
+    """`function` of x, computed in f32 and rounded once where x is of a narrower float."""
+    return function(x.convert("f32")).convert(x.element) if x.element in NARROW else function(x)
+
+
+@lowers(rows.logistic)
+def logistic(x: Array) -> Array:
+    """Of 8 bits in f32: implementations compute exp(-x) on the way, which overflows where the result does not."""
+    return elementwise("logistic", _more_than_8_bits(x)).convert(x.element)
+
+
+def _more_than_8_bits(x: Array) -> Array:
+    return x.convert("f32") if x.element.startswith("f8") else x
 
 
 # These are ops of CHLO, which `lower` legalises to polynomials in StableHLO.
@@ -123,7 +133,8 @@ def pow(base: Array, exponent: Array) -> Array:
 
 @lowers(rows.is_finite)
 def is_finite(x: Array) -> Array:
-    return create("is_finite", tensor(x.shape, "i1"), [x])
+    """Of 8 bits in f32: StableHLO's pass compares with infinity, which not all of them have."""
+    return create("is_finite", tensor(x.shape, "i1"), [_more_than_8_bits(x)])
 
 
 COMPARISONS = {rows.equal: "EQ", rows.not_equal: "NE", rows.less: "LT", rows.less_equal: "LE", rows.greater: "GT",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from thalweg.backends.stablehlo.expressions import Array, concatenate, iota, tensor
@@ -59,10 +58,11 @@ def _largest_few(x: Array, k: int) -> list[Array]:
     axis, outer = x.rank - 1, list(range(x.rank - 1))
     places, is_nan = iota(axis, x.shape), x.compare("NE", x)
     left: Array | None = None
+    least = -dtype_from_mlir(x.element).largest
     values, indices = [], []
     for _ in range(k):
-        rest = x if left is None else left.select(x, -math.inf)
-        value = rest.reduce("maximum", -math.inf, [axis])
+        rest = x if left is None else left.select(x, least)
+        value = rest.reduce("maximum", least, [axis])
         hit = x.equals(value.spread(x.shape, outer)) | is_nan
         hit = hit if left is None else hit & left
         index = hit.select(places, x.shape[axis]).reduce("minimum", x.shape[axis], [axis])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from thalweg.backends.stablehlo.expressions import Array, constant, elementwise, i64_array, tensor
-from thalweg.backends.stablehlo.rules.elementwise import HALF, in_f32
+from thalweg.backends.stablehlo.rules.elementwise import NARROW, in_f32
 from thalweg.backends.stablehlo.rules.reduce import start_value
 from thalweg.backends.stablehlo.table import lowers
 from thalweg.dialects.attributes import array_attribute
@@ -74,7 +74,7 @@ def _reduce(
 def max_pool_grad(x: Array, cotangent: Array, **attrs: Sequence[int]) -> Array:
     if 0 in (*x.shape, *cotangent.shape):
         return constant(0, x.element, x.shape)
-    wide = "f32" if x.element in HALF else x.element
+    wide = "f32" if x.element in NARROW else x.element
     operands = [x.convert(wide).value, cotangent.convert(wide).value, constant(0, wide).value]
     types, attributes = [tensor(x.shape, wide)], _attributes(**attrs)
     operation = ir.Operation.create("stablehlo.select_and_scatter", types, operands, attributes, regions=2)
