@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from thalweg.backends.cpu import trigonometry
+from thalweg.backends.cpu import tabled, trigonometry
+from thalweg.backends.cpu.emit import avx512
 from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.writer import Writer
 from thalweg.dialects.diagnostics import LoweringError
@@ -71,7 +72,18 @@ _F64 = _Format(
     magic=6755399441055744.0,
     ln2_high=6.93147180369123816490e-01,
     ln2_low=1.90821492927058770002e-10,
-    exp=tuple(1 / math.factorial(k) for k in range(2, 14)),
+    exp=(
+        0.5000000000000011,
+        0.1666666666666641,
+        0.04166666666652919,
+        0.008333333333495627,
+        0.0013888888943922556,
+        0.00019841269504757152,
+        2.4801492762837084e-05,
+        2.7557587350023017e-06,
+        2.7630378614888184e-07,
+        2.4999962752161227e-08,
+    ),
     log=(
         6.666666666666735130e-01,
         3.999999999940941908e-01,
@@ -136,9 +148,11 @@ def exp(x: Register) -> Register:
     """
     f = _format(x)
     low, high = f.exp_range
-    if x.scales:  # one instruction, right for the largest and smallest results
+    if avx512.available(x) and x.element == "f64":
+        return tabled.exp64(x, low, high)
+    if avx512.available(x):  # one instruction, right for the largest and smallest results
         n, r = _split((x > high).select(x.constant(high), x))
-        return r.polynomial((1.0, 1.0, *f.exp)).scaled(n, x.compare("uge", low))
+        return avx512.scaled(r.polynomial((1.0, 1.0, *f.exp)), n, x.compare("uge", low))
     vanishes = x < low
     y = vanishes.select(x.constant(0.0), x)
     rounder = f.magic + f.bias - 1
@@ -163,8 +177,8 @@ def exp2(x: Register) -> Register:
     n = (x > limit).select(x.constant(limit), (x < -limit).select(x.constant(-limit), x)).math("roundeven")
     r = (x - n) * math.log(2)
     result = r.polynomial((1.0, 1.0, *f.exp))
-    if x.scales:
-        return result.scaled(n, x.compare("uge", -limit))
+    if avx512.available(x):
+        return avx512.scaled(result, n, x.compare("uge", -limit))
     whole = (n + f.magic).bits() - x.constant(f.magic).bits()
     half = whole.shift_right(1)
     result = result * _power_of_two(half, x) * _power_of_two(whole - half, x)
@@ -216,14 +230,17 @@ def _log_edges(x: Register, result: Register) -> Register:
 
 def log(x: Register) -> Register:
     """The natural logarithm."""
-    return _log_edges(x, _log(x, None))
+    return tabled.log(x) if avx512.available(x) else _log_edges(x, _log(x, None))
 
 
 def log1p(x: Register) -> Register:
     """log(1 + x), with the rounding error of 1 + x added back."""
     u = x + 1.0
     error = (u >= 2.0).select(1.0 - (u - x), x - (u - 1.0))
-    result = _log_edges(u, _log(u, error / u))
+    if avx512.available(x):
+        result = u.equals(0.0).select(x.constant(-INFINITY), tabled.log(u, error))
+    else:
+        result = _log_edges(u, _log(u, error / u))
     return x.equals(0.0).select(x, x.equals(INFINITY).select(x, result))
 
 

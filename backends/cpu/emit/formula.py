@@ -147,23 +147,16 @@ class Register:
         return self._of(self.w.op(f"arith.{name} {self.name} : {self.type} to {self._kind(element)}"), element)
 
     @property
-    def scales(self) -> bool:
-        """Whether `scaled` is an instruction."""
-        return self.w.has_avx512 and self.lanes * int(self.element[1:]) == 512
+    def fuses(self) -> bool:
+        """Whether `times_plus` is an instruction."""
+        return self.w.has_fma
 
-    def scaled(self, exponents: Register, where: Register) -> Register:
-        """This times two to the power of whole numbers, rounded once; 0 in other lanes. There must be `scales`."""
-        name, mask = {"f32": ("ps", "i16"), "f64": ("pd", "i8")}[self.element]
-        bits = self.w.op(f"vector.bitcast {where.name} : {where.type} to vector<1x{mask}>")
-        lanes = self.w.op(f"vector.extract {bits}[0] : {mask} from vector<1x{mask}>")
-        rounding = self.w.hoisted("arith.constant 4 : i32", "k")  # as the processor's state says
-        operands = f"{self.name}, {exponents.name}, {self.constant(0.0).name}, {lanes}, {rounding}"
-        kinds = f"({self.type}, {self.type}, {self.type}, {mask}, i32) -> {self.type}"
-        call = f'llvm.call_intrinsic "llvm.x86.avx512.mask.scalef.{name}.512"({operands}) : {kinds}'
-        return self._of(self.w.op(call))
+    def times_plus(self, factor: Register | float, addend: Register | float) -> Register:
+        """self * factor + addend, rounded once; where that is no instruction it may be a function of a library."""
+        return self.math("fma", self._other(factor), self._other(addend))
 
     def math(self, name: str, *others: Register) -> Register:
-        """`math.<name>` where it is an instruction: absf, floor, trunc, roundeven, copysign, sqrt."""
+        """`math.<name>` where it is an instruction: absf, floor, trunc, roundeven, copysign, sqrt, fma."""
         operands = ", ".join(register.name for register in (self, *others))
         return self._of(self.w.op(f"math.{name} {operands} : {self.type}"))
 
