@@ -30,8 +30,23 @@ _COS64 = (
 # pi / 2 in parts of 33, 33 and 53 bits: n times the first two is exact for n < 2^20.
 _HALF_PI = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
 _HALF_PI_LOW = 6.123233995736766036e-17  # pi / 2 less the nearest f64
-_MAGIC = 6755399441055744.0  # adding it to an f64 rounds to an integer, left in the low bits
-_FAST = float(2**20)  # where the quick reduction is exact enough
+_MAGIC = {"f32": 12582912.0, "f64": 6755399441055744.0}  # adding it rounds to an integer, left in the low bits
+_FAST = {"f32": 1e5, "f64": float(2**20)}  # where the quick reduction is exact enough
+
+# With fused multiply-adds: pi / 2 in three floats, of which n times the first is taken from x without rounding.
+_FUSED_HALF_PI = {
+    "f32": (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+    "f64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
+}
+# (tan(r) / r - 1) / r^2 in powers of r^2, on [-pi/4, pi/4].
+_TAN32 = (
+    0.33333128690719604,
+    0.13339538872241974,
+    0.05334935709834099,
+    0.024653296917676926,
+    0.0027589111123234034,
+    0.009600681252777576,
+)
 
 # For large arguments 2 / pi is needed to many bits. An f64 is an integer of 53 bits times a power of two; what the
 # leading bits of 2 / pi contribute to a large multiple of 4 quadrants does not matter, so that products with short
@@ -74,8 +89,8 @@ def _quadrants(x: Register) -> tuple[Register, Register, Register]:
     """The number n of the nearest multiple of pi/2 (i64, modulo 4) and r + low = x - n pi/2 (f64), for |x| up to
     `_FAST`.
     """
-    shifted = x * (2 / math.pi) + _MAGIC
-    n = shifted - _MAGIC
+    shifted = x * (2 / math.pi) + _MAGIC["f64"]
+    n = shifted - _MAGIC["f64"]
     first, second, third = _HALF_PI
     r = x - n * first
     head = r - n * second
@@ -111,49 +126,73 @@ def _large_quadrants(x: Register, bits: int) -> tuple[Register, Register, Regist
             turns = total - (total * 0.25).math("roundeven") * 4.0
         loop.next = [turns.name, tail.name]
     turns, tail = (Register(w, name, "f64", x.lanes) for name in loop.results)
-    shifted = turns + _MAGIC
-    head = turns - (shifted - _MAGIC)
+    shifted = turns + _MAGIC["f64"]
+    head = turns - (shifted - _MAGIC["f64"])
     fraction = head + tail
     rest = tail - (fraction - head)
     r = fraction * (math.pi / 2)
-    return shifted.bits() & 3, r, fraction * _HALF_PI_LOW + rest * (math.pi / 2)
+    low = fraction * _HALF_PI_LOW + rest * (math.pi / 2)
+    if x.fuses:
+        low = low + fraction.times_plus(math.pi / 2, -r)
+    return shifted.bits() & 3, r, low
 
 
-def _reduce(x: Register) -> tuple[Register, Register, Register]:
-    """Quadrant (i64) and remainder (two f64) of an f32 or f64; the slow way only where a lane is large."""
+def _fused_quadrants(x: Register) -> tuple[Register, Register]:
+    """`_quadrants` by fused multiply-adds, with one float of x's type for the remainder."""
+    magic, parts = _MAGIC[x.element], _FUSED_HALF_PI[x.element]
+    shifted = x.times_plus(2 / math.pi, magic)
+    n = shifted - magic
+    for part in parts:
+        x = n.times_plus(-part, x)
+    return shifted.bits(), x
+
+
+def _reduce(x: Register) -> tuple[Register, Register, Register | None]:
+    """Quadrant (integers, of which the last two bits count), remainder, and what that lacks, if anything, of numbers
+    that are not negative; the remainder of infinity is NaN. The slow way only where a lane is large.
+    """
     w = x.w
     assert isinstance(w, ScopedWriter)
-    y = x.to_float("f64")
-    quick = _quadrants(y)
-    large = (abs(y) > _FAST) & (abs(y) < math.inf)
+    quick: tuple[Register, ...]
+    if x.fuses:
+        quick, limit = _fused_quadrants(x), _FAST[x.element]
+    else:
+        quick, limit = _quadrants(x.to_float("f64")), _FAST["f64"]
+        if x.element == "f32":
+            quick = (quick[0], quick[1].to_float("f32"))
+    large = x > limit
     any_large = large.name
     if x.lanes > 1:
         any_large = w.op(f"vector.reduction <or>, {large.name} : {large.type} into i1")
     kinds = ", ".join(register.type for register in quick)
     base = w.fresh("quadrant")
-    with w.scope(f"{base}:3 = scf.if {any_large} -> ({kinds})", fence=True):
-        exact = _large_quadrants(y, 128 + 128 if x.element == "f32" else 1024 + 192)
+    with w.scope(f"{base}:{len(quick)} = scf.if {any_large} -> ({kinds})", fence=True):
+        bits = 128 + 128 if x.element == "f32" else 1024 + 192
+        number, head, low = _large_quadrants(x.to_float("f64"), bits)
+        exact = [number.to_integer(quick[0].element), head, low]
+        if len(quick) == 2:
+            exact = [exact[0], (head + low).to_float(x.element)]
         chosen = [large.select(a, b) for a, b in zip(exact, quick, strict=True)]
         w.emit(f"scf.yield {', '.join(register.name for register in chosen)} : {kinds}")
     with w.scope("else", fence=True):
         w.emit(f"scf.yield {', '.join(register.name for register in quick)} : {kinds}")
     w.define(base)
-    n, r, low = (Register(w, f"{base}#{k}", e, x.lanes) for k, e in enumerate(("i64", "f64", "f64")))
-    return n, r, low
+    found = [Register(w, f"{base}#{k}", r.element, x.lanes) for k, r in enumerate(quick)]
+    return found[0], found[1], found[2] if len(found) == 3 else None
 
 
 def _sin_cos(x: Register) -> tuple[Register, Register, Register]:
-    """Quadrant, and sine and cosine of the remainder in x's type."""
-    n, wide, low = _reduce(x)
+    """Quadrant, and sine and cosine of the remainder."""
+    n, r, low = _reduce(x)
+    z = r * r
     if x.element == "f32":
-        r = wide.to_float("f32")
-        z = r * r
-        return n, z.polynomial(_SIN32) * z * r + r, z.polynomial(_COS32) * (z * z) - z * 0.5 + 1.0
-    z = wide * wide
-    sine = wide + (z.polynomial(_SIN64) * z * wide + low)
+        return n, z.polynomial(_SIN32) * z * r + r, z.polynomial((1.0, -0.5, *_COS32))
+    if low is None:
+        return n, z.polynomial(_SIN64) * z * r + r, z.polynomial((1.0, -0.5, *_COS64))
+    sine = r + (z.polynomial(_SIN64) * z * r + low)
     half = z * 0.5
     near_one = 1.0 - half
-    cosine = near_one + (((1.0 - near_one) - half) + (z.polynomial(_COS64) * (z * z) - wide * low))
+    cosine = near_one + (((1.0 - near_one) - half) + (z.polynomial(_COS64) * (z * z) - r * low))
     return n, sine, cosine
 
 
@@ -161,31 +200,40 @@ def _bit(n: Register, bit: int) -> Register:
     return (n & bit).equals(bit)
 
 
+def _turned(n: Register, value: Register, sign: Register | None = None) -> Register:
+    """`value`, negated where the second bit of n is set, and where `sign` is negative."""
+    width = int(value.element[1:])
+    flip = n.shift_left(width - 2)
+    if sign is not None:
+        flip = flip ^ sign.bits()
+    return (value.bits() ^ (flip & -(1 << (width - 1)))).bitcast(value.element)
+
+
 def sin(x: Register) -> Register:
     """The sine; NaN at infinities."""
-    n, sine, cosine = _sin_cos(x)
-    value = _bit(n, 1).select(cosine, sine)
-    value = _bit(n, 2).select(-value, value)
-    return x.equals(0.0).select(x, _finite(x, value))
+    n, sine, cosine = _sin_cos(abs(x))
+    return _turned(n, _bit(n, 1).select(cosine, sine), x)
 
 
 def cos(x: Register) -> Register:
     """The cosine; NaN at infinities."""
-    n, sine, cosine = _sin_cos(x)
-    value = _bit(n, 1).select(-sine, cosine)
-    return _finite(x, _bit(n, 2).select(-value, value))
+    n, sine, cosine = _sin_cos(abs(x))
+    return _turned(n + 1, _bit(n, 1).select(sine, cosine))
 
 
 def tan(x: Register) -> Register:
-    """The tangent; NaN at infinities."""
-    n, sine, cosine = _sin_cos(x)
-    odd = _bit(n, 1)
-    value = odd.select(-cosine, sine) / odd.select(sine, cosine)
-    return x.equals(0.0).select(x, _finite(x, value))
-
-
-def _finite(x: Register, value: Register) -> Register:
-    return (abs(x) < math.inf).select(value, x.constant(math.nan))
+    """The tangent; NaN at infinities. It is negated from quadrant to quadrant."""
+    if x.element == "f32":
+        n, r, _ = _reduce(abs(x))
+        z = r * r
+        tangent, one = z.polynomial(_TAN32) * z * r + r, x.constant(1.0)
+        odd = _bit(n, 1)
+        value = odd.select(one, tangent) / odd.select(tangent, one)
+    else:
+        n, sine, cosine = _sin_cos(abs(x))
+        odd = _bit(n, 1)
+        value = odd.select(cosine, sine) / odd.select(sine, cosine)
+    return _turned(n + n, value, x)
 
 
 # Arc tangents.

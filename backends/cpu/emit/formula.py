@@ -146,6 +146,12 @@ class Register:
             name = "extf" if int(element[1:]) > int(self.element[1:]) else "truncf"
         return self._of(self.w.op(f"arith.{name} {self.name} : {self.type} to {self._kind(element)}"), element)
 
+    def to_integer(self, element: str) -> Register:
+        """The last bits of integers."""
+        if self.element == element:
+            return self
+        return self._of(self.w.op(f"arith.trunci {self.name} : {self.type} to {self._kind(element)}"), element)
+
     @property
     def fuses(self) -> bool:
         """Whether `times_plus` is an instruction."""
