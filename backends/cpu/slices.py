@@ -21,6 +21,7 @@ from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, ScalarOp, V
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.staged import make_room
+from thalweg.backends.cpu.swapped import swap_operands
 
 MOST_SLICES = 8
 PLACES = 1024  # summed in a slice: adding up the slices takes little beside that
@@ -29,7 +30,9 @@ FEW_PIECES = 8
 
 
 def slice_batches(graph: Graph, options: CpuOptions) -> Graph:
-    """Slice the weight gradients of a graph, and of those nested in it; changes it in place."""
+    """Slice the weight gradients of a graph, and of those nested in it, once their operands are in the better order
+    (`swapped.py`); changes it in place."""
+    swap_operands(graph, options)
     make_room(graph)
     if _slice(graph, options):
         forget_users(graph)
