@@ -10,11 +10,15 @@ StableHLO's own pass writes zeros between the window's elements first, and multi
 the weight gradient of a convolution with stride 2.
 
 A depthwise convolution with channels last becomes `tw.depthwise` (emit/depthwise.py), which pads by leaving out what
-lies in the padding; the pass pads a copy of the image. Its weight gradient becomes `tw.depthwise_weights`. One of many
-small groups becomes `tw.small_groups` (emit/small_groups.py), which does the like.
+lies in the padding; the pass pads a copy of the image. The data gradient of one that is strided becomes
+`tw.depthwise_transposed`, its weight gradient `tw.depthwise_weights`. One of many small groups becomes
+`tw.small_groups` (emit/small_groups.py), which does the like.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
@@ -22,6 +26,9 @@ from thalweg.dialects.mlir import ir, stablehlo
 _REVERSAL = "window_reversal"
 SMALL_GROUPS = (1, 2, 4, 8)  # results of a group, several of which share a vector
 MOST_INPUTS = 8  # of such a group
+MOST_SLICES = 8  # of the lines of a depthwise weight gradient
+FEWEST_LINES = 4  # in a slice
+SLICE_PRODUCTS = 1 << 18
 MOST_UNROLLED = 16  # a longer line of a depthwise window is left to the general code
 
 
@@ -137,6 +144,44 @@ def keep_depthwise(operation: ir.Operation, small_groups: bool) -> bool:
     return True
 
 
+def keep_depthwise_transposed(operation: ir.Operation) -> bool:
+    """Rewrite a `stablehlo.convolution` of single channels of a dilated image; false if it is another."""
+    x, weight = operation.operands
+    kind, made = ir.RankedTensorType(x.type), ir.RankedTensorType(operation.results[0].type)
+    channels, spatial = kind.shape[-1], len(kind.shape) - 2
+    ones = [1] * spatial
+    numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
+    shape = list(ir.RankedTensorType(weight.type).shape)
+    steps = integers(operation, "lhs_dilation", ones)
+    if (
+        groups != [channels, 1]
+        or channels == 1
+        or spatial == 0
+        or made.shape[-1] != channels
+        or not _channels_last(numbers, spatial)
+        or len({str(value.type.element_type) for value in (x, weight, operation.results[0])}) != 1
+        or str(kind.element_type) not in ("f32", "f64")
+        or steps == ones
+        or any(integers(operation, name, ones) != ones for name in ("window_strides", "rhs_dilation"))
+        or _reversed(operation)
+        or shape[spatial - 1] > MOST_UNROLLED
+        or any(0 in value.type.shape for value in (x, weight, operation.results[0]))
+    ):
+        return False
+    attributes: dict[str, ir.Attribute] = {
+        "steps": ir.DenseI64ArrayAttr.get(steps),
+        "low": ir.DenseI64ArrayAttr.get(integers(operation, "padding", [0] * (2 * spatial))[::2]),
+    }
+    with ir.InsertionPoint(operation), operation.location:
+        flat = ir.RankedTensorType.get([*shape[:spatial], channels], kind.element_type)
+        operands = [x, _reshaped(weight, list(flat.shape))]
+        result = ir.Operation.create("tw.depthwise_transposed", [made], operands, attributes).results[0]
+    operation.results[0].replace_all_uses_with(result)
+    operation.erase()
+    return True
+
+
 def keep_depthwise_weights(operation: ir.Operation) -> bool:
     """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one; false if it is another."""
     x, g = operation.operands
@@ -167,12 +212,36 @@ def keep_depthwise_weights(operation: ir.Operation) -> bool:
         "low": ir.DenseI64ArrayAttr.get(pads[::2]),
     }
     with ir.InsertionPoint(operation), operation.location:
-        flat = ir.RankedTensorType.get([*kinds[2].shape[:spatial], channels], kinds[2].element_type)
-        made = ir.Operation.create("tw.depthwise_weights", [flat], [x, g], attributes).results[0]
+        window, element = list(kinds[2].shape[:spatial]), kinds[2].element_type
+        count = _line_slices(kinds[1].shape, math.prod(window))
+        partial = ir.RankedTensorType.get([count, *window, channels], element)
+        made = ir.Operation.create("tw.depthwise_weights", [partial], [x, g], attributes).results[0]
+        made = _added(made, ir.RankedTensorType.get([*window, channels], element))
         result = ir.Operation.create("stablehlo.reshape", [kinds[2]], [made]).results[0]
     operation.results[0].replace_all_uses_with(result)
     operation.erase()
     return True
+
+
+def _line_slices(shape: Sequence[int], window: int) -> int:
+    """How many slices the lines of a cotangent are summed in, which threads share: by shapes alone."""
+    lines = math.prod(shape[:-2])
+    products = math.prod(shape) * window
+    return max(1, min(MOST_SLICES, lines // FEWEST_LINES, products // SLICE_PRODUCTS))
+
+
+def _added(slices: ir.Value, kind: ir.RankedTensorType) -> ir.Value:
+    """The sum over the first dimension."""
+    if ir.RankedTensorType(slices.type).shape[0] == 1:
+        return _reshaped(slices, list(kind.shape))
+    scalar = ir.RankedTensorType.get([], kind.element_type)
+    attributes: dict[str, ir.Attribute] = {"dimensions": ir.DenseI64ArrayAttr.get([0])}
+    made = ir.Operation.create("stablehlo.reduce", [kind], [slices, _zero(scalar)], attributes, regions=1)
+    block = made.regions[0].blocks.append(scalar, scalar)
+    with ir.InsertionPoint(block):
+        total = ir.Operation.create("stablehlo.add", [scalar], list(block.arguments)).results[0]
+        ir.Operation.create("stablehlo.return", [], [total])
+    return made.results[0]
 
 
 def _sums_over_images(numbers: stablehlo.ConvDimensionNumbers, spatial: int) -> bool:

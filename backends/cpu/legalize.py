@@ -16,7 +16,13 @@ from collections.abc import Callable
 import numpy as np
 
 from thalweg.backends.cpu.bodies import integers
-from thalweg.backends.cpu.convolution import flip_groups, keep_depthwise, keep_depthwise_weights, step_over_dilation
+from thalweg.backends.cpu.convolution import (
+    flip_groups,
+    keep_depthwise,
+    keep_depthwise_transposed,
+    keep_depthwise_weights,
+    step_over_dilation,
+)
 from thalweg.backends.cpu.packed import keep_packed
 from thalweg.backends.cpu.pooling import repeat_instead
 from thalweg.backends.cpu.transposed import keep_spread, split_phases
@@ -223,7 +229,7 @@ def _prepare_convolution(operation: ir.Operation) -> None:
     if keep_packed(operation):
         return
     flip_groups(operation)
-    if not (keep_depthwise_weights(operation) or keep_spread(operation)):
+    if not (keep_depthwise_weights(operation) or keep_depthwise_transposed(operation) or keep_spread(operation)):
         _prepare_phases(operation, small_groups=True)
 
 

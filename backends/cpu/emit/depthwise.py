@@ -134,6 +134,10 @@ class Depthwise:
         zero = constant(self.w, "0.0", self.root.element, self.fused.lanes).name
         batch, *outer = corner
         sums = self._window(batch, outer, channel, along, inside, [], [zero] * len(along))
+        self._deliver(corner, channel, along, sums)
+
+    def _deliver(self, corner: Sequence[Place1], channel: Index, along: Sequence[Place1], sums: Sequence[str]) -> None:
+        """Store neighbouring results."""
         for place, total in zip(along, sums, strict=True):
             self._store((*map(Index, corner), Index(place), channel), Num(total, self.root.element, self.fused.lanes))
 

@@ -1,12 +1,12 @@
 """Weight gradients of depthwise convolutions, channels last: each channel's image with the cotangent of its result.
 
 `tw.depthwise_weights` (`convolution.py` makes it) has operands x: [batch, *spatial, channels] and
-g: [batch, *results, channels], and computes w: [*window, channels],
+g: [batch, *results, channels], and computes w: [slices, *window, channels],
 
-    w[k, c] = sum over n, o of  x[n, o * stride + k * dilation - low, c] * g[n, o, c]
+    w[s, k, c] = sum over n, o of  x[n, o * stride + k * dilation - low, c] * g[n, o, c]
 
-    for tile in [lo, hi)            pieces of the channels
-      for every line of results, every line of the window that meets the image there, every vector of channels
+    for tile in [lo, hi)            slices of the lines, or pieces of the channels where there is one slice
+      for every line of results in the slice, every line of the window that meets the image, every vector of channels
         a sum for each element of the window's line, for a few neighbouring results at a time
 
 Between lines the sums wait in w. Padding is left out.
@@ -60,31 +60,32 @@ def depthwise_weights(group: Group, name: str, options: CpuOptions) -> Kernel:
     assert root.op is not None
     x, g = root.operands
     fused = Fused(w, group.members)
-    spatial = len(root.shape) - 1
+    spatial = len(root.shape) - 2
     numbers = (integers(root.op, field, [1] * spatial) for field in ("strides", "dilations", "low"))
-    extents = (x.shape[1:-1], g.shape[1:-1], root.shape[:-1])
+    extents = (x.shape[1:-1], g.shape[1:-1], root.shape[1:-1])
     axes = [Axis(*along) for along in zip(*extents, *numbers, strict=True)]
     axes = axes if spatial == 2 else [Axis(1, 1, 1, 1, 1, 0), *axes]
     buffers = [Buffer(fused.buffer(value), value.shape, value.element) for value in (x, g)]
     out = Buffer("%out0", root.shape, root.element)
     writer = _Weights(w, axes, [whole(w, b) for b in buffers], whole(w, out, scratch=True), target.lanes(root.element))
     writer.together = max(1, min(SIDE_BY_SIDE, (target.registers - SPARE) // axes[1].window))
-    writer.batch, writer.channels = x.shape[0], x.shape[-1]
+    writer.batch, writer.channels, writer.slices = x.shape[0], x.shape[-1], root.shape[0]
     threads = options.worker_count()
-    writer.pieces = 1 if threads == 1 else 2 * threads
+    writer.pieces = 1 if threads == 1 or writer.slices > 1 else 2 * threads
     tiles = writer.run()
     text = function(name, [(ssa, value) for value, ssa in fused.buffers.items()], [("%out0", root)], w.text())
-    cost = g.size * root.size // root.shape[-1] * _NANOSECONDS_PER_PRODUCT
+    cost = g.size * root.size // (root.shape[0] * root.shape[-1]) * _NANOSECONDS_PER_PRODUCT
     return Kernel(name, text, tuple(fused.buffers), (root,), tiles, nanoseconds=cost)
 
 
 class _Weights:
-    """Writes one kernel. `together`: results at a time; `pieces`: of the channels, at most."""
+    """Writes one kernel. `together`: results at a time; `pieces`: of the channels, at most; `slices`: of the lines."""
 
     together: int
     pieces: int
     batch: int
     channels: int
+    slices: int
 
     def __init__(self, w: ScopedWriter, axes: list[Axis], operands: Sequence[Source], out: Source, lanes: int) -> None:
         self.w, (self.lines, self.along), (self.x, self.g), self.out, self.lanes = w, axes, operands, out, lanes
@@ -95,7 +96,11 @@ class _Weights:
         w, full, rest = self.w, self.channels // self.lanes, self.channels % self.lanes
         each = ceil_div(full, self.pieces) if full else 1
         tiles = max(1, ceil_div(full, each))
-        with w.for_("%lo", "%hi", 1) as tile:
+        lines, size = self.batch * self.lines.results, self.lines.window * self.along.window * self.channels
+        share = ceil_div(lines, self.slices)
+        with w.for_("%lo", "%hi", 1) as number:
+            part, tile = w.delinearize(number, [self.slices, tiles])
+            self.start = w.mul(part, size)
             first = w.mul(tile, each)
             last: Index = full if tiles == 1 else w.minimum(w.add(first, each), full)
 
@@ -109,14 +114,15 @@ class _Weights:
                         body(full * self.lanes, rest)
 
             vectors(self._clear)
-            with w.for_(0, self.batch, 1) as n, w.for_(0, self.lines.results, 1) as y:
-                self._lines(n, y, vectors)
-        return tiles
+            begin = w.minimum(w.mul(part, share), lines)
+            with w.for_(begin, w.minimum(w.add(begin, share), lines), 1) as line:
+                self._lines(*w.delinearize(line, [self.batch, self.lines.results]), vectors)
+        return self.slices * tiles
 
     def _clear(self, channel: Index, used: int) -> None:
         nothing = zero(self.w, self.lanes, self.out.dtype)
         with self.w.for_(0, self.lines.window * self.along.window, 1) as k:
-            self._store(nothing, self.w.linear(channel, [(k, self.channels)]), used)
+            self._store(nothing, self.w.linear(self.start, [(channel, 1), (k, self.channels)]), used)
 
     def _store(self, value: str, place: Index, used: int) -> None:
         mask = tail_mask(self.w, self.lanes, used) or ""
@@ -136,7 +142,7 @@ class _Weights:
         with w.for_(first, last, 1) as k:
             line = w.add(top, w.mul(k, lines.dilation))
             x = w.linear(0, [(n, image[0]), (line, image[1])])
-            start = w.mul(k, along.window * self.channels)
+            start = w.linear(self.start, [(k, along.window * self.channels)])
             vectors(lambda channel, used: self._vector(x, g, start, channel, used))
 
     def _vector(self, x: Index, g: Index, start: Index, channel: Index, used: int) -> None:

@@ -271,6 +271,29 @@ DEPTHWISE = {
     "longer window": Conv((1, 1, 40, 3), (1, 17, 1, 3), (1, 1, 24, 3), "", groups=3),
     "cropped": Conv((1, 9, 9, 3), (3, 3, 1, 3), (1, 6, 6, 3), "pad = [[-1, 0], [0, -1]]", groups=3),
     "transposed": Conv((1, 4, 4, 3), (3, 3, 1, 3), (1, 5, 5, 3), "lhs_dilate = [2, 2]", groups=3),
+    "transposed, long lines": Conv(
+        (2, 9, 45, 33), (3, 3, 1, 33), (2, 18, 90, 33), "pad = [[1, 2], [1, 2]], lhs_dilate = [2, 2]", groups=33
+    ),
+    "transposed by three and two": Conv(
+        (1, 7, 41, 20), (5, 4, 1, 20), (1, 21, 82, 20), "pad = [[2, 4], [2, 2]], lhs_dilate = [3, 2]", groups=20
+    ),
+    "transposed, longer steps than windows": Conv(
+        (1, 5, 30, 5), (2, 2, 1, 5), (1, 15, 90, 5), "pad = [[1, 2], [1, 2]], lhs_dilate = [3, 3]", groups=5
+    ),
+    "transposed, padded more than the window": Conv(
+        (1, 4, 30, 6), (3, 3, 1, 6), (1, 15, 66, 6), "pad = [[6, 4], [5, 4]], lhs_dilate = [2, 2]", groups=6
+    ),
+    "transposed and cropped": Conv(
+        (1, 6, 40, 18), (3, 3, 1, 18), (1, 7, 75, 18), "pad = [[-1, -1], [0, -2]], lhs_dilate = [2, 2]", groups=18
+    ),
+    "transposed 1-D": Conv(
+        (2, 50, 6), (4, 1, 6), (2, 100, 6), "pad = [[2, 2]], lhs_dilate = [2]", "[b, 0, f]x[0, i, o]->[b, 0, f]",
+        groups=6,
+    ),
+    "transposed 3-D, f64": Conv(
+        (1, 3, 4, 20, 7), (2, 3, 3, 1, 7), (1, 6, 8, 40, 7), "pad = [[1, 1], [1, 2], [1, 2]], lhs_dilate = [2, 2, 2]",
+        "[b, 0, 1, 2, f]x[0, 1, 2, i, o]->[b, 0, 1, 2, f]", groups=7, element="f64",
+    ),
     "reversed": Conv((1, 5, 5, 3), (3, 2, 1, 3), (1, 3, 4, 3), "reverse = [true, true]", groups=3),
     "f64": Conv((1, 5, 20, 9), (3, 3, 1, 9), (1, 5, 20, 9), SAME, groups=9, element="f64"),
     "i32": Conv((1, 5, 5, 9), (3, 3, 1, 9), (1, 5, 5, 9), SAME, groups=9, element="i32"),
