@@ -72,6 +72,7 @@ class Config:
     warm_start: bool = _option(False, "keep traced programs on disk too, so that a later process does not trace")
     cache_dir: Path = _option(_CACHE_HOME / "thalweg", "where compiled programs are kept")  # noqa: RUF009 (immutable)
     cache_limit: int = _option(2**30, "bytes on disk above which the least recently used programs are dropped")
+    pack_weights: bool = _option(True, "keep a second copy of weights in the order in which CPU programs read them")
     cpu_tuning: bool = _option(False, "time several ways to cut each product and convolution, keep the best on disk")
     virtual_cpus: int = _option(1, "devices /device:CPU:0, 1… of this process; they share its processors and memory")
     virtual_tpus: int = _option(0, "PJRT's CPU devices as /device:TPU:0, 1…, to try programs for TPUs without one")
@@ -164,7 +165,7 @@ class Config:
 
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""
-        tuned = f"tuned={self.cpu_tuning} flush={self.flush_subnormals}"
+        tuned = f"tuned={self.cpu_tuning} flush={self.flush_subnormals} packed={self.pack_weights}"
         return f"threads={self.thread_count} opt={self.opt_level} deterministic={self.deterministic} {tuned}"
 
     @contextmanager

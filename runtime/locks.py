@@ -16,22 +16,36 @@ from types import TracebackType
 from typing import TypeAlias
 
 HOLDERS, WANTED = 0, 1  # words: how many readers, -1 for a writer; whether somebody waits, who then goes first
+VERSION_AT = 8  # bytes: where the version is among the words, as 64 bits
 _PATIENCE = 100  # looks at a word that native code holds, before a nap between them
 
 
 class SharedLock:
     """Held by any number of readers or by one writer. A writer that waits keeps new readers out, so that it gets its
     turn. May be released by another thread than the one that acquired it.
+
+    What it guards has a version, which is another one whenever a writer has let go: who reads can tell whether it is
+    what he has read before.
     """
 
-    __slots__ = ("_count", "_door", "_free", "_readers", "words")
+    __slots__ = ("_count", "_door", "_free", "_readers", "_version", "words")
 
     def __init__(self) -> None:
         self._door = threading.Lock()  # held by a writer for as long as it waits: nobody new comes in
         self._free = threading.Lock()  # held by the writer, or by the readers together
         self._count = threading.Lock()
         self._readers = 0
-        self.words = (ctypes.c_int32 * 2)()
+        self.words = (ctypes.c_int32 * 4)()
+        self._version = ctypes.c_int64.from_buffer(self.words, VERSION_AT)
+
+    @property
+    def version(self) -> int:
+        """Of what it guards; to be looked at by who holds it."""
+        return self._version.value
+
+    def changed(self) -> None:
+        """Count up the version: what it guards has been written to. A writer does so by letting go."""
+        self._version.value += 1
 
     def acquire_read(self) -> None:
         """Wait until no writer holds it."""
@@ -55,6 +69,7 @@ class SharedLock:
 
     def release_write(self) -> None:
         """Let go of what `acquire_write` took."""
+        self.changed()
         self.words[HOLDERS] = 0
         self._free.release()
 

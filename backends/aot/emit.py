@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -59,10 +59,10 @@ class Emitted:
 def options_for(target: Target) -> list[CpuOptions]:
     """How the CPU backend generates code for a target's processors, the best first."""
     pairs = [(cpu, target.features, more) for cpu, _, more in (name.partition("+") for name in target.cpus)]
-    return [
-        CpuOptions(threads=target.threads, cpu=cpu, features=features or (more and f"+{more}"), opt_level=2)
-        for cpu, features, more in pairs
-    ]
+    features = [(cpu, features or (more and f"+{more}")) for cpu, features, more in pairs]
+    # The block of weights is a checkpoint, and serves all processors of a target: it keeps the program's own order.
+    common = CpuOptions(threads=target.threads, opt_level=2, pack_weights=False)
+    return [replace(common, cpu=cpu, features=some) for cpu, some in features]
 
 
 def lower_step(name: str, module: ir.Module, options: CpuOptions) -> Step:

@@ -22,7 +22,7 @@ Emit = Callable[[Group, str], Kernel]
 _NAMES = {"id", "users", "location", "peers", "operands", "op"}  # fields that tell values of the same kind apart
 _TOLD = {"map", "reduce", "contract", "convolution", "reshape", "slice", "insert"}  # kinds that are all in the fields
 _OWN = [field.name for field in fields(Value) if field.name not in _NAMES]
-_SEEN = {"kind", "shape", "element", "attribute", "splat", "sizes", "strides"}  # of values from outside
+_SEEN = {"kind", "shape", "element", "attribute", "splat", "sizes", "strides", "panels"}  # of values from outside
 _VIEWS = ("reshape", "slice")  # of what is read from outside: their operands may be read instead
 
 

@@ -6,6 +6,7 @@ form       values -> kernels                      fusion.py, alike.py, emit/
 order      in-place updates last                  schedule.py
 plan       values -> buffers                      plan.py
 step       kernels -> one function in MLIR        step.py, parallel.py
+prepare    the same for what lays out weights     hoist.py, weights.py
 cut        kernels and step -> parts              partition.py
 lower      MLIR -> LLVM IR, part by part          jit.py, workers.py
 compile    LLVM IR -> object code                 jit.py, native.py
@@ -17,9 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from thalweg.backends.cpu.executable import ENTRY, Executable, Signature
+from thalweg.backends.cpu.executable import ENTRY, PREPARE, Executable, Signature
 from thalweg.backends.cpu.fusion import form
-from thalweg.backends.cpu.hoist import hoist_packing
+from thalweg.backends.cpu.hoist import Split, hoist_packing, split_steady
 from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
 from thalweg.backends.cpu.layout import prefer_channels_last
 from thalweg.backends.cpu.legalize import legalize
@@ -36,6 +37,7 @@ from thalweg.backends.cpu.slices import slice_batches
 from thalweg.backends.cpu.step import Runner, StepWriter
 from thalweg.backends.cpu.subnormals import EXACT, Mode, mode
 from thalweg.backends.cpu.tuning import Tuner
+from thalweg.backends.cpu.weights import Preparation
 from thalweg.backends.cpu.widening import absorb_widenings
 from thalweg.backends.cpu.workers import prepare
 from thalweg.dialects.diagnostics import LoweringError
@@ -47,6 +49,9 @@ def compile_stablehlo(
     module: ir.Module, options: CpuOptions | None = None, tuner: Tuner | None = None
 ) -> Executable:
     """Compile the function `main` of a StableHLO module with static shapes. The module is not changed.
+
+    Matrices among the arguments that are marked as variables or constants, and that the program does not update, are
+    packed once (weights.py).
 
     Args:
         tuner: chooses how products of matrices are cut; None leaves that to a model.
@@ -124,7 +129,9 @@ def lower(
     aliases = aliases_of(function)
     graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
     graph = slice_batches(absorb_paddings(graph, options), options)
-    program = form(hoist_packing(cut_sums(graph, options), options), options, tuner=tuner)
+    graph = hoist_packing(cut_sums(graph, options), options)
+    split = split_steady(graph, steady_of(function), options) if options.pack_weights else None
+    program = form(graph, options, tuner=tuner)
     order_updates(program, aliases)
     share_kernels(program)
     plan = Plan(program, aliases, options.worker_count())
@@ -132,11 +139,29 @@ def lower(
     parallel = Parallel(options.worker_count(), exactness)
     step = finish(StepWriter(program, plan, aliases, around(parallel)).text())
     inputs, outputs = signature_types(function)
-    signature = Signature(inputs, outputs, aliases, plan.arena_bytes)
-    pointers = len(inputs) + len(outputs) - len(aliases) + 1
     sources = {kernel.name: kernel.source for kernel in program.kernels()}
-    definitions = exactness.declarations + parallel.definitions() + entry(pointers, exactness)
+    preparation = None
+    definitions = entry(len(graph.args) + len(outputs) - len(aliases) + 1, exactness)
+    if split is not None:
+        text, preparation = _prepared(split, options, parallel, sources)
+        step += text
+        definitions += entry(len(graph.args) + 1, exactness, PREPARE, "prepare")
+    signature = Signature(inputs, outputs, aliases, plan.arena_bytes, preparation)
+    definitions = exactness.declarations + parallel.definitions() + definitions
     return Lowered(signature, linalg, program, plan, sources, parallel.declarations() + step, definitions)
+
+
+def _prepared(
+    split: Split, options: CpuOptions, parallel: Parallel, sources: dict[str, str]
+) -> tuple[str, Preparation]:
+    """The function that lays out weights, whose kernels are added to `sources`, and what it takes and gives."""
+    program = form(split.prepare, options, prefix="p")
+    share_kernels(program)
+    plan = Plan(program, {}, options.worker_count())
+    text = StepWriter(program, plan, {}, parallel, "prepare").text()
+    sources |= {kernel.name: kernel.source for kernel in program.kernels()}
+    made = tuple(TensorType(v.shape, dtype_from_mlir(v.element)) for v in split.prepare.outputs)
+    return text, Preparation(made, split.sources, plan.arena_bytes)
 
 
 def main_function(module: ir.Operation) -> ir.Operation:
@@ -181,6 +206,16 @@ def aliases_of(function: ir.Operation) -> dict[int, int]:
     return aliases
 
 
+def steady_of(function: ir.Operation) -> set[int]:
+    """The arguments that are what they were in the last call, or nearly always: those with the attribute `tw.constant`,
+    and with `tw.variable`, if the function does not give them new values."""
+    if "arg_attrs" not in function.attributes:
+        return set()
+    every = [ir.DictAttr(attributes) for attributes in ir.ArrayAttr(function.attributes["arg_attrs"])]
+    kept = {k for k, attributes in enumerate(every) if "tw.constant" in attributes or "tw.variable" in attributes}
+    return kept - set(aliases_of(function).values())
+
+
 def signature_types(function: ir.Operation) -> tuple[tuple[TensorType, ...], tuple[TensorType, ...]]:
     """The types of a function's arguments and results, with the sign of integers."""
     kind = ir.FunctionType(ir.TypeAttr(function.attributes["function_type"]).value)
@@ -192,13 +227,13 @@ def signature_types(function: ir.Operation) -> tuple[tuple[TensorType, ...], tup
     return tuple(map(tensor, kind.inputs)), tuple(map(tensor, kind.results))
 
 
-def entry(pointers: int, exactness: Mode = EXACT) -> str:
-    """LLVM IR of the function that is called from Python: it takes one table of pointers.
+def entry(pointers: int, exactness: Mode = EXACT, name: str = ENTRY, step: str = "step") -> str:
+    """LLVM IR of a function that is called from Python: it takes one table of pointers, and hands them to a step.
 
     The table holds the arguments, the results that alias no argument, and the arena.
     """
-    lines = [f"\ndefine void @{ENTRY}(ptr %table) {{"]
+    lines = [f"\ndefine void @{name}(ptr %table) {{"]
     for k in range(pointers):
         lines += [f"  %g{k} = getelementptr ptr, ptr %table, i64 {k}", f"  %p{k} = load ptr, ptr %g{k}, align 8"]
-    call = f"  call void @step({', '.join(f'ptr %p{k}' for k in range(pointers))})"
+    call = f"  call void @{step}({', '.join(f'ptr %p{k}' for k in range(pointers))})"
     return "\n".join([*lines, *exactness.before, call, *exactness.after, "  ret void", "}", ""])

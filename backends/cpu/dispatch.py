@@ -4,8 +4,9 @@
 argument's type, shape and flags with what the program takes, allocates the results through NumPy's C interface,
 releases the interpreter's lock, and runs. Whatever is not exactly as expected makes it return NotImplemented, and the
 caller takes the ordinary way, which converts or explains. One such function, made once per process, serves all
-programs; each program hands it a descriptor. Variables have locks, two words each (`runtime/locks.py`): the function
-takes those of the program's variables if all are free, and gives up if not.
+programs; each program hands it a descriptor. Variables have locks, two words each and a version (`runtime/locks.py`):
+the function takes those of the program's variables if all are free, and gives up if not, or if a variable is no longer
+the one that the program keeps in another order (`weights.py`).
 
 The layouts it relies on are those of CPython's stable object header and of NumPy's array object. `_layout_is_known`
 compares them with a live array, and without them there is no quick way.
@@ -38,13 +39,15 @@ _METH_FASTCALL = 0x80
 # Words of a descriptor.
 _ARGUMENTS, _RESULTS, _STEP, _TABLE, _BUSY, _ARGUMENT_ROWS, _RESULT_ROWS = range(7)
 _LOCKS, _WRITTEN, _LOCK_ROWS = range(7, 10)  # the locks of variables that the program writes come first
-_BOX, _BOX_ARRAY, _BOX_FLAG, _WORDS = range(10, 14)
+_BOX, _BOX_ARRAY, _BOX_FLAG = range(10, 13)
+_VERSIONS, _VERSION_ROWS, _WORDS = range(13, 16)
 _OFFSETS = {
     "TYPE": _TYPE, "DATA": _DATA, "RANK": _RANK, "SHAPE": _SHAPE, "DESCR": _DESCR, "FLAGS": _FLAGS,
     "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "RESULTS": _RESULTS, "STEP": _STEP,
     "TABLE": _TABLE, "BUSY": _BUSY, "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
     "ARGUMENT_ROWS": _ARGUMENT_ROWS, "RESULT_ROWS": _RESULT_ROWS,
     "BOX": _BOX, "BOX_ARRAY": _BOX_ARRAY, "BOX_FLAG": _BOX_FLAG,
+    "VERSIONS": _VERSIONS, "VERSION_ROWS": _VERSION_ROWS,
 }  # fmt: skip
 
 
@@ -96,8 +99,9 @@ class Direct:
     """A program's quick way in, with its trailing arguments bound.
 
     `call(*arrays)` gives the result (a tuple of them unless there is one), or NotImplemented: where the arrays are not
-    exactly as expected, another thread is inside (`busy`: its arena is), or a lock is not free. Boxes count as their
-    arrays. `boxed(*arrays)` gives the result in a box; None where there is not one result, or no box.
+    exactly as expected, another thread is inside (`busy`: its arena is), a lock is not free, or a version has changed.
+    Boxes count as their arrays. `boxed(*arrays)` gives the result in a box; None where there is not one result, or no
+    box.
 
     Args:
         address: of the program's `entry(table)`.
@@ -108,6 +112,7 @@ class Direct:
         locks: words of the locks of variables among the bound arrays, and whether the program writes them.
         owner: whatever must live as long as this object: the program's code, the arena.
         box: what may hold an array.
+        versions: pairs of words: the address of a version, and what it must be.
     """
 
     def __init__(
@@ -120,8 +125,9 @@ class Direct:
         locks: Sequence[tuple[Words, bool]] = (),
         owner: object = None,
         box: Box | None = None,
+        versions: ctypes.Array[ctypes.c_int64] | None = None,
     ) -> None:
-        self._kept: list[Any] = [bound, owner]
+        self._kept: list[Any] = [bound, owner, versions]
         slots = len(inputs) + len(bound) + len(results) + 1
         table = (ctypes.c_void_p * slots)()
         for number, array in enumerate(bound):
@@ -136,6 +142,9 @@ class Direct:
         lock_rows = (ctypes.c_void_p * max(len(locks), 1))(*map(ctypes.addressof, ordered))
         self._descriptor[_LOCKS], self._descriptor[_WRITTEN] = len(locks), sum(write for _, write in locks)
         self._descriptor[_LOCK_ROWS] = ctypes.addressof(lock_rows)
+        if versions is not None:
+            self._descriptor[_VERSIONS] = len(versions) // 2
+            self._descriptor[_VERSION_ROWS] = ctypes.addressof(versions)
         self._kept += [locks, lock_rows, box]
         if box is not None:
             self._descriptor[_BOX], self._descriptor[_BOX_ARRAY] = id(box.kind), box.array

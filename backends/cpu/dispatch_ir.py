@@ -135,7 +135,8 @@ out:
   ret ptr %array
 }}
 
-; Take all locks, or none. Their words are two i32: how many readers hold it or -1, and whether somebody waits.
+; Take all locks, or none. Their words are two i32: how many readers hold it or -1, and whether somebody waits; and an
+; i64: the version of what it guards, which is counted up when a writer lets go.
 define internal i1 @lock(ptr %descriptor) alwaysinline {{
   %rows_at = getelementptr i64, ptr %descriptor, i64 {LOCK_ROWS}
   %rows = load ptr, ptr %rows_at
@@ -200,6 +201,10 @@ drop:
   %i1 = add i64 %i, 1
   br i1 %write, label %free, label %leave
 free:
+  %version_at = getelementptr i64, ptr %words, i64 1
+  %version = load i64, ptr %version_at
+  %following = add i64 %version, 1
+  store i64 %following, ptr %version_at
   store i32 0, ptr %words
   br label %next
 leave:
@@ -216,6 +221,33 @@ define internal void @unlock_all(ptr %descriptor) alwaysinline {{
   %count = load i64, ptr %count_at
   call void @unlock(ptr %descriptor, i64 %count)
   ret void
+}}
+
+; Are all versions as they must be?
+define internal i1 @unchanged(ptr %descriptor) alwaysinline {{
+  %count_at = getelementptr i64, ptr %descriptor, i64 {VERSIONS}
+  %count = load i64, ptr %count_at
+  %rows_at = getelementptr i64, ptr %descriptor, i64 {VERSION_ROWS}
+  %rows = load ptr, ptr %rows_at
+  br label %next
+next:
+  %i = phi i64 [ 0, %0 ], [ %i1, %same ]
+  %all = icmp eq i64 %i, %count
+  br i1 %all, label %out, label %look
+look:
+  %at = mul i64 %i, 2
+  %row = getelementptr i64, ptr %rows, i64 %at
+  %where = load ptr, ptr %row
+  %found = load i64, ptr %where
+  %wanted_at = getelementptr i64, ptr %row, i64 1
+  %wanted = load i64, ptr %wanted_at
+  %equal = icmp eq i64 %found, %wanted
+  br i1 %equal, label %same, label %out
+same:
+  %i1 = add i64 %i, 1
+  br label %next
+out:
+  ret i1 %all
 }}
 
 define internal void @run(ptr %descriptor, ptr %table) alwaysinline {{
@@ -281,7 +313,13 @@ store:
   br label %next
 locks:
   %locked = call i1 @lock(ptr %descriptor)
-  br i1 %locked, label %results, label %otherwise
+  br i1 %locked, label %versions, label %otherwise
+versions:
+  %current = call i1 @unchanged(ptr %descriptor)
+  br i1 %current, label %results, label %stale
+stale:
+  call void @unlock_all(ptr %descriptor)
+  br label %otherwise
 results:
   %wanted_at = getelementptr i64, ptr %descriptor, i64 {RESULTS}
   %wanted = load i64, ptr %wanted_at

@@ -14,11 +14,12 @@ from thalweg.backends.cpu.dispatch import Box, Direct, Words, available
 from thalweg.backends.cpu.jit import Code, host_cpu
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.threads import PARALLEL_FOR, parallel_for_address
+from thalweg.backends.cpu.weights import PackedWeights, Preparation
 from thalweg.dialects.diagnostics import ExecutionError
 from thalweg.dialects.types import TensorType, as_dtype
 
-ENTRY = "tw_entry"
-MAGIC = b"thalweg-cpu-1\n"
+ENTRY, PREPARE = "tw_entry", "tw_prepare"
+MAGIC = b"thalweg-cpu-2\n"
 ALIGNMENT = 64
 
 Array = np.ndarray[Any, Any]
@@ -28,28 +29,42 @@ Array = np.ndarray[Any, Any]
 class Signature:
     """What a program takes and gives.
 
-    `aliases[k] = j`: result k is the new value of argument j, written into the argument's own array.
+    `aliases[k] = j`: result k is the new value of argument j, written into the argument's own array. `preparation`:
+    what it reads beside its inputs, and where that comes from.
     """
 
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
     aliases: Mapping[int, int]
     arena_bytes: int
+    preparation: Preparation | None = None
 
     def to_json(self) -> dict[str, Any]:
+        made = self.preparation
         return {
-            "inputs": [[list(t.shape), t.dtype.name] for t in self.inputs],
-            "outputs": [[list(t.shape), t.dtype.name] for t in self.outputs],
+            "inputs": _types_to_json(self.inputs),
+            "outputs": _types_to_json(self.outputs),
             "aliases": sorted(self.aliases.items()),
             "arena_bytes": self.arena_bytes,
+            "preparation": None if made is None else [_types_to_json(made.made), made.sources, made.arena_bytes],
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Signature:
-        def types(key: str) -> tuple[TensorType, ...]:
-            return tuple(TensorType(tuple(shape), as_dtype(name)) for shape, name in data[key])
+        preparation = None
+        if data["preparation"] is not None:
+            made, sources, arena_bytes = data["preparation"]
+            preparation = Preparation(_types_from_json(made), tuple(sources), arena_bytes)
+        inputs, outputs = _types_from_json(data["inputs"]), _types_from_json(data["outputs"])
+        return Signature(inputs, outputs, dict(map(tuple, data["aliases"])), data["arena_bytes"], preparation)
 
-        return Signature(types("inputs"), types("outputs"), dict(map(tuple, data["aliases"])), data["arena_bytes"])
+
+def _types_to_json(types: Sequence[TensorType]) -> list[Any]:
+    return [[list(t.shape), t.dtype.name] for t in types]
+
+
+def _types_from_json(data: Sequence[Any]) -> tuple[TensorType, ...]:
+    return tuple(TensorType(tuple(shape), as_dtype(name)) for shape, name in data)
 
 
 class _Frame:
@@ -76,6 +91,8 @@ class Executable:
         self.object_code = object_code
         workers = options.worker_count()
         imports = {PARALLEL_FOR: parallel_for_address(workers)} if workers > 1 else {}
+        if signature.preparation is not None:
+            exports = (PREPARE, *exports)
         self._code = Code(object_code, ENTRY, *exports, imports=imports)
         self._run: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address(ENTRY))
         self._fresh = [
@@ -83,7 +100,8 @@ class Executable:
         ]
         self._written = frozenset(self.aliases.values())
         self._checks = [(t.shape, t.dtype.numpy) for t in self.inputs]
-        self._slots = len(self.inputs) + len(self._fresh)
+        self._packed = len(signature.preparation.made) if signature.preparation is not None else 0
+        self._slots = len(self.inputs) + self._packed + len(self._fresh)
         self._frames: list[_Frame] = []  # not in use; list.pop and append are atomic
 
     @property
@@ -106,11 +124,27 @@ class Executable:
     def arena_bytes(self) -> int:
         return self.signature.arena_bytes
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+    def weights(self, arrays: Sequence[Array | None], locks: Sequence[Words | None]) -> PackedWeights | None:
+        """Where the program's weights are kept packed, if it reads any so.
+
+        Args:
+            arrays: the program's last arguments: those that are packed must be exact, and stay where they are.
+            locks: for each of them the words of its variable's lock; None for what never changes.
+        """
+        preparation = self.signature.preparation
+        if preparation is None:
+            return None
+        free = len(self.inputs) - len(arrays)
+        run: Callable[[Any], None] = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._code.address(PREPARE))
+        sources = [locks[number - free] for number in preparation.sources]
+        return PackedWeights(run, preparation, [*[None] * free, *arrays], sources)
+
+    def __call__(self, arrays: Sequence[Array], weights: PackedWeights | None = None) -> list[Array]:
         """Run the program.
 
         Args:
             arrays: one for each input, of exactly its shape and dtype. Those that a result aliases are modified.
+            weights: those among them that are kept packed; without, they are packed for this call.
 
         Returns:
             One array for each output; for an aliased output, the argument itself.
@@ -123,7 +157,7 @@ class Executable:
             raise ExecutionError(f"the program takes {len(self._checks)} arrays, but was called with {len(arrays)}.")
         frame = self._frames.pop() if self._frames else _Frame(self._slots, self.arena_bytes)
         table = frame.table
-        kept = []
+        kept: list[Any] = []
         slot = 0
         for array, (shape, dtype) in zip(arrays, self._checks, strict=True):
             if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
@@ -133,6 +167,13 @@ class Executable:
             kept.append(array)
             table[slot] = array.ctypes.data
             slot += 1
+        if self._packed:
+            packed = weights if weights is not None else self.weights(kept, [None] * len(kept))
+            assert packed is not None
+            kept.append(packed)
+            for array in packed.current():
+                table[slot] = array.ctypes.data
+                slot += 1
         results: list[Array] = [kept[self.aliases[k]] if k in self.aliases else None for k in range(len(self.outputs))]  # type: ignore[misc]
         for number, shape, dtype in self._fresh:
             result = results[number] = np.empty(shape, dtype)
@@ -163,10 +204,14 @@ class Executable:
         return np.ascontiguousarray(array)
 
     def direct(
-        self, bound: Sequence[Array], locks: Sequence[tuple[Words, bool]] = (), box: Box | None = None
+        self,
+        bound: Sequence[Array],
+        locks: Sequence[tuple[Words, bool]] = (),
+        box: Box | None = None,
+        weights: PackedWeights | None = None,
     ) -> Direct | None:
         """The quick way into this program with its last arguments bound, None where there is none (`dispatch.py`). It
-        holds `locks` while it runs.
+        holds `locks` while it runs, and is closed while `weights` are not packed as they are now.
 
         The arrays must be exact, writable where they are updated, and stay where they are; fresh results come back in
         order.
@@ -174,10 +219,16 @@ class Executable:
         free = len(self.inputs) - len(bound)
         if not available() or any(argument < free for argument in self._written):
             return None
+        if self._packed and weights is None:
+            return None
+        packed = weights.arrays if weights is not None else []
         frame = _Frame(self._slots, self.arena_bytes)
-        results = [(self.outputs[k], len(self.inputs) + place) for place, (k, _, _) in enumerate(self._fresh)]
-        arena = frame.table[self._slots] or 0
-        return Direct(self.address(ENTRY), self.inputs[:free], [*bound], results, arena, locks, (self, frame), box)
+        first = len(self.inputs) + len(packed)
+        results = [(self.outputs[k], first + place) for place, (k, _, _) in enumerate(self._fresh)]
+        arena, versions = frame.table[self._slots] or 0, weights.rows if weights is not None else None
+        kept = (self, frame, weights)
+        address = self.address(ENTRY)
+        return Direct(address, self.inputs[:free], [*bound, *packed], results, arena, locks, kept, box, versions)
 
     # Files.
 

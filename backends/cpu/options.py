@@ -22,6 +22,7 @@ class CpuOptions:
         features: LLVM's feature string ("+avx2,+fma"); empty for the features of this machine, or of `cpu` where it
         is given.
         deterministic: sums are cut into the same pieces whatever the number of threads.
+        pack_weights: matrices that a program does not change are packed once (weights.py).
         flush_subnormals: numbers below the smallest normal one are zero while a program runs (subnormals.py).
 
     Example:
@@ -34,6 +35,7 @@ class CpuOptions:
     cpu: str = ""
     features: str = ""
     deterministic: bool = True
+    pack_weights: bool = True
     flush_subnormals: bool = False
 
     def __post_init__(self) -> None:

@@ -36,10 +36,14 @@ class StepWriter:
     Args:
         plan: where the values are.
         run: writes the call of a kernel: `call_directly`, or a parallel one.
+        name: of the function.
     """
 
-    def __init__(self, program: Program, plan: Plan, aliases: dict[int, int], run: Runner = call_directly) -> None:
-        self.program, self.plan, self.aliases, self.run = program, plan, aliases, run
+    def __init__(
+        self, program: Program, plan: Plan, aliases: dict[int, int], run: Runner = call_directly, name: str = "step"
+    ) -> None:
+        self.program, self.plan, self.aliases, self.run, self.name = program, plan, aliases, run, name
+        self.constant = "constant" if name == "step" else f"{name}_constant"
         self.w = ScopedWriter()
         self.sizes: dict[str, int] = {}  # bytes of the byte buffers, by SSA name
         for number, argument in enumerate(program.graph.args):
@@ -56,7 +60,7 @@ class StepWriter:
         arena = f"%arena: memref<{self.plan.arena_bytes}xi8>"
         names = [f"{name}: memref<{self.sizes[name]}xi8>" for name in parameters] + [arena]
         body = self.w.text().replace("memref<?arena?xi8>", f"memref<{self.plan.arena_bytes}xi8>")
-        return f"{self._constants()}func.func @step({', '.join(names)}) {{\n{body}\nreturn\n}}\n"
+        return f"{self._constants()}func.func @{self.name}({', '.join(names)}) {{\n{body}\nreturn\n}}\n"
 
     # Buffers.
 
@@ -66,7 +70,7 @@ class StepWriter:
             return "%arena", "memref<?arena?xi8>"
         if location.kind == "constant":
             kind = f"memref<{nbytes(self.plan.constant(location.number))}xi8>"
-            return self.w.hoisted(f"memref.get_global @constant{location.number} : {kind}", "constant"), kind
+            return self.w.hoisted(f"memref.get_global @{self.constant}{location.number} : {kind}", "constant"), kind
         name = f"%{location.kind[0]}{location.number}"
         return name, f"memref<{self.sizes[name]}xi8>"
 
@@ -185,7 +189,7 @@ class StepWriter:
 
     def _constants(self) -> str:
         return "".join(
-            f'memref.global "private" constant @constant{number} : memref<{nbytes(value)}xi8> = '
+            f'memref.global "private" constant @{self.constant}{number} : memref<{nbytes(value)}xi8> = '
             f"dense<{constant_bytes(value)}> {{alignment = 64 : i64}}\n"
             for value, number in self.plan.constants.items()
         )

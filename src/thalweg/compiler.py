@@ -87,7 +87,9 @@ class CompiledProgram:
         locks = [(by_name[name].lock, first + at in written) for at, name in enumerate(names)]
         self._held = Held(lock for _, lock in sorted(zip(names, locks, strict=True), key=itemgetter(0)))
         passed = [(quick_way.words, False), *((lock.words, write) for lock, write in locks)]
-        self._direct = executable.direct(self._bound, passed, box_of(EagerTensor, EagerTensor))
+        constants = [None] * len(program.constants)
+        self._weights = executable.weights(self._bound, [*constants, *(lock.words for lock, _ in locks)])
+        self._direct = executable.direct(self._bound, passed, box_of(EagerTensor, EagerTensor), self._weights)
 
     @property
     def boxed(self) -> Callable[..., Any] | None:
@@ -115,7 +117,7 @@ class CompiledProgram:
         if self._options.checking:
             return self._checked(inputs)
         with self._held:
-            return self.executable([*inputs, *self._bound])[: self._outputs]
+            return self.executable([*inputs, *self._bound], self._weights)[: self._outputs]
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
@@ -125,7 +127,7 @@ class CompiledProgram:
         bad, kind = (has_non_finite, "an infinity") if infinities else (has_nan, "a NaN")
         with self._held:
             before = {name: buffer.copy() for name, buffer in self._variables.items()}
-            results = self.executable([*inputs, *self._bound])[: self._outputs]
+            results = self.executable([*inputs, *self._bound], self._weights)[: self._outputs]
             touched = [*results, *self._variables.values()]
         if any(map(bad, touched)):
             with context.entered():
@@ -180,7 +182,7 @@ class Driver:
             from thalweg.gpus import GpuProgram  # whoever has no GPU does without
 
             return GpuProgram(self, program, home)
-        executable, names = self.executable(program.module)
+        executable, names = self.executable(program.module, len(program.constants))
         return CompiledProgram(program, executable, names, self.options)
 
     def _home_or_step(self, program: Program) -> Device | CutStep:
@@ -194,11 +196,15 @@ class Driver:
             module = optimized(program.module, self.options.verify_each)
             return home_of(module, self.devices, places) or self._cut(program, module, ";".join(self.devices))
 
-    def executable(self, module: ir.Module) -> tuple[Executable, list[str]]:
+    def executable(self, module: ir.Module, constants: int = 0) -> tuple[Executable, list[str]]:
         """Machine code for a `tw` module that is compiled as a whole, and the names of the variables that are its
-        trailing arguments. The same text is compiled once for as long as its code is in use, and once on disk."""
+        trailing arguments. The same text is compiled once for as long as its code is in use, and once on disk.
+
+        Args:
+            constants: how many of its last arguments never change.
+        """
         with self._one_at_a_time, context.entered():
-            key = self._key(module)
+            key = digest(self._key(module), str(constants))
             known = self._in_use.get(key)
             if known is not None:
                 return known, self._names[known]
@@ -209,17 +215,18 @@ class Driver:
                 data, names = _unpacked(cached)
                 executable = Executable.deserialize(data)
             else:
-                executable, names = self._compiled(module)
+                executable, names = self._compiled(module, constants)
                 if disk is not None:
                     disk.put(key, _packed(executable.serialize(), names))
             self._in_use[key] = executable
             self._names[executable] = names
         return executable, names
 
-    def _compiled(self, module: ir.Module) -> tuple[Executable, list[str]]:
+    def _compiled(self, module: ir.Module, constants: int) -> tuple[Executable, list[str]]:
         from thalweg.backends.cpu.backend import compile_stablehlo
 
         stablehlo, names = self.to_stablehlo(module)
+        _mark_constants(stablehlo, constants, len(names))
         return compile_stablehlo(stablehlo, self.cpu_options(), self.tuner()), names
 
     def portable(self, module: ir.Module) -> tuple[Portable, list[str]]:
@@ -338,6 +345,7 @@ class Driver:
             opt_level=self.options.opt_level,
             threads=self.options.thread_count,
             deterministic=self.options.deterministic,
+            pack_weights=self.options.pack_weights,
             flush_subnormals=self.options.flush_subnormals,
         )
 
@@ -387,6 +395,20 @@ def optimized(module: ir.Module, verify_each: bool = True) -> ir.Module:
     clone = ir.Module.parse(module.operation.get_asm(binary=False, enable_debug_info=True))
     Pipeline.parse("optimize").run(clone, verify_each=verify_each)
     return clone
+
+
+def _mark_constants(stablehlo: ir.Module, count: int, variables: int) -> None:
+    """Tell the CPU backend which arguments of a program never change: the `count` before its variables."""
+    if not count:
+        return
+    main = next(op for op in stablehlo.body.operations if op.operation.name == "func.func").operation
+    total = len(main.regions[0].blocks[0].arguments)
+    every = [*ir.ArrayAttr(main.attributes["arg_attrs"])] if "arg_attrs" in main.attributes else []
+    every = every or [ir.DictAttr.get({}, stablehlo.context)] * total
+    for k in range(total - variables - count, total - variables):
+        known = {named.name: named.attr for named in ir.DictAttr(every[k])}
+        every[k] = ir.DictAttr.get({**known, "tw.constant": ir.UnitAttr.get(stablehlo.context)}, stablehlo.context)
+    main.attributes["arg_attrs"] = ir.ArrayAttr.get(every, stablehlo.context)
 
 
 def _variable_arguments(module: ir.Module) -> list[str]:

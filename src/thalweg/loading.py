@@ -102,7 +102,9 @@ class CompiledCluster:
         locks = [(buffer.lock, first + at in written) for at, buffer in enumerate(variables)]
         by_name = sorted(range(len(locks)), key=lambda at: variables[at].name)
         self._held = Held(locks[at] for at in by_name)
-        self._entry = self._executable.direct(self._bound, [(lock.words, write) for lock, write in locks])
+        self._weights = self._executable.weights(self._bound, [lock.words for lock, _ in locks])
+        passed = [(lock.words, write) for lock, write in locks]
+        self._entry = self._executable.direct(self._bound, passed, weights=self._weights)
         self._direct: Callable[..., Any] | None = self._entry.call if self._entry is not None else None
 
     def __call__(self, inputs: Sequence[Array]) -> Sequence[Array]:
@@ -113,7 +115,7 @@ class CompiledCluster:
             if result is not NotImplemented:
                 return (result,) if self._outputs == 1 else result
         with self._held:
-            return self._executable([*inputs, *self._bound])[: self._outputs]
+            return self._executable([*inputs, *self._bound], self._weights)[: self._outputs]
 
     def _checked(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run; where a result holds what it must not, run once more in the reference interpreter to name the maker."""
@@ -121,7 +123,7 @@ class CompiledCluster:
         bad = has_non_finite if infinities else has_nan
         with self._held:
             before = {name: array.copy() for name, array in zip(self._names, self._bound, strict=True)}
-            results = self._executable([*inputs, *self._bound])[: self._outputs]
+            results = self._executable([*inputs, *self._bound], self._weights)[: self._outputs]
             found_one = any(map(bad, (*results, *self._bound)))
         if found_one:
             with context.entered():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
@@ -139,6 +139,13 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
         fetch=far_away and nest.row_count >= FETCH_ROWS and row_tiles <= FETCH_TILES,
         within=within,
     )
+
+
+def in_panels(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
+    """The schedule of `nest` where its shared operand lies in panels, which are as wide as this one's. The nest may be
+    that of the operand as it lay before."""
+    in_rows = replace(nest, lane=replace(nest.lane, rhs=1))
+    return replace(choose(in_rows, machine, threads), pack_rhs=False, group=1)
 
 
 def _has_rows_for(nest: Nest, threads: int) -> bool:

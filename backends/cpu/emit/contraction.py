@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.alternatives import near
-from thalweg.backends.cpu.emit.blocking import Schedule, choose
+from thalweg.backends.cpu.emit.blocking import Schedule, choose, in_panels
 from thalweg.backends.cpu.emit.decision import Decision
 from thalweg.backends.cpu.emit.elementwise import finish, inplace_pairs, loop_rows
 from thalweg.backends.cpu.emit.finishing import Element, Epilogue
@@ -18,6 +18,7 @@ from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.grouped import grouped
 from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, accumulator, classify, item_bytes, strides
+from thalweg.backends.cpu.emit.nest import in_panels as nest_in_panels
 from thalweg.backends.cpu.emit.scalar import Num, apply
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.slide import slid
@@ -61,8 +62,12 @@ def generate(
         schedule: overrides the one chosen for the machine; `decision`: may do so.
     """
     w = writer or ScopedWriter()
-    nest = classify(spec, target.lanes(spec.accumulate), epilogue is None)
-    if schedule is None:
+    packed = spec.lhs.panel or spec.rhs.panel
+    nest = classify(spec, target.lanes(spec.accumulate), epilogue is None and not packed)
+    if packed:
+        nest, schedule = nest_in_panels(nest), in_panels(nest, target, threads)
+        assert schedule.width == packed, f"panels of {packed} columns are read as if of {schedule.width}"
+    elif schedule is None:
         schedule = (decision or Decision()).take(choose(nest, target, threads), near(nest, target, threads))
     tiling = Tiling(w, nest, schedule, epilogue)
     tiling.run()
@@ -77,8 +82,10 @@ def describe(value: Value, lhs: str, rhs: str, out: str) -> Contraction:
     names, signed = (lhs, rhs), _signedness(value)
     buffers, steps = [], []
     for operand, map_, name, sign in zip(value.operands[:2], generic.input_maps, names, signed, strict=True):
-        offset, moves = flat_strides(map_, operand.shape, len(generic.extents))
-        buffers.append(Buffer(name, operand.shape, storage_type(operand.element), offset, sign))
+        panels = operand.panels
+        offset, moves = flat_strides(map_, panels.shape if panels else operand.shape, len(generic.extents))
+        width = panels.width if panels else 0
+        buffers.append(Buffer(name, operand.shape, storage_type(operand.element), offset, sign, width))
         steps.append(moves)
     dims = {d: (position, step) for position, e in enumerate(generic.result_maps[0]) for d, step in e.terms}
     axes = tuple(Axis(n, steps[0][d], steps[1][d], *dims.get(d, ())) for d, n in enumerate(generic.extents))

@@ -2,7 +2,7 @@
 of the register tile, so that no image is unrolled.
 
     for tile in [lo, hi)            blocks of lines, group by group
-      pack all panels of weights, for the first tile of a group
+      pack all panels of weights, for the first tile of a group, unless they lie so
       pack the block, with its padding
       for every panel, every line, every register tile
         the whole sum, then the epilogue
@@ -28,6 +28,7 @@ from thalweg.backends.cpu.emit.registers import register_tile
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.sliding import Move, Sliding
 from thalweg.backends.cpu.machine import Machine
+from thalweg.backends.cpu.panels import Panels
 
 WEIGHTS_BYTES = 1 << 20  # of packed weights that stay in the second cache while blocks of an image pass by
 BLOCK_ROWS = 392  # results of a block, about
@@ -85,6 +86,24 @@ def block_lines(lines: int, places: int, images: int, threads: int) -> int:
     return min(range(max(1, fewest // 2), most + 1), key=awaited)
 
 
+def sums_of(form: Sliding) -> list[Move]:
+    """The summed loops of a convolution in the order in which panels of weights have them: the window's, the channels'.
+    """
+    return [*(slide.summed for slide in form.slides), form.channels]
+
+
+def panels(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Panels | None:
+    """How the kernel of a convolution reads its weights; None where it is not written here, or has groups."""
+    cut = None if form.weights else plan(form, spec, machine, threads)
+    if cut is None or form.count > 1:
+        return None
+    axes, lane = spec.axes, form.lane
+    assert lane.loop is not None
+    sums = tuple((m.extent, axes[m.loop].rhs if m.loop is not None else 0) for m in sums_of(form))
+    width = cut.vectors * machine.lanes(spec.out.dtype)
+    return Panels(spec.rhs.shape, spec.rhs.offset, axes[lane.loop].rhs, lane.extent, sums, width)
+
+
 class Convolution:
     """Writes one kernel's body; `tiles` and `scratch` (bytes) are known afterwards."""
 
@@ -111,7 +130,8 @@ class Convolution:
         else:
             self.layout = replace(self.layout, spatial=form.steps)
         self.other = replace(whole(w, spec.rhs), base=spec.rhs.offset)
-        self.depth = math.prod(move.extent for move in self._sums())
+        self.depth = math.prod(move.extent for move in sums_of(form))
+        self.packs = not spec.rhs.panel
         self.panel = self._panel()
         lane = (len(spec.out.shape) - 1, form.lane.extent)
         if epilogue is None:
@@ -120,14 +140,14 @@ class Convolution:
             buffer = self.scratch.view(cut.rows * self.width) if self.depth > SHORT_SUM else None
             self.ending = Ending(w, None, lane, self.width, epilogue, buffer)
 
-    def _sums(self) -> list[Move]:
-        return [*(slide.summed for slide in self.form.slides), self.form.channels]
-
     def _panel(self) -> Panel:
-        """Where panels of weights go. A transposing copy writes some elements past the last one."""
-        extents = [move.extent for move in self._sums()]
-        view = self.scratch.view((self.panels * self.depth + self.lanes) * self.width)
+        """Where panels of weights go, or are. A transposing copy writes some elements past the last one."""
+        extents = [move.extent for move in sums_of(self.form)]
         steps = tuple(math.prod(extents[d + 1 :]) * self.width for d in range(len(extents)))
+        if not self.packs:
+            assert self.spec.rhs.panel == self.width, f"panels of {self.spec.rhs.panel} columns, not {self.width}"
+            return Panel(self.other.name, self.other.memref, self.dtype, 0, steps)
+        view = self.scratch.view((self.panels * self.depth + self.lanes) * self.width)
         return Panel(view.name, view.memref, self.dtype, 0, steps)
 
     # Loops.
@@ -137,7 +157,7 @@ class Convolution:
         w = self.w
         if self.packer is not None:
             self.packer.clear(self.layout.size)
-        if self.form.count == 1:
+        if self.packs and self.form.count == 1:
             self._each_panel(lambda panel, columns: self._pack_weights([], panel, columns))
         with w.for_("%lo", "%hi", 1) as tile:
             self._block(tile)
@@ -156,7 +176,7 @@ class Convolution:
     def _block(self, tile: str) -> None:
         w, slide, cut = self.w, self.form.slides[0], self.cut
         *group, n, block = w.delinearize(tile, [*self.groups, self.form.first.extent, self.blocks])
-        if self.form.count > 1:
+        if self.packs and self.form.count > 1:
             start = w.op(f"arith.cmpi eq, {tile}, %lo : index")
             begin = w.op(f"arith.cmpi eq, {w.ssa(w.add(w.mul(n, self.blocks), block))}, {w.index(0)} : index")
             with w.branch(w.op(f"arith.ori {start}, {begin} : i1")):
@@ -178,11 +198,11 @@ class Convolution:
     def _pack_weights(self, group: Sequence[Index], panel: Index, columns: int) -> None:
         w, axes, lane = self.w, self.spec.axes, self.form.lane
         assert lane.loop is not None
-        steps = tuple(axes[m.loop].rhs if m.loop is not None else 0 for m in self._sums())
+        steps = tuple(axes[m.loop].rhs if m.loop is not None else 0 for m in sums_of(self.form))
         loops = [move.loop for move in self.form.groups if move.loop is not None]
         first = w.linear(self.other.base, [(k, axes[loop].rhs) for k, loop in zip(group, loops, strict=True)])
         source = replace(self.other, base=first, sums=steps, lane=axes[lane.loop].rhs)
-        extents: list[Index] = [move.extent for move in self._sums()]
+        extents: list[Index] = [move.extent for move in sums_of(self.form)]
         target, column = replace(self.panel, base=self._place(panel)), w.mul(panel, self.width)
         if transposable(source, self.lanes):
             # A later panel overwrites what is written past the end of this one.
@@ -219,7 +239,7 @@ class Convolution:
         start = w.linear(base, zip(at, steps, strict=True))
         sums, extents, panel_steps = self._merged()
         lhs = replace(self.block, base=start, sums=sums, lane=0)
-        rhs = replace(self.panel.source(1), base=self._place(panel[0]), sums=panel_steps)
+        rhs = replace(self.panel.source(1), base=self._place(panel[0]), sums=panel_steps, scratch=self.packs)
         made = Tile(
             lhs,
             rhs,
@@ -235,7 +255,7 @@ class Convolution:
     def _merged(self) -> tuple[tuple[int, ...], list[Index], tuple[int, ...]]:
         """Strides in the block, extents and strides in the panel of the summed loops: one loop for a row of the window
         where its numbers lie side by side."""
-        moves = self._sums()
+        moves = sums_of(self.form)
         sums = [m.step * s for m, s in zip(moves, (*self.layout.spatial, 1), strict=True)]
         kept = [k for k, move in enumerate(moves) if move.extent > 1]
         merged = [(sums[k], moves[k].extent, self.panel.sums[k]) for k in kept]

@@ -1,13 +1,12 @@
-"""Kernels that lay a matrix out in panels for products that read it often (hoist.py)."""
+"""Kernels that lay a matrix out in panels for products that read it often (panels.py)."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from thalweg.backends.cpu.emit import Group, register
-from thalweg.backends.cpu.emit.contraction import flat_strides
 from thalweg.backends.cpu.emit.control import Index
-from thalweg.backends.cpu.emit.nest import strides
 from thalweg.backends.cpu.emit.packing import Panel, Source, flat_type, pack_lanes, pack_transposed, transposable
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.kernel import Kernel, function
@@ -20,24 +19,36 @@ def pack(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel of a packed matrix: a panel is a tile."""
     root = group.root
     (matrix,) = root.operands
-    assert root.generic is not None
+    panels = root.panels
+    assert panels is not None
     w, lanes = ScopedWriter(), machine(options).lanes(root.element)
-    panels, *sums, width = root.shape
-    offset, moves = flat_strides(root.generic.maps[0], matrix.shape, len(root.shape))
-    steps = strides(root.shape)
-    flat = [_flat(w, ssa, value.shape, root.element) for ssa, value in (("%in", matrix), ("%out", root))]
-    with w.for_("%lo", "%hi", 1) as tile:
-        extents: list[Index] = [*sums]
-        base = w.linear(offset, [(tile, moves[0])])
-        kinds = [flat_type(value.size, root.element) for value in (matrix, root)]
-        source = Source(flat[0], kinds[0], root.element, base, tuple(moves[1:-1]), moves[-1])
-        panel = Panel(flat[1], kinds[1], root.element, w.mul(tile, steps[0]), tuple(steps[1:-1]))
-        if transposable(source, lanes) and sums[-1] % lanes == 0:
-            pack_transposed(w, source, panel, extents, lanes, 0, width, width)
+    names = [_flat(w, ssa, value.shape, root.element) for ssa, value in (("%in", matrix), ("%out", root))]
+    kinds = [flat_type(value.size, root.element) for value in (matrix, root)]
+    sums = tuple(step for _, step in panels.sums)
+    extents: list[Index] = [*panels.extents]
+
+    def one(tile: Index, columns: int) -> None:
+        column = w.mul(tile, panels.width)
+        source = Source(names[0], kinds[0], root.element, panels.offset, sums, panels.lane)
+        panel = Panel(names[1], kinds[1], root.element, w.mul(tile, panels.depth * panels.width), panels.steps)
+        # A transposing copy that ends inside of a panel would write into the next one, which is another thread's.
+        if transposable(source, lanes) and panels.extents[-1] % lanes == 0:
+            pack_transposed(w, source, panel, extents, lanes, column, panels.width, panels.columns)
         else:
-            pack_lanes(w, source, panel, extents, lanes, width)
+            moved = replace(source, base=w.linear(source.base, [(column, source.lane)]))
+            pack_lanes(w, moved, panel, extents, lanes, columns)
+
+    rest = panels.columns - (panels.count - 1) * panels.width
+    with w.for_("%lo", "%hi", 1) as tile:
+        if rest == panels.width:
+            one(tile, panels.width)
+        else:
+            with w.branch(w.op(f"arith.cmpi eq, {tile}, {w.index(panels.count - 1)} : index")):
+                one(tile, rest)
+            with w.scope("else", fence=True):
+                one(tile, panels.width)
     text = function(name, [("%in", matrix)], [("%out", root)], w.text())
-    return Kernel(name, text, (matrix,), (root,), panels)
+    return Kernel(name, text, (matrix,), (root,), panels.count)
 
 
 def _flat(w: ScopedWriter, name: str, shape: tuple[int, ...], element: str) -> str:

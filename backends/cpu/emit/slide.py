@@ -61,7 +61,8 @@ def slid(
     chosen = plan_convolution(form, spec, target, threads)
     if chosen is None:
         return None
-    chosen = decision.take(chosen, near_convolution(form, spec, target))
+    if not spec.rhs.panel:  # else the weights are there, cut by the model
+        chosen = decision.take(chosen, near_convolution(form, spec, target))
     convolution = Convolution(w, form, spec, target, chosen, epilogue)
     convolution.run()
-    return Slid(convolution.tiles, convolution.scratch.bytes, True)
+    return Slid(convolution.tiles, convolution.scratch.bytes, convolution.packs)

@@ -85,7 +85,7 @@ class Tiling:
         whole = [axis.extent for axis in nest.sums[len(self.cuts) :]]
         self.depth = math.prod([*(size for _, size in self.cuts), *whole])
         self.lhs = self._flat(nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
-        self.rhs = self._flat(nest.rhs, nest.lane.rhs, [a.rhs for a in nest.sums])
+        self.rhs = self._flat(nest.rhs, 1 if nest.rhs.panel else nest.lane.rhs, [a.rhs for a in nest.sums])
         self.out = self._flat(nest.out, 1, []) if epilogue is None else None
         self.packed_lhs, self.packed_rhs = self._packs()
         self.partial = self._partial()

@@ -97,7 +97,7 @@ def test_python_waits_for_native_code_and_tells_it_so(native: int, write: bool) 
     assert lock.words[WANTED] == 1
     lock.words[HOLDERS] = 0
     thread.join()
-    assert entered.is_set() and [*lock.words] == [0, 0]
+    assert entered.is_set() and [*lock.words][:2] == [0, 0]
 
 
 def test_several_locks_are_held_together() -> None:
@@ -117,7 +117,7 @@ def test_an_interrupt_while_waiting_leaves_nothing_taken(write: bool) -> None:
     with pytest.raises(KeyboardInterrupt), Held([(first, True), (second, write)]):
         pass
     second.words[HOLDERS] = 0
-    assert [*first.words, *second.words] == [0, 0, 0, 0]
+    assert [*first.words][:2] == [*second.words][:2] == [0, 0]
     with Held([(first, True), (second, True)]):  # both can be had
         pass
 

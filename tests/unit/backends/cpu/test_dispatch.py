@@ -129,16 +129,16 @@ def test_the_quick_way_needs_all_locks(
     write: bool, holders: int, wanted: int, free_to_write: bool, free_to_read: bool
 ) -> None:
     """Of another lock that was free nothing is left either way."""
-    other, words = (ctypes.c_int32 * 2)(), (ctypes.c_int32 * 2)(holders, wanted)
+    other, words = (ctypes.c_int32 * 4)(), (ctypes.c_int32 * 4)(holders, wanted)
     direct = _program().direct([np.zeros(3, np.float32)], [(other, True), (words, write), (other_reader(), False)])
     assert direct is not None
     entered = direct.call(*_arrays()) is not NotImplemented
     assert entered == (free_to_write if write else free_to_read)
-    assert ([*other], [*words]) == ([0, 0], [holders, wanted])
+    assert ([*other[:2]], [*words[:2]]) == ([0, 0], [holders, wanted])
 
 
 def other_reader() -> ctypes.Array[ctypes.c_int32]:
-    return (ctypes.c_int32 * 2)(1, 0)
+    return (ctypes.c_int32 * 4)(1, 0)
 
 
 ADD = """
