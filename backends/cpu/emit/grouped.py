@@ -206,12 +206,13 @@ class Grouped:
 
         def body(indices: list[Index], _: list[str]) -> list[str]:
             source = w.linear(start, [(i, a.rhs) for i, a in zip(indices, outer, strict=True)])
-            target = w.linear(0, zip(indices, self._outer_steps(), strict=True))
+            steps = [math.prod(a.extent for a in outer[d + 1 :]) * self.run_groups for d in range(len(outer))]
+            number = w.linear(0, zip(indices, steps, strict=True))
             full, rest = divmod(run.extent, size)
 
             def group(g: Index, used: int) -> None:
                 at = w.linear(source, [(g, size * run.rhs)])
-                to = w.linear(target, [(g, self.group_step)])
+                to = self._group_place(w.add(number, g))
                 if nest.lane.rhs != 1 and run.rhs == 1 and used == size:
                     self._pack_apart(rhs, panel, at, to, columns)
                 else:
@@ -223,6 +224,13 @@ class Grouped:
             return []
 
         sum_loops(w, [a.extent for a in outer], body)
+
+    def _group_place(self, number: Index) -> Index:
+        """Where group `number` of the whole sum begins in the packed panel, and, from there, the vector of `column`."""
+        return self.w.mul(number, self.group_step)
+
+    def _vector_place(self, column: int) -> int:
+        return column * self.groups.size
 
     def _pack_side_by_side(
         self, rhs: Source, panel: Source, at: Index, to: Index, columns: int, used: int, run: Fused
@@ -245,7 +253,7 @@ class Grouped:
                 order = ", ".join(str(q) for k in range(count) for q in (k, count + k))
                 pairs = zip(rows[:half], rows[half:], strict=True)
                 rows = [w.op(f"vector.shuffle {a}, {b} [{order}] : {kind}, {kind}") for a, b in pairs]
-            place = w.ssa(w.add(to, first * size))
+            place = w.ssa(w.add(to, self._vector_place(first)))
             w.emit(
                 f"vector.store {rows[0]}, {panel.name}[{place}] : {panel.memref}, vector<{lanes * size}x{panel.dtype}>"
             )
@@ -255,12 +263,17 @@ class Grouped:
         w, size = self.w, self.groups.size
         kind = f"vector<{size}x{panel.dtype}>"
 
-        def one(n: Index) -> None:
-            place = w.ssa(w.linear(at, [(n, self.nest.lane.rhs)]))
-            value = w.op(f"vector.load {rhs.name}[{place}] : {rhs.memref}, {kind}")
-            w.emit(f"vector.store {value}, {panel.name}[{w.ssa(w.linear(to, [(n, size)]))}] : {panel.memref}, {kind}")
+        for first in range(0, columns, self.groups.lanes):
+            start = w.linear(at, [(first, self.nest.lane.rhs)])
+            target = w.add(to, self._vector_place(first))
 
-        walk(w, columns, 1, one)
+            def one(n: Index, start: Index = start, target: Index = target) -> None:
+                place = w.ssa(w.linear(start, [(n, self.nest.lane.rhs)]))
+                value = w.op(f"vector.load {rhs.name}[{place}] : {rhs.memref}, {kind}")
+                to = w.ssa(w.linear(target, [(n, size)]))
+                w.emit(f"vector.store {value}, {panel.name}[{to}] : {panel.memref}, {kind}")
+
+            walk(w, min(columns - first, self.groups.lanes), 1, one)
 
     # The register tile.
 

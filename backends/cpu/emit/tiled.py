@@ -1,10 +1,15 @@
 """Products of bfloat16 and of bytes in the processor's tiles (AMX): sixteen rows of 64 bytes each.
 
-    for tile in [lo, hi)              batch x groups of panels of 32 columns
-      pack the group's columns as groups.py wants them
+    for tile in [lo, hi)              batch x groups of panels of 32 columns x pieces of the rows
+      pack the group's columns as groups.py wants them, each tile in one piece
       for each 32 rows
-        copy them, unless they lie right as they are
-        for each panel: two by two tiles of sums over the whole sum, then the epilogue
+        for each block of the sum     its rows, and a panel of its columns, stay in the first cache
+          copy the rows, unless few panels read them and they lie right as they are
+          for each panel: two by two tiles of sums, then, after the last block, the epilogue
+
+Two by two tiles read four for every four products, which the second cache cannot deliver as fast as they are
+multiplied: of the rows it need not. Sums wait in a buffer between the blocks. Tiles whose lines lie 2 KiB apart evict
+each other from the first cache.
 
 The kernel has to let a process use tiles: `machine.tiles_allowed`.
 """
@@ -12,26 +17,28 @@ The kernel has to let a process use tiles: `machine.tiles_allowed`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from thalweg.backends.cpu.emit.blocking import ceil_div
-from thalweg.backends.cpu.emit.control import Index, sum_loops, walk
+from thalweg.backends.cpu.emit.control import Index, walk
 from thalweg.backends.cpu.emit.finishing import Epilogue, Finish
-from thalweg.backends.cpu.emit.grouped import Grouped, Shape
+from thalweg.backends.cpu.emit.grouped import Shape
 from thalweg.backends.cpu.emit.groups import Groups
 from thalweg.backends.cpu.emit.microkernel import Tile
 from thalweg.backends.cpu.emit.nest import Contraction, Nest, classify
-from thalweg.backends.cpu.emit.packing import Panel, Source, load_lanes, tail_mask, transpose
+from thalweg.backends.cpu.emit.packing import Panel, Source
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.emit.tile_copies import LANES, LINE, ROWS, SIDE, TileCopies
 from thalweg.backends.cpu.machine import features_of, tiles_allowed
 from thalweg.backends.cpu.options import CpuOptions
 
-ROWS, LINE = 16, 64  # of a tile: rows, and bytes of each
-SIDE = 2  # tiles of sums in each direction
-PANELS = 16  # packed at a time: with a long sum, as many columns as stay in the second cache
+STEPS = 8  # of a block of the sum, at most
+PANELS = 32  # packed at a time: with a long sum, as many columns as stay in the second cache
+FEW_PANELS = 2  # for which rows are not copied
+SPLIT_ROWS = 256  # fewer rows are not worth packing columns for
 LEAST_ROWS, LEAST_COLUMNS, LEAST_SUM = 16, 16, 64  # smaller products are not worth setting tiles up
 MOST_PACKED = 1 << 20  # bytes of columns that are packed at a time
-_LANES = 16
 
 
 def tiled(w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epilogue) -> Tiled | None:
@@ -40,15 +47,18 @@ def tiled(w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epi
     needs = {"bf16": "amx-bf16", "i8": "amx-int8"}.get(element, "")
     if options.cpu or needs not in features or spec.lhs.dtype != element or spec.logical or not tiles_allowed():
         return None
-    groups = Groups("bf16", _LANES, 2) if element == "bf16" else Groups("vnni", _LANES)
-    nest = classify(spec, _LANES, plain=False)
+    groups = Groups("bf16", LANES, 2) if element == "bf16" else Groups("vnni", LANES)
+    nest = classify(spec, LANES, plain=False)
     if spec.accumulate != groups.sums or not _suits(nest):
         return None
-    bytes_ = ceil_div(nest.sum_count, groups.size) * 4 * SIDE * _LANES
-    wide = ceil_div(nest.lane.extent, SIDE * _LANES)
-    share = max(1, wide * nest.batch_count // (2 * options.worker_count())) if options.worker_count() > 1 else wide
-    panels = max(1, min(PANELS, wide, share, MOST_PACKED // bytes_))
-    made = Tiled(w, nest, groups, Shape(SIDE * ROWS, SIDE * panels, 1), epilogue, packed=False)
+    bytes_ = ceil_div(nest.sum_count, groups.size) * 4 * SIDE * LANES
+    wide, threads = ceil_div(nest.lane.extent, SIDE * LANES), options.worker_count()
+    share = max(1, wide * nest.batch_count // (2 * threads)) if threads > 1 else wide
+    panels = ceil_div(wide, ceil_div(wide, max(1, min(PANELS, share, MOST_PACKED // bytes_))))
+    splits = 1
+    if threads > 1 and (units := ceil_div(wide, panels) * nest.batch_count) < 2 * threads:
+        splits = max(1, min(ceil_div(2 * threads, units), nest.row_count // SPLIT_ROWS))
+    made = Tiled(w, nest, groups, Shape(SIDE * ROWS, SIDE * panels, splits), epilogue, packed=False)
     made.run()
     return made
 
@@ -64,7 +74,7 @@ def _suits(nest: Nest) -> bool:
     return in_rows or in_columns
 
 
-class Tiled(Grouped):
+class Tiled(TileCopies):
     """Writes one kernel's body, as `Grouped` does."""
 
     flips = False
@@ -74,47 +84,41 @@ class Tiled(Grouped):
         w, nest = self.w, self.nest
         self.depth = math.prod(a.extent for a in nest.sums[:-1]) * self.run_groups  # groups of the whole sum
         self.steps = ceil_div(self.depth, ROWS)
+        self.blocks = ceil_div(self.steps, STEPS)
+        self.block = ceil_div(self.steps, self.blocks)  # steps of each but the last, which may have fewer
         self.flips = False
-        panel = self._view((self.steps * ROWS + 1) * self.group_step, self.groups.element)
+        panels = self.width // (SIDE * LANES)
+        panel = self._view(self.blocks * panels * self._panel_size, self.groups.element)
         packed = replace(panel.source(0), signed=nest.rhs.signed)
-        rows = None if self._lies_right() else self._view(SIDE * ROWS * self._line, self.groups.element)
+        rows = None if self._lies_right() and panels <= FEW_PANELS else self._rows_view()
+        self.waiting = self._view(panels * 4 * ROWS * LANES, self.groups.sums) if self.blocks > 1 else None
         lhs = replace(self.lhs, sums=tuple(a.lhs for a in nest.sums))
         self._configure()
         with w.for_("%lo", "%hi", 1) as tile:
-            *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.panels])
+            *batch, unit, split = w.delinearize(tile, [*(a.extent for a in nest.batch), self.panels, self.splits])
             at = [(p, a) for p, a in zip(batch, nest.batch, strict=True)]
             left = replace(lhs, base=w.linear(lhs.base, [(p, a.lhs) for p, a in at]))
             right = replace(self.rhs, base=w.linear(self.rhs.base, [(p, a.rhs) for p, a in at]))
             corner = w.linear(0, [(p, a.out) for p, a in at])
 
             def one(column: Index, columns: int) -> None:
-                self._pack(right, packed, column, columns)
-                self._zero_rest(panel)
-                walk(
-                    w, nest.row_count, SIDE * ROWS,
-                    lambda row: self._row_tile(left, rows, packed, (tuple(batch), corner), row, column, columns),
-                )  # fmt: skip
+                self._pack_columns(right, packed, column, columns)
+                self._each_rows(
+                    split, lambda row: self._row_tile(left, rows, packed, (tuple(batch), corner), row, column, columns)
+                )
 
             self._each_width(unit, one)
         self._call("tilerelease")
 
-    @property
-    def _size(self) -> int:
-        """Bytes of an element."""
-        return 4 // self.groups.size
-
-    @property
-    def _line(self) -> int:
-        """Elements of a copied row, with room for what is stored beyond its end."""
-        return (self.steps * ROWS + ROWS) * self.groups.size
-
-    def _lies_right(self) -> bool:
-        """Can tiles read the rows where they are: whole tiles, at one stride?"""
-        nest = self.nest
-        whole = nest.row_count % (SIDE * ROWS) == 0 and self.depth % ROWS == 0
-        straight = len(nest.rows) == 1 or nest.row_run % (SIDE * ROWS) == 0
-        run = nest.sums[-1]
-        return whole and straight and len(nest.sums) == 1 and run.lhs == 1 and run.extent % self.groups.size == 0
+    def _each_rows(self, split: Index, body: Callable[[Index], None]) -> None:
+        """`body` for each 32 rows of a piece."""
+        w, count = self.w, self.nest.row_count
+        if self.splits == 1:
+            walk(w, count, SIDE * ROWS, body)
+            return
+        first = w.mul(split, self.chunk)
+        with w.for_(first, w.minimum(w.add(first, self.chunk), count), SIDE * ROWS) as row:
+            body(row)
 
     # Instructions.
 
@@ -127,11 +131,11 @@ class Tiled(Grouped):
     def _tile(self, number: int) -> str:
         return self.w.hoisted(f"arith.constant {number} : i8", "t")
 
-    def _address(self, name: str, memref: str, offset: Index) -> str:
-        """The address of an element, as a number."""
+    def _address(self, name: str, memref: str, offset: Index, size: int = 0) -> str:
+        """The address of an element, which has `size` bytes, if it is no operand's."""
         w = self.w
         base = w.op(f"memref.extract_aligned_pointer_as_index {name} : {memref} -> index")
-        return self._pointer(w.add(base, w.mul(offset, self._size)))
+        return self._pointer(w.add(base, w.mul(offset, size or self._size)))
 
     def _pointer(self, address: Index) -> str:
         number = self.w.op(f"arith.index_cast {self.w.ssa(address)} : index to i64")
@@ -166,106 +170,6 @@ class Tiled(Grouped):
             for product in ready:
                 self._call(name, self._tile(product), self._tile(4 + product // 2), self._tile(6 + product % 2))
 
-    # Packing.
-
-    def _zero_rest(self, panel: Panel) -> None:
-        """Columns of zeros for the groups that a tile has beyond the last one."""
-        count = (self.steps * ROWS - self.depth) * self.group_step
-        self._zeros(panel, self.depth * self.group_step, count)
-
-    def _zeros(self, panel: Panel, offset: Index, count: int) -> None:
-        w, each = self.w, LINE // self._size
-        kind = f"vector<{each}x{panel.dtype}>"
-        literal = "0" if panel.dtype == "i8" else "0.0"
-        nothing = w.hoisted(f"arith.constant dense<{literal}> : {kind}", "zeros")
-        for first in range(0, count, each):
-            w.emit(f"vector.store {nothing}, {panel.name}[{w.ssa(w.add(offset, first))}] : {panel.memref}, {kind}")
-
-    def _copy_rows(self, lhs: Source, rows: Panel, row: Index) -> None:
-        """Copy 32 rows, those past the last one as it is, each padded with zeros."""
-        w, nest = self.w, self.nest
-        if nest.sums[-1].lhs != 1:
-            self._turn_rows(lhs, rows, row)
-            return
-        *outer, run = nest.sums
-        each = LINE // self._size
-        kind = f"vector<{each}x{rows.dtype}>"
-        extents = [a.extent for a in nest.rows]
-
-        def one(r: Index) -> None:
-            places = w.delinearize(w.minimum(w.add(row, r), nest.row_count - 1), extents)
-            start = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, nest.rows, strict=True)])
-            target = w.mul(r, self._line)
-
-            def line(indices: list[Index], _: list[str]) -> list[str]:
-                source = w.linear(start, [(i, a.lhs) for i, a in zip(indices, outer, strict=True)])
-                steps = [math.prod(a.extent for a in outer[d + 1 :]) for d in range(len(outer))]
-                to = w.linear(
-                    target, [(i, s * self.run_groups * self.groups.size) for i, s in zip(indices, steps, strict=True)]
-                )
-                full = run.extent - run.extent % each
-
-                def part(k: Index, used: int) -> None:
-                    mask = tail_mask(w, each, used)
-                    value = load_lanes(w, replace(lhs, lane=1), w.add(source, k), each, mask)
-                    w.emit(f"vector.store {value}, {rows.name}[{w.ssa(w.add(to, k))}] : {rows.memref}, {kind}")
-
-                walk(w, full, each, lambda k: part(k, each))
-                if full < run.extent:
-                    part(full, run.extent - full)
-                return []
-
-            sum_loops(w, [a.extent for a in outer], line)
-            self._zeros(rows, w.add(target, self.depth * self.groups.size), each)
-
-        walk(w, SIDE * ROWS, 1, one)
-
-    def _turn_rows(self, lhs: Source, rows: Panel, row: Index) -> None:
-        """Copy 32 rows that lie side by side, so that their summed elements do."""
-        w, size, (run,) = self.w, self.groups.size, self.nest.sums
-        per = ROWS * size  # summed elements of a line
-        line = f"vector<{per}x{rows.dtype}>"
-        source = replace(lhs, lane=1)
-
-        def block(k: Index, used: int, first: int) -> None:
-            left = w.sub(self.nest.row_count, w.add(row, first))
-            ragged = self.nest.row_count % (SIDE * ROWS) != 0
-            mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{ROWS}xi1>") if ragged else None
-            start = w.linear(w.add(lhs.base, w.add(row, first)), [(k, run.lhs)])
-            nothing = w.hoisted(
-                f"arith.constant dense<{'0' if size == 4 else '0.0'}> : vector<{ROWS}x{rows.dtype}>", "zero"
-            )
-            units = []
-            for g in range(ROWS):
-                parts = [
-                    load_lanes(w, source, w.linear(start, [(g * size + q, run.lhs)]), ROWS, mask)
-                    if g * size + q < used else nothing
-                    for q in range(size)
-                ]  # fmt: skip
-                units.append(self._as_words(parts))
-            for r, words in enumerate(transpose(w, units, f"vector<{ROWS}xi32>")):
-                value = w.op(f"vector.bitcast {words} : vector<{ROWS}xi32> to {line}")
-                at = w.ssa(w.add(k, (first + r) * self._line))
-                w.emit(f"vector.store {value}, {rows.name}[{at}] : {rows.memref}, {line}")
-
-        full = run.extent - run.extent % per
-        for first in range(0, SIDE * ROWS, ROWS):
-            walk(w, full, per, lambda k, first=first: block(k, per, first))  # type: ignore[misc]
-            if full < run.extent:
-                block(full, run.extent - full, first)
-
-    def _as_words(self, parts: list[str]) -> str:
-        """Vectors of the elements of a group, as one vector of 32-bit words."""
-        w = self.w
-        while len(parts) > 1:
-            half, count = len(parts) // 2, ROWS * self.groups.size // len(parts)
-            kind = f"vector<{count}x{self.groups.element}>"
-            order = ", ".join(str(q) for k in range(count) for q in (k, count + k))
-            pairs = zip(parts[:half], parts[half:], strict=True)
-            parts = [w.op(f"vector.shuffle {a}, {b} [{order}] : {kind}, {kind}") for a, b in pairs]
-        kind = f"vector<{ROWS * self.groups.size}x{self.groups.element}>"
-        return w.op(f"vector.bitcast {parts[0]} : {kind} to vector<{ROWS}xi32>")
-
     # The tiles.
 
     def _row_tile(
@@ -273,45 +177,87 @@ class Tiled(Grouped):
         column: Index, columns: int,
     ) -> None:  # fmt: skip
         """32 rows by all panels that are packed."""
-        w, nest = self.w, self.nest
-        if rows is not None:
-            self._copy_rows(lhs, rows, row)
-            source, stride = rows.source(0), self._line
-        else:
-            places = w.delinearize(row, [a.extent for a in nest.rows])
-            start = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, nest.rows, strict=True)])
-            source, stride = replace(lhs, base=start), nest.rows[-1].lhs
-        wide = SIDE * _LANES
-        full = columns - columns % wide
-        walk(w, full, wide, lambda c: self._square(source, stride, packed, spot, row, column, c, wide))
-        if full < columns:
-            self._square(source, stride, packed, spot, row, column, full, columns - full)
+        w, wide = self.w, SIDE * LANES
+        if rows is not None and self._at_once:
+            self._copy_rows(lhs, rows, row, 0, self.steps)
+
+        def block(number: Index) -> None:
+            first = w.mul(number, self.block)
+            count = self.block if self.steps % self.block == 0 else w.minimum(w.sub(self.steps, first), self.block)
+            if rows is None:
+                start = w.linear(self._row_start(lhs, row), [(first, self._each)])
+                source, stride = replace(lhs, base=start), self.nest.rows[-1].lhs
+            else:
+                if not self._at_once:
+                    self._copy_rows(lhs, rows, row, first, count)
+                start = w.mul(first, self._each) if self._at_once else 0
+                source, stride = replace(rows.source(0), base=start), self._line
+            full = columns - columns % wide
+
+            def square(panel: Index, used: int) -> None:
+                self._fetch_rows(lhs, row, first, panel)
+                right = replace(packed, base=self._tile_place(first, w.mul(panel, SIDE)))
+                self._square(source, stride, right, spot, row, column, number, count, panel, used)
+
+            walk(w, full // wide, 1, lambda panel: square(panel, wide))
+            if full < columns:
+                square(full // wide, columns - full)
+
+        walk(w, self.blocks, 1, block)
 
     def _square(
         self, lhs: Source, stride: int, packed: Source, spot: tuple[tuple[Index, ...], Index], row: Index,
-        column: Index, first: Index, columns: int,
+        column: Index, block: Index, count: Index, panel: Index, columns: int,
     ) -> None:  # fmt: skip
-        """Two by two tiles of sums; `first`: their first column among the packed ones."""
-        w, nest, size = self.w, self.nest, self.groups.size
-        batch, corner = spot
+        """Two by two tiles of sums over one block of the sum; what becomes of them, after the last one."""
+        w, size = self.w, 4 * ROWS * LANES
+        assert self.finished is not None
+        if self.waiting is None:
+            self._clear()
+        else:
+            waiting = replace(self.waiting, base=w.mul(panel, size))
+            with w.branch(w.op(f"arith.cmpi eq, {w.ssa(block)}, {w.index(0)} : index")):
+                self._clear()
+            with w.scope("else", fence=True):
+                self._move("tileloadd64", waiting)
+        with w.for_(0, count, 1) as step:
+            left = w.linear(lhs.base, [(step, self._each)])
+            right = w.linear(packed.base, [(step, SIDE * self._tile_size)])
+            places = [self._address(lhs.name, lhs.memref, w.add(left, k * ROWS * stride)) for k in range(2)]
+            places += [self._address(packed.name, packed.memref, w.add(right, k * self._tile_size)) for k in range(2)]
+            self._multiply(places, [self._number(stride * self._size), self._number(LINE)])
+        if self.waiting is None:
+            self._hand_over(packed, spot, row, column, panel, columns)
+            return
+        with w.branch(w.op(f"arith.cmpi eq, {w.ssa(block)}, {w.index(self.blocks - 1)} : index")):
+            self._hand_over(packed, spot, row, column, panel, columns)
+        with w.scope("else", fence=True):
+            self._move("tilestored64", waiting)
+
+    def _clear(self) -> None:
         for k in range(4):
             self._call("tilezero", self._tile(k))
-        with w.for_(0, self.steps, 1) as step:
-            left = w.linear(lhs.base, [(step, ROWS * size)])
-            right = w.linear(0, [(step, ROWS * self.group_step), (first, size)])
-            places = [self._address(lhs.name, lhs.memref, w.add(left, k * ROWS * stride)) for k in range(2)]
-            places += [self._address(packed.name, packed.memref, w.add(right, k * _LANES * size)) for k in range(2)]
-            steps = [self._number(stride * self._size), self._number(self.group_step * self._size)]
-            self._multiply(places, steps)
-        assert self.finished is not None
-        name, memref = self.finished.name, self.finished.memref
-        base = w.op(f"memref.extract_aligned_pointer_as_index {name} : {memref} -> index")
-        line = SIDE * _LANES * 4
+
+    def _move(self, name: str, place: Panel) -> None:
+        """Load or store the sums: 32 rows of 32."""
+        line = SIDE * LANES
         for k in range(4):
-            offset = (k // 2) * ROWS * line + (k % 2) * LINE
-            self._call("tilestored64", self._tile(k), self._pointer(w.add(base, offset)), self._number(line))
-        tile = Tile(lhs, packed, (0,), columns, _LANES, self.groups.sums)
-        finish = Finish(w, nest, tile, batch, corner, row, w.add(column, first), straight=False)
+            at = self._address(
+                place.name, place.memref, self.w.add(place.base, k // 2 * ROWS * line + k % 2 * LANES), 4
+            )
+            self._call(name, self._tile(k), at, self._number(line * 4))
+
+    def _hand_over(
+        self, packed: Source, spot: tuple[tuple[Index, ...], Index], row: Index, column: Index, panel: Index,
+        columns: int,
+    ) -> None:  # fmt: skip
+        """Give the sums to the epilogue."""
+        w, nest = self.w, self.nest
+        batch, corner = spot
+        assert self.finished is not None and self.epilogue is not None
+        self._move("tilestored64", self.finished)
+        tile = Tile(packed, packed, (0,), columns, LANES, self.groups.sums)
+        place = w.linear(column, [(panel, SIDE * LANES)])
+        finish = Finish(w, nest, tile, batch, corner, row, place, straight=False)
         left_rows = w.minimum(w.sub(nest.row_count, row), SIDE * ROWS)
-        assert self.epilogue is not None
-        finish.hand_over(left_rows, self.finished.source(1), SIDE * _LANES, self.epilogue, by_columns=True)
+        finish.hand_over(left_rows, self.finished.source(1), SIDE * LANES, self.epilogue, by_columns=True)
