@@ -183,19 +183,22 @@ def keep_depthwise_transposed(operation: ir.Operation) -> bool:
 
 
 def keep_depthwise_weights(operation: ir.Operation) -> bool:
-    """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one; false if it is another."""
+    """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one, or of one of groups smaller than
+    vectors; false if it is another."""
     x, g = operation.operands
     kinds = [ir.RankedTensorType(value.type) for value in (x, g, operation.results[0])]
-    channels, spatial = kinds[0].shape[-1], len(kinds[0].shape) - 2
+    channels, spatial = kinds[1].shape[-1], len(kinds[0].shape) - 2
     ones = [1] * spatial
     numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     groups = [ir.IntegerAttr(operation.attributes[f"{of}_group_count"]).value for of in ("feature", "batch")]
     pads = integers(operation, "padding", [0] * (2 * spatial))
+    inputs, outputs = (kind.shape[-1] // groups[1] for kind in kinds[:2])
+    single = inputs == outputs == 1
     if (
-        groups != [1, channels]
-        or channels == 1
+        groups[0] != 1
+        or groups[1] == 1
         or spatial not in (1, 2)
-        or kinds[1].shape[-1] != channels
+        or not (single or (outputs in SMALL_GROUPS and inputs <= min(2 * outputs, MOST_INPUTS)))
         or not _sums_over_images(numbers, spatial)
         or len({str(kind.element_type) for kind in kinds}) != 1
         or str(kinds[0].element_type) not in ("f32", "f64")
@@ -213,9 +216,11 @@ def keep_depthwise_weights(operation: ir.Operation) -> bool:
     }
     with ir.InsertionPoint(operation), operation.location:
         window, element = list(kinds[2].shape[:spatial]), kinds[2].element_type
-        count = _line_slices(kinds[1].shape, math.prod(window))
+        count, name = _line_slices(kinds[1].shape, math.prod(window) * inputs), "tw.depthwise_weights"
+        if not single:
+            window, name = [*window, inputs], "tw.small_groups_weights"
         partial = ir.RankedTensorType.get([count, *window, channels], element)
-        made = ir.Operation.create("tw.depthwise_weights", [partial], [x, g], attributes).results[0]
+        made = ir.Operation.create(name, [partial], [x, g], attributes).results[0]
         made = _added(made, ir.RankedTensorType.get([*window, channels], element))
         result = ir.Operation.create("stablehlo.reshape", [kinds[2]], [made]).results[0]
     operation.results[0].replace_all_uses_with(result)

@@ -44,7 +44,12 @@ def depthwise_kernel(group: Group, name: str, options: CpuOptions, write: type[D
     results = [f"%out{k}" for k in range(len(group.stores))]
     writer = write(fused, group, results, min(SIDE_BY_SIDE, target.registers - SPARE))
     tiles = writer.write()
-    pairs = inplace_pairs(fused, group.stores, writer.places)
+    operands = list(fused.buffers)
+    pairs = tuple(
+        (result, k)
+        for result, k in inplace_pairs(fused, group.stores, writer.places)
+        if operands[k] not in writer.read_around
+    )
     return finish(name, w, fused, group.stores, results, tiles, inplace=pairs)
 
 
@@ -90,6 +95,7 @@ class Depthwise:
         self.axes = [_Axis(*numbers) for numbers in zip(*extents, strides, dilations, low, strict=True)]
         self.kind = lanes_type(self.root.element, fused.lanes)
         self.places: list[Place] = []
+        self.read_around: tuple[Value, ...] = ()  # operands that are not read through `fused`, at places of their own
 
     def write(self) -> int:
         """The number of tiles."""

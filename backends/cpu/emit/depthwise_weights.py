@@ -56,20 +56,27 @@ class Axis:
 @register("tw.depthwise_weights")
 def depthwise_weights(group: Group, name: str, options: CpuOptions) -> Kernel:
     """The kernel."""
+    return weights_kernel(group, name, options, Weights, 1)
+
+
+def weights_kernel(group: Group, name: str, options: CpuOptions, write: type[Weights], inputs: int) -> Kernel:
+    """The kernel that a writer writes. `inputs`: numbers of the image that each of the results' lanes is summed with,
+    which are a dimension of the result before the last."""
     root, w, target = group.root, ScopedWriter(), machine(options)
     assert root.op is not None
     x, g = root.operands
     fused = Fused(w, group.members)
-    spatial = len(root.shape) - 2
+    spatial = len(x.shape) - 2
     numbers = (integers(root.op, field, [1] * spatial) for field in ("strides", "dilations", "low"))
-    extents = (x.shape[1:-1], g.shape[1:-1], root.shape[1:-1])
+    extents = (x.shape[1:-1], g.shape[1:-1], root.shape[1 : spatial + 1])
     axes = [Axis(*along) for along in zip(*extents, *numbers, strict=True)]
     axes = axes if spatial == 2 else [Axis(1, 1, 1, 1, 1, 0), *axes]
     buffers = [Buffer(fused.buffer(value), value.shape, value.element) for value in (x, g)]
     out = Buffer("%out0", root.shape, root.element)
-    writer = _Weights(w, axes, [whole(w, b) for b in buffers], whole(w, out, scratch=True), target.lanes(root.element))
+    writer = write(w, axes, [whole(w, b) for b in buffers], whole(w, out, scratch=True), target.lanes(root.element))
     writer.together = max(1, min(SIDE_BY_SIDE, (target.registers - SPARE) // axes[1].window))
-    writer.batch, writer.channels, writer.slices = x.shape[0], x.shape[-1], root.shape[0]
+    writer.batch, writer.channels, writer.slices = x.shape[0], g.shape[-1], root.shape[0]
+    writer.inputs, writer.read, writer.registers = inputs, x.shape[-1], target.registers
     threads = options.worker_count()
     writer.pieces = 1 if threads == 1 or writer.slices > 1 else 2 * threads
     tiles = writer.run()
@@ -78,14 +85,21 @@ def depthwise_weights(group: Group, name: str, options: CpuOptions) -> Kernel:
     return Kernel(name, text, tuple(fused.buffers), (root,), tiles, nanoseconds=cost)
 
 
-class _Weights:
-    """Writes one kernel. `together`: results at a time; `pieces`: of the channels, at most; `slices`: of the lines."""
+class Weights:
+    """Writes one kernel.
+
+    `together`: results at a time; `pieces`: of the channels, at most; `slices`: of the lines; `inputs`: see
+    `weights_kernel`; `read`: the image's channels; `registers`: of the machine.
+    """
 
     together: int
     pieces: int
     batch: int
     channels: int
     slices: int
+    inputs: int
+    read: int
+    registers: int
 
     def __init__(self, w: ScopedWriter, axes: list[Axis], operands: Sequence[Source], out: Source, lanes: int) -> None:
         self.w, (self.lines, self.along), (self.x, self.g), self.out, self.lanes = w, axes, operands, out, lanes
@@ -96,7 +110,7 @@ class _Weights:
         w, full, rest = self.w, self.channels // self.lanes, self.channels % self.lanes
         each = ceil_div(full, self.pieces) if full else 1
         tiles = max(1, ceil_div(full, each))
-        lines, size = self.batch * self.lines.results, self.lines.window * self.along.window * self.channels
+        lines, size = self.batch * self.lines.results, self._elements * self.channels
         share = ceil_div(lines, self.slices)
         with w.for_("%lo", "%hi", 1) as number:
             part, tile = w.delinearize(number, [self.slices, tiles])
@@ -119,12 +133,17 @@ class _Weights:
                 self._lines(*w.delinearize(line, [self.batch, self.lines.results]), vectors)
         return self.slices * tiles
 
+    @property
+    def _elements(self) -> int:
+        """Sums of each channel."""
+        return self.lines.window * self.along.window * self.inputs
+
     def _clear(self, channel: Index, used: int) -> None:
         nothing = zero(self.w, self.lanes, self.out.dtype)
-        with self.w.for_(0, self.lines.window * self.along.window, 1) as k:
-            self._store(nothing, self.w.linear(self.start, [(channel, 1), (k, self.channels)]), used)
+        with self.w.for_(0, self._elements, 1) as k:
+            self.store(nothing, self.w.linear(self.start, [(channel, 1), (k, self.channels)]), used)
 
-    def _store(self, value: str, place: Index, used: int) -> None:
+    def store(self, value: str, place: Index, used: int) -> None:
         mask = tail_mask(self.w, self.lanes, used) or ""
         at = f"{self.out.name}[{self.w.ssa(place)}]"
         store_lanes(self.w, value, self.out.dtype, self.lanes, at, self.out.memref, mask, used)
@@ -132,7 +151,7 @@ class _Weights:
     def _lines(self, n: Index, y: Index, vectors: Callable[[Callable[[Index, int], None]], None]) -> None:
         """One line of results, with all lines of the window that meet the image there."""
         w, lines, along = self.w, self.lines, self.along
-        image = strides((self.batch, lines.extent, along.extent, self.channels))
+        image = strides((self.batch, lines.extent, along.extent, self.read))
         result = strides((self.batch, lines.results, along.results, self.channels))
         top = w.sub(w.mul(y, lines.stride), lines.low)
         first = self._rounded(w.sub(lines.dilation - 1, top), lines.dilation)
@@ -142,10 +161,10 @@ class _Weights:
         with w.for_(first, last, 1) as k:
             line = w.add(top, w.mul(k, lines.dilation))
             x = w.linear(0, [(n, image[0]), (line, image[1])])
-            start = w.linear(self.start, [(k, along.window * self.channels)])
-            vectors(lambda channel, used: self._vector(x, g, start, channel, used))
+            start = w.linear(self.start, [(k, along.window * self.inputs * self.channels)])
+            vectors(lambda channel, used: self.vector(x, g, start, channel, used))
 
-    def _vector(self, x: Index, g: Index, start: Index, channel: Index, used: int) -> None:
+    def vector(self, x: Index, g: Index, start: Index, channel: Index, used: int) -> None:
         """One line of the window, one line of results, one vector of channels."""
         w, along, mask = self.w, self.along, tail_mask(self.w, self.lanes, used)
         places = [w.linear(channel, [(start, 1), (j, self.channels)]) for j in range(along.window)]
@@ -157,7 +176,7 @@ class _Weights:
             total = sums[j]
             for u in range(1, self.together):
                 total = w.op(f"arith.addf {total}, {sums[u * along.window + j]} : {self.kind}")
-            self._store(total, place, used)
+            self.store(total, place, used)
 
     def _rounded(self, distance: Index, step: int) -> Index:
         """distance / step, rounded down; 0 for less."""

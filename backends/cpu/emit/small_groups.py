@@ -21,6 +21,8 @@ from thalweg.backends.cpu.emit.image import whole
 from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.nest import Buffer, strides
 from thalweg.backends.cpu.emit.packing import Source, load_lanes, tail_mask
+from thalweg.backends.cpu.emit.scalar import lanes_type
+from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 
@@ -44,6 +46,7 @@ class _SmallGroups(Depthwise):
         super().__init__(fused, group, results, most)
         self.inputs = self.weight.shape[-2]
         self.outputs = self.root.shape[-1] * self.inputs // self.x.shape[-1]
+        self.read_around = (self.x, self.weight)
         self.image, self.weights = (
             whole(self.w, Buffer(fused.buffer(value), value.shape, value.element)) for value in (self.x, self.weight)
         )
@@ -71,7 +74,7 @@ class _SmallGroups(Depthwise):
                 factors[k] = load_lanes(w, replace(self.weights, scratch=True), place, lanes, mask)
             for (place, offset), taps in reads.items():
                 read = w.linear(start, [(w.add(w.mul(place, axis.stride), offset - axis.low), image[-2])])
-                number = self._spread(read, c, used)
+                number = spread_groups(w, self._image, read, c, (self.inputs, self.outputs), lanes, used)
                 for n, k in taps:
                     product = w.op(f"arith.mulf {number}, {factors[k]} fastmath<contract> : {self.kind}")
                     sums[n] = w.op(f"arith.addf {sums[n]}, {product} fastmath<contract> : {self.kind}")
@@ -89,19 +92,28 @@ class _SmallGroups(Depthwise):
                 reads.setdefault(n * axis.stride + k * axis.dilation, []).append((n, k))
         return {(along[0], offset): taps for offset, taps in sorted(reads.items())}
 
-    def _spread(self, read: str | int, c: int, used: int) -> str:
-        """Number `c` of its own group in each lane."""
-        w, lanes, kind = self.w, self.fused.lanes, self.kind
-        sources = [min(lane, used - 1) // self.outputs * self.inputs + c for lane in range(lanes)]
-        first, last = sources[0] // lanes, sources[-1] // lanes
-        count = -(-used // self.outputs) * self.inputs  # numbers of these groups
-        vectors = []
-        for vector in sorted({first, last}):
-            mask = tail_mask(w, lanes, count - vector * lanes)
-            vectors.append(load_lanes(w, self._image, w.add(read, vector * lanes), lanes, mask))
-        chosen = ", ".join(str(s % lanes + (lanes if s // lanes > first else 0)) for s in sources)
-        return w.op(f"vector.shuffle {vectors[0]}, {vectors[-1]} [{chosen}] : {kind}, {kind}")
-
     @property
     def _image(self) -> Source:
         return replace(self.image, scratch=True)
+
+
+def spread_groups(
+    w: ScopedWriter, image: Source, read: str | int, c: int, group: tuple[int, int], lanes: int, used: int
+) -> str:
+    """A vector that has, in each lane, number `c` of its own group.
+
+    Args:
+        read: where the numbers of the first lane's group begin; `group`: its inputs and outputs.
+        used: lanes that count.
+    """
+    inputs, outputs = group
+    kind = lanes_type(image.dtype, lanes)
+    sources = [min(lane, used - 1) // outputs * inputs + c for lane in range(lanes)]
+    first, last = sources[0] // lanes, sources[-1] // lanes
+    count = -(-used // outputs) * inputs  # numbers of these groups
+    vectors = []
+    for vector in sorted({first, last}):
+        mask = tail_mask(w, lanes, count - vector * lanes)
+        vectors.append(load_lanes(w, image, w.add(read, vector * lanes), lanes, mask))
+    chosen = ", ".join(str(s % lanes + (lanes if s // lanes > first else 0)) for s in sources)
+    return w.op(f"vector.shuffle {vectors[0]}, {vectors[-1]} [{chosen}] : {kind}, {kind}")

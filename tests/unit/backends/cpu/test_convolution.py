@@ -104,6 +104,34 @@ CONVOLUTIONS = {
         "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
         batch_groups=16,
     ),
+    "gradient of small groups": Conv(
+        (2, 9, 13, 20),
+        (2, 9, 13, 20),
+        (3, 3, 4, 20),
+        "pad = [[1, 1], [1, 1]]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=5,
+    ),
+    "gradient of strided small groups": Conv(
+        (2, 11, 41, 40),
+        (2, 5, 20, 40),
+        (3, 2, 8, 40),
+        "pad = [[1, -1], [0, -1]], rhs_dilate = [2, 2]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=5,
+    ),
+    "gradient of dilated 1-D small groups": Conv(
+        (2, 30, 6), (2, 26, 12), (3, 1, 12), "stride = [2]", "[f, 0, b]x[i, 0, o]->[0, b, f]", batch_groups=6
+    ),
+    "gradient of small groups, f64": Conv(
+        (1, 12, 6),
+        (1, 12, 3),
+        (5, 2, 3),
+        "pad = [[2, 2]]",
+        "[f, 0, b]x[i, 0, o]->[0, b, f]",
+        batch_groups=3,
+        element="f64",
+    ),
     "gradient of 1-D depthwise kernels": Conv(
         (2, 30, 5), (2, 27, 5), (6, 1, 5), "pad = [[1, 1]]", "[f, 0, b]x[i, 0, o]->[0, b, f]", batch_groups=5
     ),
@@ -155,8 +183,12 @@ CONVOLUTIONS = {
         (2, 30, 6), (3, 3, 8), (2, 26, 8), "rhs_dilate = [2]", "[b, 0, f]x[0, i, o]->[b, 0, f]", groups=2
     ),
     "small groups, outputs before inputs": Conv(
-        (2, 7, 9, 32), (3, 3, 32, 4), (2, 7, 9, 32), "pad = [[1, 1], [1, 1]], reverse = [true, true]",
-        "[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]", groups=8,
+        (2, 7, 9, 32),
+        (3, 3, 32, 4),
+        (2, 7, 9, 32),
+        "pad = [[1, 1], [1, 1]], reverse = [true, true]",
+        "[b, 0, 1, f]x[0, 1, o, i]->[b, 0, 1, f]",
+        groups=8,
     ),
     "small groups of f64": Conv((2, 9, 9, 20), (3, 3, 4, 10), (2, 7, 7, 10), "", groups=5, element="f64"),
     "wide groups": Conv((2, 12, 11, 36), (3, 3, 12, 60), (2, 12, 11, 60), "pad = [[1, 1], [1, 1]]", groups=3),
@@ -168,12 +200,20 @@ CONVOLUTIONS = {
         (2, 48, 20, 21), (32, 24, 3, 3), (2, 32, 20, 21), "pad = [[1, 1], [1, 1]]", NCHW, groups=2
     ),
     "gradient of the kernels of groups": Conv(
-        (4, 12, 13, 21), (4, 12, 13, 60), (3, 3, 7, 60), "pad = [[1, 1], [1, 1]]",
-        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]", batch_groups=3,
+        (4, 12, 13, 21),
+        (4, 12, 13, 60),
+        (3, 3, 7, 60),
+        "pad = [[1, 1], [1, 1]]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=3,
     ),
     "gradient of the strided kernels of groups": Conv(
-        (2, 13, 15, 60), (2, 7, 8, 24), (3, 3, 20, 24), "pad = [[1, 1], [1, 1]], rhs_dilate = [2, 2]",
-        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]", batch_groups=3,
+        (2, 13, 15, 60),
+        (2, 7, 8, 24),
+        (3, 3, 20, 24),
+        "pad = [[1, 1], [1, 1]], rhs_dilate = [2, 2]",
+        "[f, 0, 1, b]x[i, 0, 1, o]->[0, 1, b, f]",
+        batch_groups=3,
     ),
     "dilated and grouped": Conv((1, 9, 9, 4), (3, 3, 2, 6), (1, 5, 5, 6), "rhs_dilate = [2, 2]", groups=2),
     "dilated, channels first": Conv((2, 3, 9, 9), (5, 3, 3, 3), (2, 5, 5, 5), "rhs_dilate = [2, 2]", NCHW),
@@ -304,6 +344,20 @@ DEPTHWISE = {
 def test_depthwise_convolution(name: str) -> None:
     conv = DEPTHWISE[name]
     compare(conv.text(), [conv.lhs, conv.rhs], conv.element)
+
+
+@pytest.mark.parametrize("inputs", [1, 4])
+def test_results_do_not_take_the_place_of_an_image_that_is_still_read(inputs: int) -> None:
+    """Image and result are as large, and nothing else reads the image, which the program computed."""
+    image, window = "tensor<2x9x10x20xf32>", f"tensor<3x3x{inputs}x20xf32>"
+    text = f"""func.func @main(%x: {image}, %w: {window}) -> {image} {{
+      %0 = stablehlo.convolution(%x, %w) dim_numbers = {NHWC}, window = {{{SAME}}}
+        {{batch_group_count = 1 : i64, feature_group_count = {20 // inputs} : i64}} : ({image}, {window}) -> {image}
+      %1 = stablehlo.convolution(%0, %w) dim_numbers = {NHWC}, window = {{{SAME}}}
+        {{batch_group_count = 1 : i64, feature_group_count = {20 // inputs} : i64}} : ({image}, {window}) -> {image}
+      %2 = stablehlo.tanh %1 : {image}
+      return %2 : {image} }}"""
+    compare(text, [(2, 9, 10, 20), (3, 3, inputs, 20)])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
