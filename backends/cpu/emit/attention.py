@@ -45,7 +45,7 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.scores import Product
 
 PANEL = 64  # columns that are worked on together, so that they stay in the first cache
-BLOCK = 64  # rows of a block, at most
+BLOCK = 48  # rows of a block, at most: they stay in the first cache with a panel of columns
 STRIPS = 1 << 19  # bytes that the strips of a block may take
 _NANOSECONDS_PER_PRODUCT = 0.012
 
@@ -110,19 +110,15 @@ class _AttentionKernel:
         self.strips = [self._room(self.block * self.pitch) for _ in range(self.plan.strips)]
         self.packed = {p.value: self._room(self.width * p.features) for p in sweeps[0].scores}
         self.sums: dict[Value, Memory] = {}
-        self.copies: dict[Value, Memory] = {}  # of the operand beside the scores, where it needs one
+        self.copies: dict[Value, Memory] = {}  # of the operand beside the scores, whose vectors may straddle cache lines
         for p in self.products:
             wide = self._padded(p.features)
             rows = self.width if p in self.by_rows else self.block
             self.sums[p.value] = self._room(rows * wide)
-            if self._is_copied(p):
-                self.copies[p.value] = self._room((self.block if p in self.by_rows else self.columns) * wide)
+            self.copies[p.value] = self._room((self.block if p in self.by_rows else self.columns) * wide)
         reductions = [v for sweep in sweeps for v in sweep.reductions]
         self.partial = {v: self._room(self.block * lanes) for v in reductions}
         self.reduced = {v: self._room(self.block) for v in reductions}
-
-    def _is_copied(self, product: Product) -> bool:
-        return self._beside(product).feature != 1 or (product in self.by_rows and product.factor is not None)
 
     def _flat(self, name: str, value: Value) -> Memory:
         dims = ", ".join(map(str, range(len(value.shape))))
@@ -202,12 +198,11 @@ class _AttentionKernel:
                 product.features, self.packed[product.value], self.panel, product.scale,
             )  # fmt: skip
         for product in self.by_columns:
-            if product.value in self.copies:
-                side, wide = self._beside(product), self._padded(product.features)
-                copy_rows(
-                    w, self.shape, side.at(w, self.outer), side.steps[spec.column], side.feature, self.columns,
-                    product.features, self.copies[product.value], wide,
-                )  # fmt: skip
+            side, wide = self._beside(product), self._padded(product.features)
+            copy_rows(
+                w, self.shape, side.at(w, self.outer), side.steps[spec.column], side.feature, self.columns,
+                product.features, self.copies[product.value], wide,
+            )  # fmt: skip
 
     def _column_side(self, product: Product) -> int:
         """Which operand of a product that makes scores is read along columns."""
@@ -261,9 +256,9 @@ class _AttentionKernel:
         return self.w.minimum(whole, self.w.op(f"arith.divui {end}, {self.w.index(self.panel)} : index"))
 
     def _copy_block(self, sweep: Sweep, finished: Sequence[Value]) -> None:
-        """Rows of this block of what is summed along rows, where they are not as the inner loop wants them."""
+        """Rows of this block of what is summed along rows, as the inner loop wants them."""
         for product in sweep.products:
-            if product in self.by_rows and product.value in self.copies:
+            if product in self.by_rows:
                 side, row = self._beside(product), self._beside(product).steps[self.spec.row]
                 copy_rows(
                     self.w, self.shape, side.at(self.w, self.outer).at(self.w, (self.start, row)), row, side.feature,
@@ -317,27 +312,17 @@ class _AttentionKernel:
 
     def _use(self, product: Product, scores: Memory, first: str | int) -> None:
         """Add what a panel of scores gives to the sums of a product."""
-        w, spec = self.w, self.spec
-        wide = self._padded(product.features)
-        side, copy = self._beside(product), self.copies.get(product.value)
+        w = self.w
+        wide, other = self._padded(product.features), self.copies[product.value]
         if product in self.by_rows:
-            step = side.steps[spec.row]
-            other = side.at(w, self.outer).at(w, (self.start, step)) if copy is None else copy
-            factors = self._factors(scores, 1, self.pitch, other, wide if copy else step, product.features, copy)
+            factors = Factors(scores, 1, self.pitch, other, wide, wide)
             out = self.sums[product.value].at(w, (first, wide))
             multiply(w, self.shape, factors, self.panel, self.panel, self.count, out, wide, self.blocks > 1)
             return
-        step = wide if copy else side.steps[spec.column]
-        other = (copy or side.at(w, self.outer)).at(w, (first, step))
-        factors = self._factors(scores, self.pitch, 1, other, step, product.features, copy)
+        factors = Factors(scores, self.pitch, 1, other.at(w, (first, wide)), wide, wide)
         count = self.panel if self.columns % self.panel == 0 else w.minimum(self.panel, w.sub(self.columns, first))
         adds = self.width > self.panel
         multiply(w, self.shape, factors, self.count, self._most(), count, self.sums[product.value], wide, adds)
-
-    def _factors(
-        self, left: Memory, row: int, step: int, other: Memory, other_step: int, features: int, copy: Memory | None
-    ) -> Factors:
-        return Factors(left, row, step, other, other_step, self._padded(features) if copy else features)
 
     # Elementwise work.
 

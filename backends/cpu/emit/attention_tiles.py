@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from thalweg.backends.cpu.emit.control import Index, sum_loops
 from thalweg.backends.cpu.emit.indexing import Index as LaneIndex
 from thalweg.backends.cpu.emit.nest import strides
 from thalweg.backends.cpu.emit.packing import transpose
@@ -12,7 +13,7 @@ from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Map
 from thalweg.backends.cpu.scores import Axes
 
-Index = str | int
+UNROLL = 2  # summed elements in each round of the innermost loop
 
 
 @dataclass(frozen=True)
@@ -167,17 +168,21 @@ def _tile(
     places = [out.at(w, (r, step), (v, lanes)) for r in range(height) for v in range(width)]
     sums = [load(w, shape, place) for place in places] if adds else [zero(w, shape)] * len(places)
     left, right = factors.left.at(w, (row, factors.row)), factors.right.at(w, (first, lanes))
-    with w.reduction(0, count, 1, sums, [shape.kind] * len(sums)) as loop:
-        here, there = left.at(w, (loop.index, factors.left_sum)), right.at(w, (loop.index, factors.right_sum))
+
+    def body(indices: list[Index], carried: list[str]) -> list[str]:
+        (index,) = indices
+        here, there = left.at(w, (index, factors.left_sum)), right.at(w, (index, factors.right_sum))
         vectors = [load(w, shape, there.at(w, (v, lanes)), factors.columns - (first + v) * lanes) for v in range(width)]
-        following = list(loop.carried)
+        following = list(carried)
         for r in range(height):
             number = broadcast(w, shape, here.at(w, (r, factors.row)))
             for v, vector in enumerate(vectors):
                 at = r * width + v
                 following[at] = add_product(w, shape, number, vector, following[at])
-        loop.next = following
-    for place, total in zip(places, loop.results, strict=True):
+        return following
+
+    totals = sum_loops(w, [count], body, sums, shape.kind, UNROLL)
+    for place, total in zip(places, totals, strict=True):
         store(w, shape, place, total)
 
 
