@@ -25,6 +25,7 @@ from thalweg.backends.cpu.jit import compile_llvm, compile_program, to_llvm_ir
 from thalweg.backends.cpu.layout import prefer_channels_last
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.orientation import follow_images
 from thalweg.backends.cpu.padding import absorb_paddings
 from thalweg.backends.cpu.parallel import Parallel
 from thalweg.backends.cpu.partition import parts_of, with_definitions
@@ -127,7 +128,7 @@ def lower(
     linalg = legalize(module)
     function = main_function(linalg)
     aliases = aliases_of(function)
-    graph = prefer_channels_last(absorb_widenings(read_function(function)), options)
+    graph = follow_images(prefer_channels_last(absorb_widenings(read_function(function)), options))
     graph = slice_batches(absorb_paddings(graph, options), options)
     graph = hoist_packing(cut_sums(graph, options), options)
     split = split_steady(graph, steady_of(function), options) if options.pack_weights else None

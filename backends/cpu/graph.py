@@ -27,6 +27,7 @@ does.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from thalweg.dialects.mlir import ir
 if TYPE_CHECKING:
     from thalweg.backends.cpu.attention import Attention
     from thalweg.backends.cpu.panels import Panels
+    from thalweg.backends.cpu.windows import Windows
 
 # Of an element in memory.
 BYTES = {"f64": 8, "i64": 8, "index": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "i1": 1,
@@ -154,6 +156,9 @@ class Value:
     # pack, and arg: a matrix that was laid out for the product that reads it
     panels: Panels | None = None
 
+    # pooling and its gradient, where their windows are not those of the op
+    windows: Windows | None = None
+
     @property
     def op_name(self) -> str:
         return self.op.name if self.op is not None else self.kind
@@ -186,6 +191,17 @@ def forget_users(graph: Graph) -> None:
         value.users.clear()
         for region in value.regions:
             forget_users(region)
+
+
+def renumber(graph: Graph, numbers: Iterator[int]) -> None:
+    """Number the values of a graph, and of those nested in it, in program order."""
+    for argument in graph.args:
+        argument.id = next(numbers)
+    for value in graph.values:
+        if value.peers[:1] in ((), (value,)):  # the results of one op share its regions
+            for region in value.regions:
+                renumber(region, numbers)
+        value.id = next(numbers)
 
 
 def drop_dead(graph: Graph) -> None:

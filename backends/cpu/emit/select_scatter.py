@@ -1,246 +1,318 @@
 """Select and scatter, the gradient of pooling: each source element goes to the element that its window chose.
 
-Windows are taken in order; lanes run along the last dimension where windows do not (the channels of NHWC). A window is
-walked twice: to find the position of the chosen element, then to add the source there. Where windows do not meet, the
-second walk writes every element of its window and nothing is read back.
+A tile is a block of lines of one plane. First the number of the chosen element is found for every window that meets the
+block, and kept as a byte; then each element of the block adds up the source elements of those windows over it that
+chose it. Every element of the result is written once, and nothing is written by two tiles.
+
+    for every window over the block:    chosen[window] = number of its element that beats all others
+    for every element of the block:     result = start + source of each window over it that chose its number
+
+Where windows lie side by side, one pass does both. Vectors run through channels, or, where there are few, through
+planes that are copied to lie side by side (`planes.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import product
+from collections.abc import Callable
+from dataclasses import replace
 
-from thalweg.backends.cpu.bodies import integers, region_body
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.control import Index
-from thalweg.backends.cpu.emit.scalar import (
-    Num,
-    constant,
-    evaluate,
-    from_storage,
-    lanes_type,
-    register_type,
-    select,
-    to_storage,
-    widen,
-)
+from thalweg.backends.cpu.emit.planes import Array, Frame, Pieces, Side
+from thalweg.backends.cpu.emit.scalar import Num, constant, evaluate, from_storage, register_type, select, widen
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
+from thalweg.backends.cpu.emit.taps import Nest, Spot, Window
 from thalweg.backends.cpu.graph import Value
-from thalweg.backends.cpu.kernel import Kernel, function, memref_type, storage_type
-from thalweg.backends.cpu.machine import machine
+from thalweg.backends.cpu.kernel import Kernel, function, memref_type
+from thalweg.backends.cpu.machine import Machine, machine
 from thalweg.backends.cpu.options import CpuOptions
+from thalweg.backends.cpu.windows import Taps, windows_of
 
-UNROLL = 16  # windows of so few elements are written out
+MOST_LANES = 16
+TILES = 4  # for each thread, at least
 
 
 @register("stablehlo.select_and_scatter")
 def select_and_scatter(group: Group, name: str, options: CpuOptions) -> Kernel:
-    """A tile is one place of the dimensions that windows do not extend over (the images of a batch)."""
+    """The kernel of a select and scatter."""
     root = group.root
-    operand, source, initial = root.operands
-    writer = _SelectScatter(root, machine(options).lanes(register_type(root.element)))
+    w, target = ScopedWriter(), machine(options)
+    w.has_avx512, w.has_fma = target.has_avx512, target.has_fma
+    writer = _SelectScatter(w, root, target, options.worker_count())
     writer.write()
-    named = [("%x", operand), ("%s", source), ("%start", initial)]
-    text = function(name, named, [("%out", root)], writer.w.text())
-    return Kernel(name, text, root.operands, (root,), writer.tiles)
+    operand, source, initial = root.operands
+    kinds = [writer.x.memref, writer.s.memref, memref_type(initial), writer.out.memref]
+    named = list(zip(("%x", "%s", "%start", "%out"), kinds, strict=True))
+    scratch = writer.pieces.bytes
+    body = w.text().replace("SCRATCH", str(scratch))
+    text = function(name, named[:3], named[3:], body, ("%scratch", scratch) if scratch else None)
+    return Kernel(name, text, (operand, source, initial), (root,), writer.tiles, scratch, types=tuple(kinds))
 
 
 class _SelectScatter:
     """Writes one kernel."""
 
-    def __init__(self, root: Value, lanes: int) -> None:
-        self.w = ScopedWriter()
-        self.root, self.source, self.element = root, root.operands[1], root.element
-        assert root.op is not None
-        rank = len(root.shape)
-        self.size = integers(root.op, "window_dimensions", [1] * rank)
-        self.stride = integers(root.op, "window_strides", [1] * rank)
-        padding = integers(root.op, "padding", [0] * (2 * rank))
-        self.low, self.high = padding[::2], padding[1::2]
-        self.choose, self.combine = region_body(root.op, 0), region_body(root.op, 1)
-        free = [d for d in range(rank) if (self.size[d], self.stride[d], self.low[d], self.high[d]) == (1, 1, 0, 0)]
-        self.lane = rank - 1 if rank and free[-1:] == [rank - 1] and root.shape[-1] > 1 and lanes > 1 else None
-        self.lanes = 1 if self.lane is None else lanes
-        self.free = [d for d in free if d != self.lane]
-        self.windowed = [d for d in range(rank) if d not in free]
-        self.tiles = math.prod(root.shape[d] for d in self.free)
-        self.place: list[Index] = [0] * rank  # of the free dimensions and the lanes
-        self.mask = ""
-        self.start = Num("", self.element)
+    def __init__(self, w: ScopedWriter, root: Value, target: Machine, threads: int) -> None:
+        self.w, self.root, self.element = w, root, root.element
+        windows = windows_of(root)
+        assert windows.choose is not None
+        self.choose, self.combine = windows.choose, windows.combine
+        self.lanes = min(MOST_LANES, target.lanes(register_type(root.element)))
+        source = root.operands[1]
+        frame = Frame.of(windows.free(root.shape, source.shape))
+        self.planes, channels = frame.planes(root.shape), frame.channels(root.shape)
+        self.apart = root.element != "i1" and frame.apart(root.shape, self.lanes)
+        spatial = list(frame.spatial)
+        self.extents, self.results = ([shape[d] for d in spatial] for shape in (root.shape, source.shape))
+        axes = [(windows.size[d], windows.stride[d], windows.low[d]) for d in spatial]
+        if len(axes) == 1:  # a line of its own, and a block of one of them
+            self.extents, self.results, axes = [1, *self.extents], [1, *self.results], [(1, 1, 0), *axes]
+        reading, giving = [], []
+        for extent, result, (size, stride, low) in zip(self.extents, self.results, axes, strict=True):
+            reading.append(Taps.reading(extent, result, size, stride, 1, low))
+            giving.append(Taps.spread(result, extent, size, stride, size - 1 - low, backwards=True))
+        self.reading, self.giving = reading, giving
+        self.side_by_side = all(
+            size == stride and low == 0 and result * size <= extent
+            for extent, result, (size, stride, low) in zip(self.extents, self.results, axes, strict=True)
+        )
+        self.numbers = "i8" if math.prod(size for size, _, _ in axes) < 128 and target.has_avx512 else "i32"
+        self.tiled = self.planes if not self.apart else -(-self.planes // self.lanes)
+        self.x = Array("%x", root.size, root.element, tuple(self.extents), channels)
+        self.s = Array("%s", source.size, root.element, tuple(self.results), channels)
+        self.out = Array("%out", root.size, root.element, tuple(self.extents), channels)
+        self.depth = channels * self.lanes if self.apart else channels
+        self.pieces = Pieces(w)
+        self.block = self._cut(target, threads)
+        self.blocks = -(-self.giving[0].places // self.block)
+        self.tiles = self.tiled * self.blocks
+        self.channel: Index = 0
+        self.mask, self.used = "", 0
+
+    # How the work is cut.
+
+    def _lines(self, block: int) -> tuple[int, int, int]:
+        """Lines of windows, of what they read, and of results, at most, of a block of so many places."""
+        (giving, *_), (reading, *_) = self.giving, self.reading
+        least, most = giving.reach
+        windows = min(self.results[0], block + most - least)
+        size = len(reading.phases[0])
+        return windows, min(self.extents[0], (windows - 1) * reading.step + size), block * giving.period
+
+    def _bytes(self, block: int) -> int:
+        """Of scratch memory, for a block of so many places."""
+        windows, read, given = self._lines(block)
+        line, item = (math.prod(extents[1:]) * self.depth for extents in (self.extents, self.results)), 4
+        image, result = line
+        chosen = windows * result * (1 if self.numbers == "i8" else 4)
+        return chosen * (not self.side_by_side) + ((read + given) * image + windows * result) * item * self.apart
+
+    def _cut(self, target: Machine, threads: int) -> int:
+        """Places of a block: as many as the second cache holds, if there are blocks for all threads."""
+        places, (least, most) = self.giving[0].places, self.giving[0].reach
+        block = places
+        shortest = min(places, max(1, 4 * (most - least)))
+        while block > shortest and (
+            self._bytes(block) > target.second_cache // 4
+            or (threads > 1 and self.tiled * -(-places // block) < TILES * threads)
+        ):
+            block = max(shortest, -(-block // 2))
+        return block
+
+    # Code.
 
     def write(self) -> None:
-        w, shape = self.w, self.root.shape
-        kind = memref_type(self.root.operands[2])
-        loaded = w.op(f"memref.load %start[] : {kind}")
-        self.start = widen(w, from_storage(w, loaded, self.element, 1), self.lanes)
+        w, (giving, *_), (reading, *_) = self.w, self.giving, self.reading
+        if 0 in (self.root.size, self.x.size):
+            return
+        windows, read, given = self._lines(self.block)
+        tail = self.results[1:]
+        depth = -(-self.depth // self.lanes) * self.lanes
+        chosen = Array("", 0, self.numbers, (windows, *tail), depth)
+        if not self.side_by_side:
+            chosen = self.pieces.piece(self.numbers, chosen.extents, depth)
         with w.for_("%lo", "%hi", 1) as tile:
-            for d, at in zip(self.free, w.delinearize(tile, [shape[d] for d in self.free]), strict=True):
-                self.place[d] = at
-            if not self._covered():
-                self._each([shape[d] for d in self.windowed], self._fill)
-            self._each([self.source.shape[d] for d in self.windowed], self._window)
+            plane, block = w.delinearize(tile, [self.tiled, self.blocks])
+            first = w.mul(block, self.block)
+            last = w.minimum(w.add(first, self.block), giving.places)
+            begin, end = reading.touching()
+            least, most = giving.reach
+            start = w.op(f"arith.maxsi {w.ssa(w.add(first, least))}, {w.index(begin)} : index")
+            stop = w.minimum(w.add(last, most), end)
+            chosen = replace(chosen, base=self._before(chosen, start))
+            if self.apart:
+                self._copied(plane, (first, last), (start, stop), (read, given), chosen)
+                return
+            x, s, out = (
+                replace(array, base=w.mul(plane, math.prod(array.extents) * array.channels))
+                for array in (self.x, self.s, self.out)
+            )
+            self._block((first, last), (start, stop), x, s, chosen, out)
 
-    @property
-    def _disjoint(self) -> bool:
-        return all(self.size[d] <= self.stride[d] for d in self.windowed)
+    def _block(
+        self, places: tuple[Index, Index], windows: tuple[Index, Index], x: Array, s: Array, chosen: Array, out: Array
+    ) -> None:
+        """A block, from x and the source's lines to the result's."""
+        if self.side_by_side:
+            self._choose(windows, x, lambda at, window, result: self._write(at, window, result, s, out))
+            self._fill(places, out)
+        else:
+            w = self.w
+            self._choose(windows, x, lambda at, _, place: chosen.store(w, chosen.at(w, place, self.channel), at))
+            self._give(places, s, chosen, out)
 
-    def _covered(self) -> bool:
-        """Is every element of the result in exactly one window?"""
-        return all(
-            self.size[d] == self.stride[d]
-            and self.low[d] == 0
-            and self.size[d] * self.source.shape[d] == self.root.shape[d]
-            for d in self.windowed
+    def _before(self, block: Array, line: Index) -> Index:
+        """Where the first line of a tensor would lie, if line `line` of it lies at the begin of a block."""
+        w = self.w
+        return w.sub(0, w.mul(line, math.prod(block.extents[1:]) * block.channels))
+
+    def _copied(
+        self, plane: Index, places: tuple[Index, Index], windows: tuple[Index, Index], lines: tuple[int, int],
+        chosen: Array,
+    ) -> None:  # fmt: skip
+        """A tile whose planes are copied to lie side by side."""
+        w, (reading, *_), (giving, *_) = self.w, self.reading, self.giving
+        held, spare = register_type(self.element), self.lanes * self.lanes
+        x, out = (
+            self.pieces.piece(held, (count, *self.extents[1:]), self.depth, spare) for count in lines
         )
-
-    def _each(self, extents: Sequence[int], body: Callable[[list[Index]], None]) -> None:
-        """`body` at every place of the windowed dimensions, for all lanes."""
-
-        def nest(found: list[Index]) -> None:
-            if len(found) < len(extents):
-                with self.w.for_(0, extents[len(found)], 1) as i:
-                    nest([*found, i])
-            else:
-                self._across(lambda: body(found))
-
-        nest([])
+        s = self.pieces.piece(held, (chosen.extents[0], *self.results[1:]), self.depth, spare)
+        low, size = -reading.phases[0][0][0], len(reading.phases[0])
+        from_ = w.op(f"arith.maxsi {w.ssa(w.add(w.mul(windows[0], reading.step), -low))}, {w.index(0)} : index")
+        to = w.add(w.mul(windows[1], reading.step), size - reading.step - low)
+        to = w.minimum(to, reading.extent)
+        begin, end = w.mul(places[0], giving.period), w.minimum(w.mul(places[1], giving.period), giving.results)
+        first = w.mul(plane, self.lanes)
+        across = {
+            array.name: Side(array, self.planes, math.prod(array.extents) * array.channels, first, self.lanes)
+            for array in (self.x, self.s, self.out)
+        }
+        image, result = (math.prod(extents[1:]) * self.x.channels for extents in (self.extents, self.results))
+        copied = ((across["%x"], x, (from_, to), image), (across["%s"], s, windows, result))
+        for side, block, (start, stop), line in copied:
+            with w.branch(w.op(f"arith.cmpi slt, {w.ssa(start)}, {w.ssa(stop)} : index")):
+                side.gather(w, w.mul(start, line), w.mul(w.sub(stop, start), line), block)
+        moves = ((x, from_), (s, windows[0]), (out, begin))
+        moved = [replace(block, base=self._before(block, line)) for block, line in moves]
+        self._block(places, windows, moved[0], moved[1], chosen, moved[2])
+        with w.branch(w.hoisted("arith.constant true")):
+            across["%out"].scatter(w, w.mul(begin, image), w.mul(w.sub(end, begin), image), out)
 
     def _across(self, body: Callable[[], None]) -> None:
-        """`body` for each vector of lanes."""
-        if self.lane is None:
+        """`body` for each vector of channels."""
+        main = self.depth - self.depth % self.lanes
+        if main == self.lanes:
+            self.channel = 0
             body()
-            return
-        extent = self.root.shape[self.lane]
-        main = extent - extent % self.lanes
-        if main:
-            with self.w.for_(0, main, self.lanes) as j:
-                self.place[self.lane] = j
+        elif main:
+            with self.w.for_(0, main, self.lanes) as c:
+                self.channel = c
                 body()
-        if main < extent:
-            self.place[self.lane] = main
-            self.mask = self.w.hoisted(f"vector.constant_mask [{extent - main}] : vector<{self.lanes}xi1>", "mask")
-            body()
-            self.mask = ""
+        if main < self.depth:
+            self.channel, self.used = main, self.depth - main
+            self.mask = self.w.hoisted(f"vector.constant_mask [{self.used}] : vector<{self.lanes}xi1>", "mask")
+            with self.w.branch(self.w.hoisted("arith.constant true")):
+                body()
+            self.mask, self.used = "", 0
 
-    # Memory.
+    def _choose(
+        self, windows: tuple[Index, Index], x: Array, then: Callable[[Num, Window, list[Spot]], None]
+    ) -> None:
+        """Find the number of the chosen element of each window: `then(number, window, place of the window)`."""
+        w, lanes = self.w, self.lanes
 
-    def _at(self, buffer: str, value: Value, windowed: Sequence[Index]) -> tuple[str, str]:
-        place = list(self.place)
-        for d, index in zip(self.windowed, windowed, strict=True):
-            place[d] = index
-        return f"{buffer}[{', '.join(self.w.ssa(index) for index in place)}]", memref_type(value)
+        def load(place: list[Spot]) -> Num:
+            return x.load(w, x.at(w, place, self.channel), lanes, self.mask)
 
-    def _load(self, buffer: str, value: Value, windowed: Sequence[Index], again: bool = False) -> Num:
-        """A number; `again`: this kernel may have written it."""
-        where, memref = self._at(buffer, value, windowed)
-        kind = lanes_type(storage_type(self.element), self.lanes)
-        if self.lanes == 1:
-            text = f"memref.load {where} : {memref}"
-        elif self.mask:
-            zero = self.w.hoisted(f"arith.constant dense<{'0.0' if 'f' in kind else '0'}> : {kind}", "zero")
-            types = f"{memref}, vector<{self.lanes}xi1>, {kind} into {kind}"
-            text = f"vector.maskedload {where}, {self.mask}, {zero} : {types}"
-        else:
-            text = f"vector.load {where} : {memref}, {kind}"
-        return from_storage(self.w, self.w.ordered(text) if again else self.w.op(text), self.element, self.lanes)
+        def look(place: list[Spot], number: Index, carried: list[Num]) -> list[Num]:
+            best, at = carried
+            found = load(place)
+            (stays,) = evaluate(w, self.choose, [best, found])
+            stay, here = widen(w, stays, lanes).name, self._number(number)
+            value = select(w, stay, best.name, found.name, found.type, lanes)
+            return [Num(value, found.element, lanes), Num(select(w, stay, at.name, here.name, here.type, lanes),
+                                                          here.element, lanes)]  # fmt: skip
 
-    def _store(self, windowed: Sequence[Index], number: Num) -> None:
-        where, memref = self._at("%out", self.root, windowed)
-        name, kind = to_storage(self.w, number), lanes_type(storage_type(self.element), self.lanes)
-        if self.lanes == 1:
-            self.w.emit(f"memref.store {name}, {where} : {memref}")
-        elif self.mask:
-            self.w.emit(f"vector.maskedstore {where}, {self.mask}, {name} : {memref}, vector<{self.lanes}xi1>, {kind}")
-        else:
-            self.w.emit(f"vector.store {name}, {where} : {memref}, {kind}")
+        def visit(result: list[Spot], window: Window) -> None:
+            if window.empty:
+                return
+            place, number = window.first()
+            _, at = window.each([load(place), self._number(number)], look, begun=True)
+            then(at, window, result)
 
-    def _fill(self, place: list[Index]) -> None:
-        self._store(place, self.start)
+        with w.branch(w.hoisted("arith.constant true")):
+            Nest(w, self.reading, self._across, skip=True).run(*windows, visit)
 
-    # Windows.
+    def _write(self, at: Num, window: Window, place: list[Spot], s: Array, out: Array) -> None:
+        """Write all elements of a window that no other meets."""
+        w, lanes, start = self.w, self.lanes, self._start()
+        (new,) = evaluate(w, self.combine, [start, s.load(w, s.at(w, place, self.channel), lanes, self.mask)])
 
-    def _window(self, place: list[Index]) -> None:
-        """One source place, or a vector of them."""
-        w = self.w
-        bounds = [self._bounds(d, p) for d, p in zip(self.windowed, place, strict=True)]
-        first = [w.add(w.mul(p, self.stride[d]), -self.low[d]) for d, p in zip(self.windowed, place, strict=True)]
-        none = constant(w, "-1", "i32", self.lanes)
-
-        def look(offset: list[Index], carried: list[Num]) -> list[Num]:
-            best, chosen = carried
-            found = self._load("%x", self.root, self._inside(first, offset))
-            (keep,) = evaluate(w, self.choose, [best, found])
-            keep = widen(w, keep, self.lanes)
-            kind = lanes_type("i1", self.lanes)
-            seen = w.op(f"arith.cmpi ne, {chosen.name}, {none.name} : {none.type}")
-            stay = w.op(f"arith.andi {keep.name}, {seen} : {kind}")
-            value = select(w, stay, best.name, found.name, found.type, self.lanes)
-            number = self._number(offset)
-            index = select(w, stay, chosen.name, number.name, number.type, self.lanes)
-            return [Num(value, self.element, self.lanes), Num(index, "i32", self.lanes)]
-
-        nothing = constant(w, "0", self.element, self.lanes)
-        _, chosen = self._walk(bounds, [nothing, none], look)
-        given = self._load("%s", self.source, place)
-
-        def give(offset: list[Index], carried: list[Num]) -> list[Num]:
-            at = self._inside(first, offset)
-            here = w.op(f"arith.cmpi eq, {chosen.name}, {self._number(offset).name} : {none.type}")
-            old = self.start if self._disjoint else self._load("%out", self.root, at, again=True)
-            (new,) = evaluate(w, self.combine, [old, given])
-            value = select(w, here, widen(w, new, self.lanes).name, old.name, old.type, self.lanes)
-            self._store(at, Num(value, self.element, self.lanes))
+        def element(place: list[Spot], number: Index, carried: list[Num]) -> list[Num]:
+            here = self._number(number)
+            own = w.op(f"arith.cmpi eq, {at.name}, {here.name} : {here.type}")
+            value = select(w, own, widen(w, new, lanes).name, start.name, start.type, lanes)
+            held = Num(value, start.element, lanes)
+            out.store(w, out.at(w, place, self.channel), held, self.mask, self.used)
             return carried
 
-        self._walk(bounds, [], give)
+        window.each([], element)
 
-    def _bounds(self, d: int, place: Index) -> tuple[Index, Index]:
-        """First and last-but-one offset of a window along `d` that lie inside the operand."""
-        w = self.w
-        if self.low[d] <= 0 and self.high[d] <= 0:
-            return 0, self.size[d]
-        start = w.sub(self.low[d], w.mul(place, self.stride[d]))  # offset of the operand's first element
-        lower = w.op(f"arith.maxsi {w.ssa(start)}, {w.index(0)} : index")
-        return lower, w.minimum(w.add(start, self.root.shape[d]), self.size[d])
+    def _fill(self, places: tuple[Index, Index], out: Array) -> None:
+        """Write what lies behind the last window along each dimension."""
+        w, start = self.w, self._start()
+        covered = [n * axis.period for n, axis in zip(self.results, self.giving, strict=True)]
+        start_, stop = (w.mul(place, self.giving[0].period) for place in places)
+        inside_, end = (w.minimum(stop, n) for n in (covered[0], self.extents[0]))
+        behind = w.op(f"arith.maxsi {w.ssa(start_)}, {w.index(covered[0])} : index")
 
-    def _inside(self, first: Sequence[Index], offset: Sequence[Index]) -> list[Index]:
-        return [self.w.add(f, o) for f, o in zip(first, offset, strict=True)]
+        def box(place: list[Spot], d: int) -> None:
+            """What is behind the last window along d, before its end along those before."""
+            depth = len(place)
+            if depth == len(self.extents):
+                self._across(lambda: out.store(w, out.at(w, place, self.channel), start, self.mask, self.used))
+                return
+            bounds: tuple[Index, Index] = (behind, end) if d == 0 else (start_, inside_)
+            if depth:
+                bounds = covered[d] if depth == d else 0, covered[depth] if depth < d else self.extents[depth]
+            with w.for_(*bounds, 1) as i:
+                box([*place, (i, 0)], d)
 
-    def _number(self, offset: Sequence[Index]) -> Num:
-        """The position of an element in its window, counted in row-major order."""
-        flat: Index = 0
-        for d, o in zip(self.windowed, offset, strict=True):
-            flat = self.w.add(self.w.mul(flat, self.size[d]), o)
-        if isinstance(flat, int):
-            return constant(self.w, str(flat), "i32", self.lanes)
-        return widen(self.w, Num(self.w.op(f"arith.index_cast {flat} : index to i32"), "i32"), self.lanes)
+        for d, (extent, inside) in enumerate(zip(self.extents, covered, strict=True)):
+            if inside < extent:
+                box([], d)
 
-    def _walk(
-        self,
-        bounds: Sequence[tuple[Index, Index]],
-        carried: list[Num],
-        body: Callable[[list[Index], list[Num]], list[Num]],
-    ) -> list[Num]:
-        """`body(offset, carried)` at every place of a window, in row-major order."""
-        constant_bounds = [range(a, b) for a, b in bounds if isinstance(a, int) and isinstance(b, int)]
-        if len(constant_bounds) == len(bounds) and math.prod(map(len, constant_bounds)) <= UNROLL:
-            for offset in product(*constant_bounds):
-                carried = body(list(offset), carried)
-            return carried
+    def _start(self) -> Num:
+        """The number that sums start from, in all lanes."""
+        loaded = self.w.op(f"memref.load %start[] : {memref_type(self.root.operands[2])}")
+        start = widen(self.w, from_storage(self.w, loaded, self.element, 1), self.lanes)
+        return replace(start, element=register_type(self.element)) if self.apart else start
 
-        def nest(offset: list[Index], inner: list[Num]) -> list[Num]:
-            if len(offset) == len(bounds):
-                return body(offset, inner)
-            lower, upper = bounds[len(offset)]
-            if not inner:
-                with self.w.for_(lower, upper, 1) as i:
-                    nest([*offset, i], [])
-                return []
-            names, types = [n.name for n in inner], [n.type for n in inner]
-            with self.w.reduction(lower, upper, 1, names, types) as loop:
-                following = [Num(c, n.element, n.lanes) for c, n in zip(loop.carried, inner, strict=True)]
-                loop.next = [n.name for n in nest([*offset, loop.index], following)]
-            return [Num(r, n.element, n.lanes) for r, n in zip(loop.results, inner, strict=True)]
+    def _give(self, places: tuple[Index, Index], s: Array, chosen: Array, out: Array) -> None:
+        """Add up what the windows over each element give it."""
+        w, lanes = self.w, self.lanes
+        start = self._start()
 
-        return nest([], carried)
+        def take(place: list[Spot], number: Index, carried: list[Num]) -> list[Num]:
+            here = self._number(number)
+            at = chosen.load(w, chosen.at(w, place, self.channel), lanes)
+            given = s.load(w, s.at(w, place, self.channel), lanes, self.mask)
+            (total,) = carried
+            (new,) = evaluate(w, self.combine, [total, given])
+            own = w.op(f"arith.cmpi eq, {at.name}, {here.name} : {here.type}")
+            return [Num(select(w, own, widen(w, new, lanes).name, total.name, total.type, lanes), total.element, lanes)]
+
+        def visit(result: list[Spot], window: Window) -> None:
+            (total,) = window.each([start], take)
+            out.store(w, out.at(w, result, self.channel), total, self.mask, self.used)
+
+        with w.branch(w.hoisted("arith.constant true")):
+            Nest(w, self.giving, self._across).run(*places, visit)
+
+    def _number(self, number: Index) -> Num:
+        """The number of an element in its window, in all lanes."""
+        if isinstance(number, int):
+            return constant(self.w, str(number), self.numbers, self.lanes)
+        narrow = self.w.op(f"arith.index_cast {number} : index to {self.numbers}")
+        return widen(self.w, Num(narrow, self.numbers), self.lanes)
