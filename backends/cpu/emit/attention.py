@@ -110,7 +110,7 @@ class _AttentionKernel:
         self.strips = [self._room(self.block * self.pitch) for _ in range(self.plan.strips)]
         self.packed = {p.value: self._room(self.width * p.features) for p in sweeps[0].scores}
         self.sums: dict[Value, Memory] = {}
-        self.copies: dict[Value, Memory] = {}  # of the operand beside the scores, whose vectors may straddle cache lines
+        self.copies: dict[Value, Memory] = {}  # of what scores are multiplied with: its vectors straddle no cache lines
         for p in self.products:
             wide = self._padded(p.features)
             rows = self.width if p in self.by_rows else self.block

@@ -79,8 +79,9 @@ class Combiner:
         name, other = running.name, contribution.name
         first = w.op(f"arith.cmpf {_EXTREMES[self.op.name]}, {name}, {other} : {kind}")
         best = select(w, first, name, other, kind, lanes)  # `other`, where either is NaN
-        undefined = w.op(f"arith.cmpf uno, {name}, {name} : {kind}")
-        return Num(select(w, undefined, name, best, kind, lanes), self.element, lanes)
+        # This way round it is a masked `vmaxps`; asked for `uno`, LLVM joins the two conditions and loses the maximum.
+        defined = w.op(f"arith.cmpf ord, {name}, {name} : {kind}")
+        return Num(select(w, defined, best, name, kind, lanes), self.element, lanes)
 
     def masked(self, w: Writer, contribution: Num, mask: str) -> Num:
         """The contribution where the mask is set, the neutral element elsewhere."""
