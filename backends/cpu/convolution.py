@@ -183,8 +183,8 @@ def keep_depthwise_transposed(operation: ir.Operation) -> bool:
 
 
 def keep_depthwise_weights(operation: ir.Operation) -> bool:
-    """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one, or of one of groups smaller than
-    vectors; false if it is another."""
+    """Rewrite a `stablehlo.convolution` that is the weight gradient of a depthwise one, or of one of groups that are
+    smaller than vectors; false if it is another."""
     x, g = operation.operands
     kinds = [ir.RankedTensorType(value.type) for value in (x, g, operation.results[0])]
     channels, spatial = kinds[1].shape[-1], len(kinds[0].shape) - 2

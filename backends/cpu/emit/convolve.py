@@ -87,8 +87,7 @@ def block_lines(lines: int, places: int, images: int, threads: int) -> int:
 
 
 def sums_of(form: Sliding) -> list[Move]:
-    """The summed loops of a convolution in the order in which panels of weights have them: the window's, the channels'.
-    """
+    """The summed loops of a convolution in the order in which panels of weights have them: the window's, the channels'."""
     return [*(slide.summed for slide in form.slides), form.channels]
 
 
@@ -211,9 +210,7 @@ class Convolution:
         source = replace(source, base=w.linear(source.base, [(column, source.lane)]))
         pack_lanes(w, source, target, extents, self.lanes, columns)
 
-    def _rows(
-        self, image: Sequence[Index], line: Index, lines: Index, base: Index, panel: tuple[Index, int]
-    ) -> None:
+    def _rows(self, image: Sequence[Index], line: Index, lines: Index, base: Index, panel: tuple[Index, int]) -> None:
         """All results of a block for one panel: (which, its columns). `image`: the groups, which of the batch."""
         w, moves = self.w, [slide.kept for slide in self.form.slides]
         extents = [lines, *(move.extent for move in moves[1:])]
@@ -238,8 +235,12 @@ class Convolution:
         steps = [slide.kept.step * step for slide, step in zip(slides, layout.spatial, strict=True)]
         start = w.linear(base, zip(at, steps, strict=True))
         sums, extents, panel_steps = self._merged()
-        lhs = replace(self.block, base=start, sums=sums, lane=0)
-        rhs = replace(self.panel.source(1), base=self._place(panel[0]), sums=panel_steps, scratch=self.packs)
+        skipped: Index = 0
+        if len(slides) > 1 and len(extents) > 1 and extents[0] == slides[0].summed.extent > 1:
+            skipped, extents[0] = self._inside(w.add(line, at[0]))
+        lhs = replace(self.block, base=w.linear(start, [(skipped, sums[0])]), sums=sums, lane=0)
+        weights = w.linear(self._place(panel[0]), [(skipped, panel_steps[0])])
+        rhs = replace(self.panel.source(1), base=weights, sums=panel_steps, scratch=self.packs)
         made = Tile(
             lhs,
             rhs,
@@ -251,6 +252,23 @@ class Convolution:
         )
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(image, line, at, panel[0]))
+
+    def _inside(self, line: Index) -> tuple[Index, Index]:
+        """(the first, how many) of the window's lines that meet the image where the result has a line: beyond it there
+        are zeros, which add nothing."""
+        w, slide = self.w, self.form.slides[0]
+        if not slide.padded or slide.apart != 1:
+            return 0, slide.summed.extent
+        step = slide.summed.step
+        # Lines from the window's first one to the image's, and to its end; nothing negative is divided.
+        before = w.sub(slide.low, w.mul(line, slide.kept.step))
+        first = w.op(f"arith.maxsi {w.ssa(before)}, {w.index(0)} : index")
+        end = w.op(f"arith.maxsi {w.ssa(w.add(before, slide.extent))}, {w.index(0)} : index")
+        if step > 1:
+            first, end = (
+                w.op(f"arith.divui {w.ssa(w.add(n, step - 1))}, {w.index(step)} : index") for n in (first, end)
+            )
+        return first, w.sub(w.minimum(end, slide.summed.extent), first)
 
     def _merged(self) -> tuple[tuple[int, ...], list[Index], tuple[int, ...]]:
         """Strides in the block, extents and strides in the panel of the summed loops: one loop for a row of the window

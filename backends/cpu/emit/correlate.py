@@ -111,6 +111,7 @@ class Correlation:
         self.tiles = form.count * self.strips * cut.pieces
         slide = form.slides[0]
         self.group: Sequence[Index] = ()
+        self.line: Index = 0  # the first of the block
         self.blocks = ceil_div(slide.summed.extent, cut.lines)
         self.passes = form.first.extent * self.blocks
         self.out_steps = strides(spec.out.shape)
@@ -187,6 +188,7 @@ class Correlation:
                 if slide.summed.extent % cut.lines == 0:
                     lines = cut.lines
                 number = w.add(w.mul(n, self.blocks * cut.lines), line)
+                self.line = line
                 self.start = w.op(f"arith.cmpi eq, {w.ssa(number)}, {w.index(0)} : index", "first")
                 ends = (form.first.extent - 1) * self.blocks * cut.lines + (self.blocks - 1) * cut.lines
                 self.end = w.op(f"arith.cmpi eq, {w.ssa(number)}, {w.index(ends)} : index", "last")
@@ -277,10 +279,14 @@ class Correlation:
         between = cut.rows if cut.merged else layout.between
         start = w.linear(base, [*moved, (own, between)])
         sums = tuple(m.step * step for m, step in zip(self._sums(), layout.spatial, strict=True))
-        lhs = replace(self.block, base=start, sums=sums, lane=0)
-        made = Tile(
-            lhs, self.panel.source(1), tuple(range(rows)), columns, self.lanes, self.dtype, unroll=self.machine.unroll
-        )
+        skipped: Index = 0
+        if len(extents) > 1:
+            skipped, lines = self._inside(at[0] if at else 0, extents[0])
+            extents = [lines, *extents[1:]]
+        lhs = replace(self.block, base=w.linear(start, [(skipped, sums[0])]), sums=sums, lane=0)
+        panel = self.panel.source(1)
+        panel = replace(panel, base=w.linear(panel.base, [(skipped, panel.sums[0])]))
+        made = Tile(lhs, panel, tuple(range(rows)), columns, self.lanes, self.dtype, unroll=self.machine.unroll)
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         spot = self._spot(tile, at, column)
         if self.partial is None:
@@ -301,6 +307,23 @@ class Correlation:
             self.ending.deliver(total, made, spot)
         with w.scope("else", fence=True):
             self.ending.store(total, made, self.partial, corner, step)
+
+    def _inside(self, row: Index, lines: Index) -> tuple[Index, Index]:
+        """(the first, how many) of a block's lines for which that line of the window meets the image: elsewhere there
+        are zeros, which add nothing."""
+        w, slide = self.w, self.form.slides[0]
+        if not slide.padded or slide.apart != 1:
+            return 0, lines
+        # From the place that the block's first line asks for to the image's first, and to its end.
+        place = w.linear(-slide.low, [(self.line, slide.summed.step), (row, slide.kept.step)])
+        bounds: list[Index] = []
+        for distance in (w.sub(0, place), w.sub(slide.extent, place)):
+            steps: Index = w.op(f"arith.maxsi {w.ssa(distance)}, {w.index(0)} : index")
+            if slide.summed.step > 1:
+                rounded = w.ssa(w.add(steps, slide.summed.step - 1))
+                steps = w.op(f"arith.divui {rounded}, {w.index(slide.summed.step)} : index")
+            bounds.append(w.minimum(steps, lines))
+        return bounds[0], w.sub(bounds[1], bounds[0])
 
     def _spot(self, tile: Index, at: list[Index], column: Index) -> Spot:
         w, form, axes = self.w, self.form, self.spec.axes

@@ -130,7 +130,8 @@ class Weights:
             vectors(self._clear)
             begin = w.minimum(w.mul(part, share), lines)
             with w.for_(begin, w.minimum(w.add(begin, share), lines), 1) as line:
-                self._lines(*w.delinearize(line, [self.batch, self.lines.results]), vectors)
+                n, y = w.delinearize(line, [self.batch, self.lines.results])
+                self._lines(n, y, vectors)
         return self.slices * tiles
 
     @property

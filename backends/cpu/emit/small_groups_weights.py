@@ -90,8 +90,8 @@ class _SmallGroupsWeights(Weights):
         mask, elements = tail_mask(w, self.lanes, used), along.window * len(inputs)
         sets = len(sums) // elements
         reads: dict[int, list[tuple[int, int]]] = {}
-        for u, taps in enumerate(inside):
-            for j in taps:
+        for u, met in enumerate(inside):
+            for j in met:
                 reads.setdefault(u * along.stride + j * along.dilation, []).append((u, j))
         start = w.linear(image.base, [(first, along.stride * self.read)])
         for offset, taps in sorted(reads.items()):
