@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from thalweg.dialects.ops import contraction as rows
 from thalweg.frontend.array.conversion import fail, promote
-from thalweg.frontend.array.creation import eye
-from thalweg.frontend.array.elementwise import multiply
 from thalweg.frontend.array.manipulation import permute_dims, reshape
 from thalweg.frontend.array.reduction import sum
 from thalweg.frontend.eager import array_function, emit
@@ -74,15 +72,18 @@ def _names(part: str, tensor: Tensor, subscripts: str) -> list[str]:
 
 
 def _diagonal(tensor: Tensor, names: list[str]) -> Term:
-    """Of an index named twice keep the diagonal."""
+    """Of an index named twice keep the diagonal: every (n + 1)-th of the n * n elements of both dimensions as one."""
     while len(set(names)) != len(names):
         name = next(n for n in names if names.count(n) > 1)
         first = names.index(name)
         second = names.index(name, first + 1)
-        shape = [1] * tensor.ndim
-        shape[first] = shape[second] = tensor.type.shape[first]
-        mask = reshape(eye(tensor.type.shape[first], dtype=tensor.dtype), tuple(shape))
-        tensor = sum(multiply(tensor, mask), axis=second, dtype=tensor.dtype)
+        order = [axis for axis in range(tensor.ndim) if axis != second]
+        order.insert(first + 1, second)
+        shape = list(tensor.type.shape)
+        extent = shape.pop(second)
+        shape[first] = extent * extent
+        flat = reshape(permute_dims(tensor, order), tuple(shape))
+        tensor = flat[(*[slice(None)] * first, slice(None, None, extent + 1))]
         names = names[:second] + names[second + 1 :]
     return tensor, names
 
