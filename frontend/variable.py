@@ -131,7 +131,7 @@ class Variable(Operators):
         self.trainable = trainable
         self.part: Part | None = None  # what it is a piece of, where it is a shard
         self.lock = SharedLock()  # held by programs that use the buffer while others may
-        self.residence = Residence()  # whether an accelerator has a newer value than the buffer
+        self.residence = Residence(self.lock.changed)  # whether an accelerator has a newer value than the buffer
         trace = current()
         in_graph = trace is not None and trace.stays_open
         self.container = "" if container is None and in_graph else container

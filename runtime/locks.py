@@ -44,7 +44,8 @@ class SharedLock:
         return self._version.value
 
     def changed(self) -> None:
-        """Count up the version: what it guards has been written to. A writer does so by letting go."""
+        """Count up the version: what it guards has been written to. A writer does so by letting go; one that only
+        brings here what is newer elsewhere may hold the lock for reading."""
         self._version.value += 1
 
     def acquire_read(self) -> None:

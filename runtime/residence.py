@@ -18,20 +18,24 @@ Array: TypeAlias = np.ndarray[Any, Any]
 class Residence:
     """The place of one variable's value. Whoever calls holds the variable's lock: for reading where nothing is said.
 
+    Args:
+        written: called when the memory gets a value that a device has, which whoever keeps a copy of it must know.
+
     Example:
         >>> value = residence.on_device("/device:TPU:0", memory, put)   # travels the first time only
         >>> residence.changed_on_device("/device:TPU:0", updated)       # with the lock held for writing
         >>> residence.to_host(memory)                                   # now the memory has it, too
     """
 
-    __slots__ = ("_device", "_device_is_old", "_host_is_old", "_lock", "_value")
+    __slots__ = ("_device", "_device_is_old", "_host_is_old", "_lock", "_value", "_written")
 
-    def __init__(self) -> None:
+    def __init__(self, written: Callable[[], None] = lambda: None) -> None:
         self._value: Any = None  # on the device; None where the host alone has the value
         self._device = ""
         self._host_is_old = False
         self._device_is_old = False
         self._lock = threading.Lock()  # several readers may look at once
+        self._written = written
 
     @property
     def host_is_old(self) -> bool:
@@ -44,6 +48,7 @@ class Residence:
             with self._lock:
                 if self._host_is_old:
                     np.copyto(memory, np.asarray(self._value))
+                    self._written()
                     self._host_is_old = False
 
     def changed_on_host(self) -> None:

@@ -58,7 +58,7 @@ class Buffer:
         self.lock = lock or SharedLock()
         self.initialised = initialised
         self.container = container
-        self.residence = residence or Residence()
+        self.residence = residence or Residence(self.lock.changed)
 
     def assign(self, value: Array) -> None:
         """Give it a value.

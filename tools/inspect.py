@@ -175,8 +175,8 @@ def _print_memory(subject: Subject) -> None:
     shown = table(f"Memory of {subject.name}", *columns, right=("bytes", "offset", "kernels"))
     for b in buffers(lowered):
         home = b.kind if b.kind in ("arena", "constant") else f"{b.kind} {b.number}"
-        if b.kind == "argument" and b.number < len(arguments):
-            home = arguments[b.number]
+        if b.kind == "argument":
+            home = [*arguments, *(f"packed {k}" for k in range(b.number + 1))][b.number]
         place = f"{Path(b.where.file).name}:{b.where.line}" if b.where else ""
         offset = f"{b.offset:,}" if b.kind == "arena" else ""
         shown.add_row(f"{b.bytes:,}", home, offset, f"{b.life[0]}-{b.life[1]}", b.made_by, b.type, place)
@@ -184,6 +184,10 @@ def _print_memory(subject: Subject) -> None:
     arena, least = lowered.plan.arena_bytes, lowered.plan.least_bytes()
     told = f", {arena / least:.2f} times what must be there at one instant" if least else ""
     out().print(f"arena: {arena:,} bytes, allocated once{told}; a call allocates only its results")
+    if lowered.signature.preparation is not None:
+        packed = lowered.signature.preparation.packed_bytes
+        out().print(f"packed: {packed:,} bytes, copies of weights in the order in which kernels read them; made anew "
+                    "when one has changed")
 
 
 def _ops(names: list[str]) -> None:

@@ -188,7 +188,8 @@ class _Splitting:
             if form.count > 1 or convolve.plan(form, spec, target, self.options.worker_count()) is not None:
                 return None
         found = _product(value, self.options)
-        if found is None or not self._pays(value.operands[found[0]]):
+        # What one row is multiplied by is read once: in any order, as fast as it comes.
+        if found is None or found[1].row_count == 1 or not self._pays(value.operands[found[0]]):
             return None
         return found[0], _panels(found[1], self.options)
 

@@ -16,6 +16,7 @@ SUM_BLOCK = 1024  # summed elements per pass over the accumulators
 FAR_BYTES = 1024
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 FEW_PAGES = 64  # summed elements, each on another page, that are read in turn where an operand comes from far
+PANEL_PASS = 512  # summed elements of a panel that few rows are multiplied by at a time
 FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it is what takes time
 VERY_FEW_ROWS = 24  # up to here it is not worth packing either
 SHARED_ROWS = 512  # up to here threads do better to share the columns than to share the rows and pack all columns each
@@ -68,8 +69,8 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
-    """The schedule of `nest`."""
+def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False) -> Schedule:
+    """The schedule of `nest`. `packed`: the shared operand will lie in panels as wide as this schedule's."""
     dtype = accumulator(nest.out.dtype)
     lanes, item = machine.lanes(dtype), item_bytes(dtype)
     block = _sum_block(nest)
@@ -86,12 +87,11 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     if nest.row_count == 1:
         # Nothing is read twice: wide panels.
         rows, vectors = 1, min(wide, machine.tallest(1), 16, max(4, wide // (2 * threads)))
-        pages = FEW_PAGES if scattered and len(nest.sums) == 1 and depth > 2 * FEW_PAGES else 0
+        pages = FEW_PAGES if scattered and not packed and len(nest.sums) == 1 and depth > 2 * FEW_PAGES else 0
     else:
         far = shared > block_bytes // 2 and nest.row_count <= FEW_ROWS and (nested or len(nest.sums) == 1)
-        if scattered and far and depth > 4 * FEW_PAGES:
-            pages = FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
-        rows, vectors = _register_tile(nest, wide, pages or depth, machine, threads)
+        pages = _pass(nest, depth, packed) if far and (packed or scattered) else 0
+        rows, vectors = _register_tile(nest, wide, pages or depth, machine, threads, alone=packed)
     if pages:
         depth = ceil_div(depth, ceil_div(depth, pages))
         block, within = (1, depth) if nested else (depth, 0)
@@ -141,11 +141,23 @@ def choose(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     )
 
 
+def _pass(nest: Nest, depth: int, packed: bool) -> int:
+    """Summed elements that a panel from far is read at a time, where the sum has many more; 0 for all."""
+    if packed:
+        return PANEL_PASS if depth > PANEL_PASS else 0
+    if depth <= 4 * FEW_PAGES:
+        return 0
+    return FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
+
+
 def in_panels(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     """The schedule of `nest` where its shared operand lies in panels, which are as wide as this one's. The nest may be
     that of the operand as it lay before."""
     in_rows = replace(nest, lane=replace(nest.lane, rhs=1))
-    return replace(choose(in_rows, machine, threads), pack_rhs=False, group=1)
+    chosen = choose(in_rows, machine, threads, packed=True)
+    # Other matrices were read since the last call: the next panel comes from far.
+    fetch = nest.row_count >= FETCH_ROWS and chosen.order == "panels"
+    return replace(chosen, pack_rhs=False, group=1, fetch=fetch)
 
 
 def _has_rows_for(nest: Nest, threads: int) -> bool:
@@ -176,11 +188,21 @@ def panel_vectors(nest: Nest, machine: Machine, threads: int) -> int:
 
 
 def _register_tile(
-    nest: Nest, vectors: int, depth: int, machine: Machine, threads: int, even: bool = False
+    nest: Nest, vectors: int, depth: int, machine: Machine, threads: int, even: bool = False, alone: bool = False
 ) -> tuple[int, int]:
-    """(rows, vectors) with the fewest cycles."""
-    _, tall, wide = min(register_tiles(nest, vectors, depth, machine, threads, even), default=(0.0, -1, 1))
+    """(rows, vectors) with the fewest cycles. `alone`: a thread that has fewer panels than another waits for it, unless
+    there are rows to share."""
+    every = register_tiles(nest, vectors, depth, machine, threads, even)
+    if alone and threads > 1 and nest.row_count < 2 * SPLIT_ROWS:
+        every = ((cycles * _awaited(vectors, wide, threads), tall, wide) for cycles, tall, wide in every)
+    _, tall, wide = min(every, default=(0.0, -1, 1))
     return -tall, wide
+
+
+def _awaited(vectors: int, wide: int, threads: int) -> float:
+    """How much longer the thread with most panels takes than if all columns could be shared evenly, of few panels."""
+    panels = ceil_div(vectors, wide)
+    return 1.0 if panels >= 4 * threads else max(1.0, ceil_div(panels, threads) * threads * wide / vectors)
 
 
 def register_tiles(

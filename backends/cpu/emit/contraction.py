@@ -6,7 +6,7 @@ value -> contraction (loops with strides) -> nest (roles of the loops) -> schedu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.alternatives import near
@@ -65,8 +65,13 @@ def generate(
     packed = spec.lhs.panel or spec.rhs.panel
     nest = classify(spec, target.lanes(spec.accumulate), epilogue is None and not packed)
     if packed:
-        nest, schedule = nest_in_panels(nest), in_panels(nest, target, threads)
-        assert schedule.width == packed, f"panels of {packed} columns are read as if of {schedule.width}"
+        ways = near(replace(nest, lane=replace(nest.lane, rhs=1)), target, threads)
+        usual = in_panels(nest, target, threads)
+        assert usual.width == packed, f"panels of {packed} columns are read as if of {usual.width}"
+        schedule = (decision or Decision()).take(
+            usual, lambda s: (other for other in ways(s) if other.width == packed and not other.pack_rhs)
+        )
+        nest = nest_in_panels(nest)
     elif schedule is None:
         schedule = (decision or Decision()).take(choose(nest, target, threads), near(nest, target, threads))
     tiling = Tiling(w, nest, schedule, epilogue)
@@ -137,7 +142,8 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     operands = [(ssa, value) for value, ssa in fused.buffers.items()]
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)
     pairs = inplace_pairs(fused, stores, finishing.places)
-    safe = tuple((result, k) for result, k in pairs if operands[k][1] not in (lhs, rhs))
+    boxes = {k: value.operands[0] for k, value in enumerate(stores) if value.kind == "insert"}
+    safe = tuple((result, k) for result, k in pairs if operands[k][1] not in (lhs, rhs) and result not in boxes)
     return Kernel(
         name,
         text,
@@ -145,6 +151,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
         tuple(stores),
         code.tiles,
         code.scratch,
+        updates=tuple((k, target) for k, target in boxes.items() if target.kind != "empty"),
         inplace=safe,
         nanoseconds=_nanoseconds(spec),
         setup=code.setup,
@@ -181,9 +188,10 @@ class _Finishing:
         """Compute and store everything at a place of the result, where the root is `number`."""
         fused = self.fused
         fused.define(self.group.root, place, number)
-        numbers = [fused.get(value, place) for value in self.group.stores]
+        sources = [value.operands[1] if value.kind == "insert" else value for value in self.group.stores]
+        numbers = [fused.get(value, place) for value in sources]
         for value, name, stored in zip(self.group.stores, self.names, numbers, strict=True):
-            fused.store(value, name, place, stored)
+            fused.store(value, name, fused.box(value, place) if value.kind == "insert" else place, stored)
         self.places.append(place)
         fused.phase += 1
 

@@ -28,7 +28,8 @@ class Tile:
         lhs, rhs: the operands, based at the tile's first summed position; `rhs` at its first column too.
         rows: offset of each row in `lhs`.
         columns: how many columns, at most `vectors * lanes`; the last vector may be masked.
-        ahead: what is fetched into the second cache meanwhile, as much for each summed element as is read of `rhs`.
+        ahead: what is fetched into the second cache meanwhile: `lines` vectors for each summed element, by default as many
+            as are read of `rhs`.
     """
 
     lhs: Source
@@ -40,6 +41,7 @@ class Tile:
     logical: bool = False  # sums are `or`, products `and`
     unroll: int = 1  # summed elements in each round of the innermost loop
     ahead: Source | None = None
+    lines: int = 0
 
     @property
     def widths(self) -> list[int]:
@@ -61,7 +63,7 @@ def accumulate(w: ScopedWriter, tile: Tile, extents: list[Index], start: Sequenc
             vector = load_lanes(w, tile.rhs, offset, tile.lanes, mask)
             shared.append(widened(w, tile.rhs, vector, tile.dtype, tile.lanes))
         if tile.ahead is not None:
-            _fetch(w, tile.ahead, indices, [v * tile.lanes for v in range(len(masks))])
+            _fetch(w, tile.ahead, indices, [v * tile.lanes for v in range(tile.lines or len(masks))])
         result = list(sums)
         for r, row in enumerate(tile.rows):
             factors = _row(w, tile, w.add(left, row), masks)

@@ -61,8 +61,11 @@ def slid(
     chosen = plan_convolution(form, spec, target, threads)
     if chosen is None:
         return None
-    if not spec.rhs.panel:  # else the weights are there, cut by the model
-        chosen = decision.take(chosen, near_convolution(form, spec, target))
+    near, width = near_convolution(form, spec, target), chosen.vectors
+    # Weights that lie in panels are cut for good.
+    chosen = decision.take(
+        chosen, lambda cut: (other for other in near(cut) if not spec.rhs.panel or other.vectors == width)
+    )
     convolution = Convolution(w, form, spec, target, chosen, epilogue)
     convolution.run()
     return Slid(convolution.tiles, convolution.scratch.bytes, convolution.packs)

@@ -376,11 +376,10 @@ class Tiling:
             else:
                 based = replace(spot.lhs, base=w.linear(spot.lhs.base, [(column, nest.lane.lhs)]))
                 lhs, rows = self._lhs_rows(based, row, count)
-            unroll, ahead = self.schedule.unroll, None
-            if self.schedule.fetch:  # the same summed elements of the next panel
-                next_ = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
-                ahead = replace(spot.rhs, base=next_)
-            registers = Tile(lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll, ahead)
+            unroll, (ahead, lines) = self.schedule.unroll, self._ahead(spot, row, column, columns)
+            registers = Tile(
+                lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll, ahead, lines
+            )
             finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight_out)
             self._sum(finish, spot.extents)
             finishes.append(finish)
@@ -395,6 +394,22 @@ class Tiling:
         buffer, width = self.finished.source(1), self.schedule.width
         with w.branch(self.last) if self.last else nullcontext():
             finishes[0].hand_over(count, buffer, width, self.epilogue)
+
+    def _ahead(self, spot: Spot, row: Index, column: Index, columns: int) -> tuple[Source | None, int]:
+        """The same summed elements of the next panel, and how many vectors of them to ask for at a time. If the matrix
+        lies in panels, each tile of rows asks for its share; else for all, a vector for each that it reads."""
+        w, nest, width = self.w, self.nest, self.schedule.width
+        if not self.schedule.fetch:
+            return None, 0
+        following = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
+        if not nest.rhs.panel:
+            return replace(spot.rhs, base=following), 0
+        tiles = self.chunk // self.rows
+        share = ceil_div(width, tiles)  # of the elements of a panel that are multiplied by at a time
+        *_, tile, _ = w.delinearize(row, [self.splits, tiles, self.rows])
+        following = w.linear(following, [(tile, self.depth * share)])
+        sums = tuple(step // width * share for step in spot.rhs.sums)
+        return replace(spot.rhs, base=following, sums=sums), ceil_div(share, self.schedule.lanes)
 
     def _sum(self, finish: Finish, extents: list[Index]) -> None:
         """Run the loops over the sum, and store the result, or keep it for what comes next."""
