@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.alike import Alike
 from thalweg.backends.cpu.attention import form_attention
-from thalweg.backends.cpu.costs import FLOATING, own_cost, reads_buffer, widened_in_window
+from thalweg.backends.cpu.costs import FLOATING, fills, own_cost, reads_buffer, widened_in_window
 from thalweg.backends.cpu.emit import Group, emitter_for
 from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
@@ -61,10 +61,12 @@ class Generator:
     Args:
         emit: the kernel of a group, by a name.
         epilogue: can a kernel that this value starts also compute what is elementwise over its result?
+        boxed: can it write its result into a box of another tensor, in that one's buffer?
     """
 
     emit: Callable[[Group, str], Kernel]
     epilogue: Callable[[Value], bool]
+    boxed: Callable[[Value], bool] = lambda value: False
 
 
 def form(
@@ -143,7 +145,7 @@ class _Former:
 
     def _place_heavy(self, value: Value) -> None:
         captured = [c for region in value.regions for c in region.captures]
-        kernel = self._absorbing_rows(value) if value.kind == "reduce" else None
+        kernel = self._absorbing_rows(value) if value.kind == "reduce" else self._writing_box(value)
         if kernel is None:
             assert self._latest([*value.operands, *captured]) < len(self.kernels)
             kernel = self._new(value)
@@ -164,6 +166,17 @@ class _Former:
             if kernel.space.accepts_reduction(space, value, kernel.group.members):
                 return kernel
         return None
+
+    def _writing_box(self, value: Value) -> Forming | None:
+        """The kernel whose result this insert puts into another tensor, if nothing else wants it: it writes there."""
+        if value.kind != "insert" or fills(value) or not all(isinstance(offset, int) for offset in value.offsets):
+            return None
+        target, source = value.operands[:2]
+        kernel = self.home.get(source)
+        if kernel is None or kernel.group.root is not source or not self.generator.boxed(source):
+            return None
+        alone = source.users == [value] and source not in self.outputs and source.shape != value.shape
+        return kernel if alone and source is not target and self._latest([target]) < kernel.number else None
 
     def _place_floating(self, value: Value) -> None:
         if value.kind in ("constant", "empty"):
@@ -325,7 +338,7 @@ def _for_cpu(options: CpuOptions, tuner: Tuner | None) -> Generator:
         emitter = emitter_for(root)
         return emitter is not None and emitter.epilogue
 
-    return Generator(Alike(emit), epilogue)
+    return Generator(Alike(emit), epilogue, boxed=lambda root: root.kind == "convolution")
 
 
 def _elementwise_use(value: Value, user: Value) -> bool:

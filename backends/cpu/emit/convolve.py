@@ -32,7 +32,8 @@ from thalweg.backends.cpu.panels import Panels
 
 WEIGHTS_BYTES = 1 << 20  # of packed weights that stay in the second cache while blocks of an image pass by
 BLOCK_ROWS = 392  # results of a block, about
-FEWEST_LANES = 2  # a vector of columns is at least so full, as one part in so many
+FEWEST_LANES = 8  # a vector of columns is at least so full, as one part in so many
+FEWEST_LANES_OF_GROUPS = 2
 DEEP = 8  # summed elements that pay for a loop of their own
 SHORT_SUM = 160  # is up to here
 MANY_RESULTS = 256  # pay for packing the weights
@@ -56,7 +57,8 @@ def plan(form: Sliding, spec: Contraction, machine: Machine, threads: int) -> Pl
     wide = ceil_div(form.lane.extent, lanes)
     places = math.prod(slide.kept.extent for slide in slides[1:])
     lines = slides[0].kept.extent
-    if window == 1 or depth < DEEP or form.lane.extent * FEWEST_LANES < lanes:
+    fewest = FEWEST_LANES if form.count == 1 else FEWEST_LANES_OF_GROUPS
+    if window == 1 or depth < DEEP or form.lane.extent * fewest < lanes:
         return None
     if form.first.extent * lines * places < MANY_RESULTS:
         return None
@@ -87,7 +89,7 @@ def block_lines(lines: int, places: int, images: int, threads: int) -> int:
 
 
 def sums_of(form: Sliding) -> list[Move]:
-    """The summed loops of a convolution in the order in which panels of weights have them: the window's, the channels'."""
+    """The summed loops of a convolution, as panels of weights have them: the window's, the channels'."""
     return [*(slide.summed for slide in form.slides), form.channels]
 
 
