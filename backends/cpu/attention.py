@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.costs import own_cost
-from thalweg.backends.cpu.factors import invert_divisors, read_by, scaled_result
+from thalweg.backends.cpu.factors import invert_divisors, read_by, scaled_result, unscaled
 from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
 from thalweg.backends.cpu.scores import Axes, Product, Sink, sink_of
 from thalweg.backends.cpu.visible import last_visible
@@ -250,10 +250,29 @@ def _finished(
     stage.kept = [copies[v] for v in kept]
     stage.members = {copies[v] for v in stage.members}
     stage.operands = operands
+    _scale(stage)
     _invert(stage, -len(found))
     summed = [*stage.reductions, *(p.operand for p in stage.products if p.operand is not None)]
     stage.visible = last_visible(stage.members, stage.axes, summed, stage.row, stage.column)
     return _Stage(stage, [*(value for value, _ in results), *kept])
+
+
+def _scale(stage: Attention) -> None:
+    """Where scores are only read times a number, make them so many times what they are, in place."""
+    for position, product in enumerate(stage.scores):
+        readers = [value for value in stage.members if product.value in value.operands]
+        if len(readers) != 1 or any(p.operand is product.value for p in stage.products):
+            continue
+        (scaled,) = readers
+        source, number = unscaled(scaled)
+        if source is not product.value or stage.axes[scaled] != stage.axes[source]:
+            continue
+        became = {scaled: source}
+        for value in stage.members:
+            value.operands = tuple(became.get(o, o) for o in value.operands)
+        stage.members.remove(scaled)
+        stage.scores[position] = replace(product, scale=product.scale * number)
+        stage.products = [replace(p, operand=became.get(p.operand, p.operand)) for p in stage.products]
 
 
 def _invert(stage: Attention, lowest: int) -> None:

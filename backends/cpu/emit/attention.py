@@ -33,6 +33,7 @@ from thalweg.backends.cpu.emit.attention_tiles import (
     write_rows,
     zero,
 )
+from thalweg.backends.cpu.emit.attention_triangle import columns_until, rows_since
 from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
@@ -312,17 +313,17 @@ class _AttentionKernel:
 
     def _use(self, product: Product, scores: Memory, first: str | int) -> None:
         """Add what a panel of scores gives to the sums of a product."""
-        w = self.w
-        wide, other = self._padded(product.features), self.copies[product.value]
+        w, start, visible = self.w, self.start, self.spec.visible
+        wide, other, sums = self._padded(product.features), self.copies[product.value], self.sums[product.value]
         if product in self.by_rows:
-            factors = Factors(scores, 1, self.pitch, other, wide, wide)
-            out = self.sums[product.value].at(w, (first, wide))
-            multiply(w, self.shape, factors, self.panel, self.panel, self.count, out, wide, self.blocks > 1)
+            factors, out = Factors(scores, 1, self.pitch, other, wide, wide), sums.at(w, (first, wide))
+            rows = self.count if visible is None else rows_since(w, start, first, self.count, visible)
+            multiply(w, self.shape, factors, self.panel, self.panel, rows, out, wide, self.blocks > 1)
             return
         factors = Factors(scores, self.pitch, 1, other.at(w, (first, wide)), wide, wide)
         count = self.panel if self.columns % self.panel == 0 else w.minimum(self.panel, w.sub(self.columns, first))
-        adds = self.width > self.panel
-        multiply(w, self.shape, factors, self.count, self._most(), count, self.sums[product.value], wide, adds)
+        columns = count if visible is None else columns_until(w, start, first, count, visible)
+        multiply(w, self.shape, factors, self.count, self._most(), columns, sums, wide, self.width > self.panel)
 
     # Elementwise work.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.control import Index, sum_loops
 from thalweg.backends.cpu.emit.indexing import Index as LaneIndex
@@ -115,15 +115,19 @@ class Factors:
     columns: int
 
 
+# Of a tile, by its first row and its height: the first summed position that counts, and how many do.
+Span = Callable[[Index, int], tuple[Index, Index]]
+
+
 def multiply(
-    w: ScopedWriter, shape: Shape, factors: Factors, rows: Index, most: int, count: Index, out: Memory, step: int,
-    adds: bool,
+    w: ScopedWriter, shape: Shape, factors: Factors, rows: Index, most: int, count: Index | Span, out: Memory,
+    step: int, adds: bool,
 ) -> None:  # fmt: skip
     """out[row * step + column] (+)= sum of left[row, sum] * right[sum, column], for `rows` rows.
 
     Args:
         rows: of which there are at most `most`; where it is not known, it is a multiple of `shape.rows`, or `most`.
-        count: of what is summed.
+        count: of what is summed; may differ from tile to tile.
         adds: to what is there already.
     """
     lanes = shape.lanes
@@ -133,10 +137,12 @@ def multiply(
 
     def tile(row: Index, height: int) -> None:
         first = 0
+        begin, used = count(row, height) if callable(count) else (0, count)
+        left, right = (begin, factors.left_sum), (begin, factors.right_sum)
+        part = replace(factors, left=factors.left.at(w, left), right=factors.right.at(w, right))
         for width in widths:
-            _tile(
-                w, shape, factors, row, height, first, width, count, out.at(w, (row, step), (first, lanes)), step, adds
-            )
+            place = out.at(w, (row, step), (first, lanes))
+            _tile(w, shape, part, row, height, first, width, used, place, step, adds)
             first += width
 
     whole = shape.rows

@@ -69,6 +69,16 @@ def test_division_is_left_for_the_result():
     assert product.factor == ("arith.divf", one.reductions[-1]) and one.reductions[-1] not in product.operand.operands
 
 
+def test_scores_times_a_number_are_of_keys_times_it():
+    def scaled(q, k, v):
+        return softmax(q, k, v, lambda scores: tw.where(scores * 0.25 > 1, 0.5, scores * 0.25))
+
+    (one,) = found(scaled, SHAPE, SHAPE, SHAPE)
+    assert [p.scale for p in one.scores] == [0.25]
+    (one,) = found(lambda q, k, v: softmax(q, k, v, lambda scores: scores * 0.25 + scores), SHAPE, SHAPE, SHAPE)
+    assert [p.scale for p in one.scores] == [1.0]
+
+
 @pytest.mark.parametrize(("queries", "keys"), [(32, 32), (32, 48), (48, 32)])
 def test_causal(queries, keys):
     shapes = (2, queries, 8), (2, keys, 8), (2, keys, 8)

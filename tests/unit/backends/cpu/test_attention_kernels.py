@@ -95,6 +95,17 @@ def test_sizes(outer, queries, keys, features, values, is_causal):
         close(gradient, wanted)
 
 
+@pytest.mark.parametrize("scale", [0.3, -2.0])
+def test_scaled_scores(scale):
+    q, k, v = randoms((2, 3, 70, 20), (2, 3, 90, 20), (2, 3, 90, 10))
+
+    def attend(q, k, v):
+        return tw.nn.softmax((q @ tw.matrix_transpose(k)) * scale) @ v
+
+    result = tw.function(attend)(q, k, v)
+    np.testing.assert_allclose(result, expected(q * np.float32(scale * np.sqrt(20)), k, v), rtol=2e-4, atol=1e-5)
+
+
 def test_gradients_that_do_not_wait_for_the_result_are_one_kernel():
     q, k, v, g = randoms(*[(2, 40, 8)] * 4)
 
