@@ -24,13 +24,10 @@ from thalweg.backends.cpu.convolution import (
     step_over_dilation,
 )
 from thalweg.backends.cpu.packed import keep_packed
-from thalweg.backends.cpu.pooling import repeat_instead
+from thalweg.backends.cpu.pooling import combiner, keep_pooling, repeat_instead
 from thalweg.backends.cpu.transposed import keep_spread, split_phases
-from thalweg.dialects.attributes import array_value
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import PassManager, ir
-from thalweg.dialects.ops.reduce import identity_element
-from thalweg.dialects.types import dtype_from_mlir
 
 # First, since the inliner does not touch functions that hold ops which it does not know.
 INLINE = "builtin.module(inline,symbol-dce)"
@@ -151,41 +148,23 @@ def _keep_select_and_scatter(operation: ir.Operation) -> None:
     operation.attributes["padding"] = ir.DenseIntElementsAttr.get(pairs)
 
 
-# The ops that a running reduction may combine by: for floats, signed and unsigned integers; and their neutral elements.
-COMBINERS = {
-    "stablehlo.add": ("arith.addf", "arith.addi", "arith.addi", "sum"),
-    "stablehlo.multiply": ("arith.mulf", "arith.muli", "arith.muli", "prod"),
-    "stablehlo.maximum": ("arith.maximumf", "arith.maxsi", "arith.maxui", "max"),
-    "stablehlo.minimum": ("arith.minimumf", "arith.minsi", "arith.minui", "min"),
-}
-
-
-def _keep_running_reduction(operation: ir.Operation) -> None:
-    """Windows that reach from one end of an axis to each element become `tw.cumulative`, which takes one pass."""
-    direction = running_axis(operation)
-    if direction is None:
-        return
+def _keep_running_reduction(operation: ir.Operation) -> bool:
+    """Windows that reach from one end of an axis to each element become `tw.cumulative`, which takes one pass; false
+    for other windows."""
+    direction, combine = running_axis(operation), combiner(operation)
+    if direction is None or combine is None:
+        return False
     (x, initial), (axis, reverse) = operation.operands, direction
-    dtype = dtype_from_mlir(str(ir.RankedTensorType(x.type).element_type))
-    *_, combine, _end = (view.operation for view in operation.regions[0].blocks[0].operations)
-    constant = initial.owner
-    if combine.name not in COMBINERS or isinstance(constant, ir.Block) or constant.name != "stablehlo.constant":
-        return
-    *names, reduction = COMBINERS[combine.name]
-    neutral = array_value(constant.attributes["value"])
-    if dtype.kind == "b" or set(combine.operands) != set(operation.regions[0].blocks[0].arguments):
-        return
-    if neutral != identity_element(reduction, dtype):
-        return
     attributes = {
         "axis": ir.IntegerAttr.get(ir.IntegerType.get_signless(64), axis),
         "reverse": ir.BoolAttr.get(reverse),
-        "combine": ir.StringAttr.get(names["fiu".index(dtype.kind)]),
+        "combine": ir.StringAttr.get(combine),
     }
     with ir.InsertionPoint(operation), operation.location:
         made = ir.Operation.create("tw.cumulative", [x.type], [x, initial], attributes)
     operation.results[0].replace_all_uses_with(made.results[0])
     operation.erase()
+    return True
 
 
 def running_axis(operation: ir.Operation) -> tuple[int, bool] | None:
@@ -246,6 +225,11 @@ def _prepare_phases(operation: ir.Operation, small_groups: bool) -> None:
 
 
 def _prepare_window(operation: ir.Operation) -> None:
+    if not repeat_instead(operation) and not _keep_running_reduction(operation):
+        keep_pooling(operation)
+
+
+def _prepare_any_window(operation: ir.Operation) -> None:
     if not repeat_instead(operation):
         _keep_running_reduction(operation)
 
@@ -261,4 +245,5 @@ _REWRITES: dict[str, Callable[[ir.Operation], None]] = {
 _WITHOUT_OWN: dict[str, Callable[[ir.Operation], None]] = {
     "stablehlo.convolution": _prepare_any_convolution,
     "stablehlo.dot_general": _widen_unsigned,
+    "stablehlo.reduce_window": _prepare_any_window,
 }

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thalweg.backends.cpu.bodies import integers, region_body
-from thalweg.backends.cpu.graph import Body, Value
+from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 from thalweg.dialects.mlir import ir
 
 Tap = tuple[int, int]  # where in the source, from `step * q` on; its number in the window
@@ -120,6 +120,14 @@ def windows_of(value: Value) -> Windows:
     return windows_of_op(value.op, len(value.shape))
 
 
+def taps_of(windows: Windows, d: int, extent: int, results: int) -> Taps:
+    """What the results of a `tw.pool` read along one dimension."""
+    size, low = windows.size[d], windows.low[d]
+    if windows.base[d] > 1:
+        return Taps.spread(extent, results, size, windows.base[d], low)
+    return Taps.reading(extent, results, size, windows.stride[d], windows.dilation[d], low)
+
+
 def windows_of_op(op: ir.Operation, rank: int) -> Windows:
     ones = [1] * rank
     size, stride, dilation, base = (
@@ -127,5 +135,9 @@ def windows_of_op(op: ir.Operation, rank: int) -> Windows:
         for name in ("window_dimensions", "window_strides", "window_dilations", "base_dilations")
     )
     low = tuple(integers(op, "padding", [0] * (2 * rank))[::2])
+    if "combine" in op.attributes:
+        element = str(ir.RankedTensorType(op.results[0].type).element_type).removeprefix("u")
+        combine = ScalarOp(ir.StringAttr(op.attributes["combine"]).value, (0, 1), (2,), (element,))
+        return Windows(size, stride, dilation, base, low, Body((element, element), (combine,), (2,)))
     bodies = [region_body(op, region) for region in range(len(op.regions))]
     return Windows(size, stride, dilation, base, low, bodies[-1], bodies[0] if len(bodies) > 1 else None)

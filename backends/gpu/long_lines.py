@@ -17,7 +17,8 @@ import math
 from collections.abc import Callable
 
 from thalweg.backends.cpu.bodies import integers
-from thalweg.backends.cpu.legalize import COMBINERS, running_axis
+from thalweg.backends.cpu.legalize import running_axis
+from thalweg.backends.cpu.pooling import COMBINERS
 from thalweg.backends.stablehlo.expressions import Array, clone_module, create
 from thalweg.dialects.mlir import ir
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.control import Index
 from thalweg.backends.cpu.emit.packing import transpose
@@ -95,6 +95,11 @@ class Array:
         else:
             total = w.add(total, channel)
         return f"{self.name}[{w.ssa(w.add(total, known))}]"
+
+    def moved(self, w: ScopedWriter, line: Index) -> Array:
+        """A block whose first line is line `line` of a tensor, as that tensor."""
+        scale = math.prod(self.extents[1:]) * self.channels
+        return replace(self, base=w.sub(self.base, w.mul(line, scale)))
 
     def load(self, w: ScopedWriter, where: str, lanes: int, mask: str = "") -> Num:
         kind = lanes_type(storage_type(self.element), lanes)

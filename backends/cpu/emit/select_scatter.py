@@ -140,7 +140,7 @@ class _SelectScatter:
             least, most = giving.reach
             start = w.op(f"arith.maxsi {w.ssa(w.add(first, least))}, {w.index(begin)} : index")
             stop = w.minimum(w.add(last, most), end)
-            chosen = replace(chosen, base=self._before(chosen, start))
+            chosen = chosen.moved(w, start)
             if self.apart:
                 self._copied(plane, (first, last), (start, stop), (read, given), chosen)
                 return
@@ -161,11 +161,6 @@ class _SelectScatter:
             w = self.w
             self._choose(windows, x, lambda at, _, place: chosen.store(w, chosen.at(w, place, self.channel), at))
             self._give(places, s, chosen, out)
-
-    def _before(self, block: Array, line: Index) -> Index:
-        """Where the first line of a tensor would lie, if line `line` of it lies at the begin of a block."""
-        w = self.w
-        return w.sub(0, w.mul(line, math.prod(block.extents[1:]) * block.channels))
 
     def _copied(
         self, plane: Index, places: tuple[Index, Index], windows: tuple[Index, Index], lines: tuple[int, int],
@@ -194,7 +189,7 @@ class _SelectScatter:
             with w.branch(w.op(f"arith.cmpi slt, {w.ssa(start)}, {w.ssa(stop)} : index")):
                 side.gather(w, w.mul(start, line), w.mul(w.sub(stop, start), line), block)
         moves = ((x, from_), (s, windows[0]), (out, begin))
-        moved = [replace(block, base=self._before(block, line)) for block, line in moves]
+        moved = [block.moved(w, line) for block, line in moves]
         self._block(places, windows, moved[0], moved[1], chosen, moved[2])
         with w.branch(w.hoisted("arith.constant true")):
             across["%out"].scatter(w, w.mul(begin, image), w.mul(w.sub(end, begin), image), out)
