@@ -272,7 +272,7 @@ def _scale(stage: Attention) -> None:
             value.operands = tuple(became.get(o, o) for o in value.operands)
         stage.members.remove(scaled)
         stage.scores[position] = replace(product, scale=product.scale * number)
-        stage.products = [replace(p, operand=became.get(p.operand, p.operand)) for p in stage.products]
+        stage.products = [replace(p, operand=source) if p.operand is scaled else p for p in stage.products]
 
 
 def _invert(stage: Attention, lowest: int) -> None:

@@ -48,12 +48,11 @@ def _block(xp, softmax, gelu, p, x, mask):  # type: ignore[no-untyped-def]
 def _thalweg() -> Step:
     import thalweg as tw
 
-    mask = np.tril(np.ones((LENGTH, LENGTH), bool))
-
     def gelu(v):  # type: ignore[no-untyped-def]
         return tw.nn.gelu(v, approximate=True)  # as the peers have it
 
     def loss(p, x):  # type: ignore[no-untyped-def]
+        mask = tw.tril(tw.ones((LENGTH, LENGTH), dtype=tw.bool))
         return tw.mean(_block(tw, tw.nn.softmax, gelu, p, x, mask) ** 2)
 
     step = tw.function(lambda p, x: tw.value_and_grad(loss)(p, x))
