@@ -65,9 +65,12 @@ def split_phases(operation: ir.Operation) -> list[ir.Operation]:
     others = [integers(operation, name, ones) for name in ("window_strides", "rhs_dilation")]
     flipped = any(_flags(operation))
     floats = all(isinstance(kind.element_type, ir.FloatType) and 0 not in kind.shape for kind in kinds)
-    if steps == ones or others != [ones, ones] or flipped or not floats or math.prod(steps) > MOST_PHASES:
-        return [operation]
     numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
+    window = [kinds[1].shape[k] for k in numbers.kernel_spatial_dimensions]
+    # A window that is shorter than a step meets no element in some of the phases.
+    met = math.prod(min(step, extent) for step, extent in zip(steps, window, strict=True))
+    if steps == ones or others != [ones, ones] or flipped or not floats or met > MOST_PHASES:
+        return [operation]
     low = integers(operation, "padding", [0] * (2 * len(ones)))[::2]
     along = [
         phases(kinds[0].shape[i], kinds[1].shape[k], kinds[2].shape[o], step, before)

@@ -249,6 +249,10 @@ TRANSPOSED = {
         (1, 1, 1, 4), (3, 3, 4, 3), (1, 2, 1, 3), "pad = [[1, 2], [1, 1]], lhs_dilate = [3, 3]"
     ),
     "many phases": Conv((1, 2, 2, 4), (3, 3, 4, 3), (1, 4, 4, 3), "lhs_dilate = [5, 5]"),
+    "many phases, most of them empty": Conv(
+        (1, 3, 4, 3, 5), (2, 2, 2, 5, 18), (1, 9, 11, 9, 18), "pad = [[1, 2], [1, 1], [1, 2]], lhs_dilate = [3, 3, 3]",
+        "[b, 0, 1, 2, f]x[0, 1, 2, i, o]->[b, 0, 1, 2, f]",
+    ),
     "strided too": Conv((1, 4, 4, 4), (3, 3, 4, 3), (1, 3, 3, 3), "stride = [2, 2], lhs_dilate = [2, 2]"),
     "depthwise": Conv(
         (1, 5, 5, 20), (3, 3, 1, 20), (1, 10, 10, 20), "pad = [[1, 2], [2, 1]], lhs_dilate = [2, 2]", groups=20
