@@ -167,6 +167,8 @@ class Tree:
         loops = _loop_axes(value, axes, self.count)
         if loops is None or value.element != "f32" or not _is_zero(value.operands[2]):
             return False
+        if any(operand.element not in self.elements for operand in value.operands[:2]):
+            return False
         self.contractions[value] = loops
         return True
 

@@ -10,7 +10,10 @@ columns and walks the rows. Scores are computed for a tile, changed, reduced, an
         total = total * scale + …
         acc = tl.dot(p, v, acc * scale)
 
-Where sums do not scale with the maximum, the columns are walked once for each reduction that waits for another.
+Where sums do not scale with the maximum, the columns are walked once for each reduction that waits for another. Under a
+causal mask, tiles that all rows see are walked first, without looking at the mask, and then those along the diagonal.
+
+Scores that the program rounds to 16 bits are not rounded here: products take operands of 16 bits, all else is f32.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.graph import ScalarOp, Value
 from thalweg.backends.cpu.scores import Product
 from thalweg.backends.gpu.attention_parts import behind, rescales
+from thalweg.backends.gpu.attention_walks import Walks, names_of_operands, needed_members
 from thalweg.backends.gpu.configurations import SMALLEST, MatmulTile, Tile, attention_tile, attention_tiles
 from thalweg.backends.gpu.fused import Fused, Place, not_yet
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
@@ -81,6 +85,7 @@ class _Attention:
         self.products = [p for p in spec.products if p.value in self.outputs]
         self.over_columns = any(p.sums(spec.row) for p in self.products)  # do programs hold columns?
         self.w, self.masks = Writer(), dict[str, str]()
+        self.w.rounds = False
         inside = Group(root, spec.members | (group.members - set(root.peers)), self.stores)
         names = dict(zip(spec.operands, root.operands, strict=False))  # further ones are read for prologues
         self.fused = Fused(self.w, inside, self.masks, names)
@@ -92,7 +97,9 @@ class _Attention:
         self.bm, self.bn = _blocks(self.tile, spec)
         self.blocks: dict[int, str] = {}  # of features, by their number: the constant's name
         self.axes: dict[int, _Run] = {}
-        self.reduced: dict[Value, Num] = {}
+        self.names = names_of_operands(spec, self._row_side)
+        self.walks = Walks(spec, self.bm, self.bn)
+        self.reduced: set[Value] = set()
         self.rows, self.columns = _Run(), _Run()
 
     def kernel(self) -> TritonKernel:
@@ -123,31 +130,47 @@ class _Attention:
         plan = plan_sweeps(spec, self.products, [v for v in spec.kept if v in self.outputs])
         sweeps, online = self._merged(plan.sweeps)
         sums = {p.value: self._sum(p, "BM") for p in self.products}
+        held: dict[Value, str] = {}
+        wanted: list[Value] = [value for sweep in sweeps for value in sweep.reductions]
+        wanted += [p.operand for p in self.products if p.operand]
+        needed = needed_members(spec, [*wanted, *(p.factor[1] for p in self.products if p.factor)])
+        walks = self.walks.over_columns(w)
         for sweep in sweeps:
+            self._per_row(needed)
             contractions = self._needed(sweep)
-            held = {p.value: self._operand(p, self._row_side(p), self.rows.down, False) for p in contractions}
+            for product in contractions:
+                if product.value not in held:
+                    held[product.value] = self._operand(product, self._row_side(product.value), self.rows.down, False)
             running = {v: w.assign(f"tl.full([BM, 1], {self._neutral(v).text}, tl.float32)", self._word(v))
                        for v in sweep.reductions}  # fmt: skip
-            end = str(self.column_count)
-            if spec.visible is not None:
-                seen = f"(tile + 1) * BM + {spec.visible}".removesuffix(" + 0")
-                w.emit(f"end = tl.minimum({seen}, {self.column_count})  # what the last of the rows sees")
-                end = "end"
-            with w.scope(f"for start in range(0, {end}, BN):"):
-                self.columns = self._run("cols", "start + ", self.column_count, "BN", self.bn)
-                self._define(self.reduced)
-                for product in contractions:
-                    self._score(product, held[product.value], None)
-                scale = self._reduce(sweep, running, online)
-                for product in sweep.products:
-                    self._add(product, sums[product.value], scale)
+            for walk, all_seen in walks:
+                with w.scope(f"for start in range({walk}, BN):"):
+                    self.columns = self._run("cols", "start + ", self.column_count, "BN", self.bn)
+                    if all_seen:
+                        self.walks.see_all(self.fused, self._place)
+                    for product in contractions:
+                        self._score(product, held[product.value], None)
+                    scale = self._reduce(sweep, running, online)
+                    for product in sweep.products:
+                        self._add(product, sums[product.value], scale)
             for value in sweep.reductions:
                 self._finish(value, running[value])
-        self._define(self.reduced)
         for product in self.products:
             axes = self.rows.down.axes | self.axes[product.features].across.axes
             number = self._with_factor(product, Num(sums[product.value], "f32", axes))
             self._write(product, number, self.rows.down)
+
+    def _per_row(self, values: list[Value]) -> None:
+        """Compute before a walk what is the same in all of it: what each row has of its own."""
+        ready: set[Value] = set()
+        for value in values:
+            own = value in self.spec.axes and self.spec.column not in self.spec.axes[value]
+            reads = value.operands if value in self.spec.members and value not in self.reduced else ()
+            known = value.kind not in ("reduce", "contract") or value in self.reduced or not reads
+            if value.splat is not None or (own and known and all(o in ready for o in reads)):
+                ready.add(value)
+                if own and value.splat is None and self.spec.row in self.spec.axes[value]:
+                    self.fused.get(value, self._place(value))
 
     def _merged(self, sweeps: list[Sweep]) -> tuple[list[Sweep], Value | None]:
         """One sweep instead of the first two, where all that waits for the largest score can be scaled later; and that
@@ -190,11 +213,12 @@ class _Attention:
         initial = self.fused.get(value.operands[1], self._place(value))
         combiner = self._combiner(value)
         number = Num(name, "f32", self.rows.down.axes)
-        if initial != self._neutral(value):
+        if initial.text != self._neutral(value).text:
             found = apply(self.w, combiner.op, [number, initial])
             assert found is not None
             number = Num(self.w.assign(found.text, self._word(value)), "f32", self.rows.down.axes)
-        self.reduced[value] = number
+        self.reduced.add(value)
+        self.fused.define(value, self._place(value), number)
         if value in self.outputs:
             made = self.values[value]
             address = linear(self._place(value), value.shape)
@@ -203,23 +227,21 @@ class _Attention:
     # Programs that hold columns.
 
     def _columns(self) -> None:
-        w, spec = self.w, self.spec
+        w = self.w
         self.columns = self._run("cols", "tile * BN + ", self.column_count, "BN", self.bn)
         sums = {p.value: self._sum(p, "BN") for p in self.products}
         sweep = Sweep(products=self.products)
         contractions = self._needed(sweep)
-        held = {p.value: self._operand(p, 1 - self._row_side(p), self.columns.across, True) for p in contractions}
-        start = "0"
-        if spec.visible is not None:
-            seen = f"tl.maximum(tile * BN - {spec.visible}, 0)" if spec.visible else "tile * BN"
-            w.emit(f"first = {seen} // BM * BM  # the first rows that see them")
-            start = "first"
-        with w.scope(f"for start in range({start}, {self.row_count}, BM):"):
-            self.rows = self._run("rows", "start + ", self.row_count, "BM", self.bm)
-            for product in contractions:
-                self._score(product, None, held[product.value])
-            for product in self.products:
-                self._add(product, sums[product.value], None)
+        held = {p.value: self._operand(p, 1 - self._row_side(p.value), self.columns.across, True) for p in contractions}
+        for walk, all_seen in self.walks.over_rows(w):
+            with w.scope(f"for start in range({walk}, BM):"):
+                self.rows = self._run("rows", "start + ", self.row_count, "BM", self.bm)
+                if all_seen:
+                    self.walks.see_all(self.fused, self._place)
+                for product in contractions:
+                    self._score(product, None, held[product.value])
+                for product in self.products:
+                    self._add(product, sums[product.value], None)
         for product in self.products:
             self._write(product, Num(sums[product.value], "f32"), self.columns.down)
 
@@ -247,11 +269,11 @@ class _Attention:
             sweep.reductions) > 1 else set()  # fmt: skip
         return [p for p in self.spec.scores if p.value in members]
 
-    def _row_side(self, product: Product) -> int:
+    def _row_side(self, value: Value) -> int:
         """Which operand of a contraction that makes scores is read along rows."""
-        generic = product.value.generic
-        assert generic is not None
-        return int(any(product.axes[d] == self.spec.row for e in generic.maps[1] for d, _ in e.terms))
+        (product,) = [p for p in self.spec.scores if p.value is value]
+        assert value.generic is not None
+        return int(any(product.axes[d] == self.spec.row for e in value.generic.maps[1] for d, _ in e.terms))
 
     def _loops(self, product: Product, row: Index, column: Index, feature: Index) -> list[Index]:
         at = [*self.outer, row, column, feature]
@@ -262,16 +284,17 @@ class _Attention:
         generic, f = product.value.generic, self.axes[product.features]
         assert generic is not None
         value = product.value.operands[position]
+        name = self.names[value]
         feature = f.down if features_down else f.across
         place = tuple(affine(e, self._loops(product, along, along, feature)) for e in generic.maps[position])
         place = tuple(ZERO if n == 1 else index for index, n in zip(place, value.shape, strict=True))
         outside = self.fused.renamed.get(value, value)
         if outside in self.fused.members:  # computed from what is loaded (prologues.py); outside of the matrix it is 0
-            text = as_stored(self.fused.get(outside, place), value.element)
+            text = as_stored(self.w, self.fused.get(outside, place), value.element)
             masks = [self.masks[axis] for axis in sorted(along.axes | feature.axes) if axis in self.masks]
-            return self.w.assign(f"tl.where({' & '.join(masks)}, {text}, 0.0)" if masks else text, "a")
+            return self.w.assign(f"tl.where({' & '.join(masks)}, {text}, 0.0)" if masks else text, name)
         text = self.fused.read(value, linear(place, value.shape), along.axes | feature.axes)
-        return self.w.assign(text, "a")
+        return self.w.assign(text, name)
 
     def _precision(self, product: Product) -> str:
         """How operands of 32 bits are multiplied."""
@@ -284,7 +307,7 @@ class _Attention:
 
     def _score(self, product: Product, rows: str | None, columns: str | None) -> None:
         """A tile of scores, from what of its operands is held already."""
-        position = self._row_side(product)
+        position = self._row_side(product.value)
         rows = rows or self._operand(product, position, self.rows.down, False)
         columns = columns or self._operand(product, 1 - position, self.columns.across, True)
         self.fused.comment(product.value)
@@ -296,10 +319,6 @@ class _Attention:
         """Where a member is computed."""
         at = [*self.outer, self.rows.down, self.columns.across]
         return tuple(ZERO if axis is None else at[axis] for axis in self.spec.axes[value])
-
-    def _define(self, reduced: dict[Value, Num]) -> None:
-        for value, number in reduced.items():
-            self.fused.define(value, self._place(value), number)
 
     def _contribution(self, value: Value, combiner: Combiner) -> str:
         """What a tile adds to a reduction; columns outside add nothing."""

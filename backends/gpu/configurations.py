@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from thalweg.backends.cpu.emit.float8 import FORMATS
 from thalweg.backends.gpu.options import GpuOptions
 
 SMALLEST = 16  # side of what tensor cores multiply
@@ -104,6 +105,9 @@ _NARROW = _both_ways(
     (16, 64, 128, 4, 4, 0.25),
     (16, 16, 128, 2, 4, 0.1),
 )
+# For floats of 8 bits, twice as many at a time; beside the sums there are those of one tile (contraction.py), so that
+# 256 columns would be too many for the registers.
+_EIGHT_BITS = tuple(replace(tile, k=2 * tile.k) for tile in _NARROW if tile.n < 256)
 # For f32: tf32 on tensor cores, or multiplied exactly, number by number.
 _TF32 = _both_ways(
     (128, 128, 32, 8, 3, 1.0),
@@ -135,10 +139,14 @@ def matmul_tiles(element: str, m: int, n: int, k: int, options: GpuOptions) -> I
     """The tiles that fit a product of these sizes, each once: none is twice as large as it along any side."""
     seen = set[str]()
     lists = {"f64": _WIDE, "f32": _TF32 if options.tf32 else _EXACT}
+    if options.multiplies_float8:
+        lists |= dict.fromkeys(FORMATS, _EIGHT_BITS)
     limits = [max(SMALLEST, 1 << max(size - 1, 0).bit_length()) for size in (m, n, k)]
+    if element == "i8" or element in FORMATS:  # 32 bytes at least
+        limits[2] = max(32, limits[2])
     for tile in lists.get(element, _NARROW):
         if tile.m <= limits[0] and tile.n <= limits[1]:
-            depth, width = min(tile.k, limits[2]), {"f64": 8, "f32": 4}.get(element, 2)
+            depth, width = min(tile.k, limits[2]), {"f64": 8, "f32": 4, **dict.fromkeys(FORMATS, 1)}.get(element, 2)
             stages = min(tile.stages, 2) if options.vendor == "hip" else tile.stages
             while stages > 1 and stages * (tile.m + tile.n) * depth * width > shared(options):
                 stages -= 1

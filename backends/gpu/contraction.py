@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Value
+from thalweg.backends.gpu import float8
 from thalweg.backends.gpu.configurations import MatmulTile, Tile, matmul_tile, matmul_tiles
 from thalweg.backends.gpu.fused import Fused, Place
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
@@ -24,7 +25,7 @@ from thalweg.backends.gpu.kernel import TritonKernel
 from thalweg.backends.gpu.loops import loops, may_leave
 from thalweg.backends.gpu.module import finish
 from thalweg.backends.gpu.options import GpuOptions
-from thalweg.backends.gpu.scalar import Num, as_stored
+from thalweg.backends.gpu.scalar import Num, as_read, as_stored
 from thalweg.backends.gpu.tiles import axis, counter, counter_in, is_wide, quotient
 from thalweg.backends.gpu.writer import Writer
 
@@ -40,10 +41,13 @@ def contraction(group: Group, name: str, options: GpuOptions, tile: Tile | None 
 
 
 def multiplies_tiles(root: Value) -> bool:
-    """Does `tl.dot` compute a contraction? It does for floats of one type, and for i8 that is summed in i32."""
+    """Does `tl.dot` compute a contraction? It does for floats of one type, or all of 8 bits, and for i8 that is summed
+    in i32."""
     assert root.generic is not None
     elements = {operand.element for operand in root.operands[:2]}
     initial = root.operands[root.generic.inputs]
+    if elements <= float8.SHORT.keys():
+        elements = {"bf16"}  # as which they are multiplied, unless the chip has their format
     if len(elements) > 1 or initial.splat is None or float(initial.splat) != 0:
         return False
     (element,) = elements
@@ -156,9 +160,11 @@ class Contraction:
             self.m.stepped = self.n.stepped = self.k.stepped = False
         self.w, self.masks = Writer(), dict[str, str]()
         self.fused = Fused(self.w, group, self.masks)
+        self.pointers: dict[Value, str] = {}
 
     def kernel(self) -> TritonKernel:
         w = self.w
+        self.read_as_multiplied()
         rows, cols = self.m.tiles, self.n.tiles
         batch = self._tile(rows, cols)
         wide = is_wide(self.group)
@@ -166,6 +172,7 @@ class Contraction:
         m_axes, m_places = self.across(self.m, "tile_m", wide, "[:, None]")
         n_axes, n_places = self.across(self.n, "tile_n", wide, "[None, :]")
         places.update(m_places | n_places)
+        self._divide_before(places)
         self._load_before(places)
         w.emit(f"acc = tl.zeros([BM, BN], {_ACCUMULATOR.get(self.root.element, 'tl.float32')})")
         if self.k.stepped:
@@ -191,29 +198,32 @@ class Contraction:
         w = self.w
         tiles = rows * cols
         batch = counter(w, "batch", quotient("tl.program_id(0)", tiles), self.batch.size)
-        if tiles == 1:
-            w.emit("tile_m, tile_n = 0, 0")
-            return batch
-        w.emit(f"tile = tl.program_id(0) % {tiles}" if batch.terms else "tile = tl.program_id(0)")
-        self.place_tile(rows, cols)
+        number = f"tl.program_id(0) % {tiles}" if batch.terms else "tl.program_id(0)"
+        if rows > 1 and cols > 1:
+            w.emit(f"tile = {number}")
+            self.place_tile(rows, cols)
+        elif tiles > 1:
+            w.emit(f"{'tile_m' if rows > 1 else 'tile_n'} = {number}")
         return batch
 
     def place_tile(self, rows: int, cols: int) -> None:
         """The row and the column of a tile from its number."""
         w = self.w
-        if rows > 1 and cols > 1:
-            w.emit(f"first = tile // {GROUP * cols} * {GROUP}  # {GROUP} rows of tiles at a time, column by column")
-            w.emit(f"height = tl.minimum({rows} - first, {GROUP})")
-            w.emit(f"tile_m = first + tile % {GROUP * cols} % height")
-            w.emit(f"tile_n = tile % {GROUP * cols} // height")
-        else:
+        if rows == 1 or cols == 1:
             w.emit(f"tile_m, tile_n = {'0, tile' if rows == 1 else 'tile, 0'}")
+            return
+        w.emit(f"first = tile // {GROUP * cols} * {GROUP}  # {GROUP} rows of tiles at a time, column by column")
+        height = "height" if rows % GROUP else str(GROUP)
+        if rows % GROUP:
+            w.emit(f"height = tl.minimum({rows} - first, {GROUP})")
+        w.emit(f"tile_m = first + tile % {GROUP * cols} % {height}")
+        w.emit(f"tile_n = tile % {GROUP * cols} // {height}")
 
     def across(self, along: Axis, tile: str, wide: bool, spread: str) -> tuple[frozenset[str], dict[int, Index]]:
         """The positions of a tile along m or n: their axes, and the loops' indices."""
         w = self.w
         if not along.stepped:
-            start = f"{tile} * {along.constant}"
+            start = f"{tile} * {along.constant}" if along.tiles > 1 else ""
             position = axis(
                 w, self.masks, along.name, start, along.size, along.block, along.constant, wide, spread
             )
@@ -245,9 +255,24 @@ class Contraction:
         b = w.assign(self._operand(self.right, places | k.places(down, outer), down.axes | n_axes), "b")
         self.multiply(a, b)
 
+    @property
+    def of_8_bits(self) -> bool:
+        """Are floats of 8 bits multiplied as they are?"""
+        return self.options.multiplies_float8 and self.root.operands[0].element in float8.SHORT
+
+    def read_as_multiplied(self) -> None:
+        """Give the buffers of such operands, bytes in memory, their type, so that tiles go as they are."""
+        for value in dict.fromkeys(self.root.operands[:2]):
+            if self.of_8_bits and value not in self.fused.members:
+                pointer, kind = self.fused.pointer(value), float8.MULTIPLIED[value.element]
+                text = f"{pointer}.to(tl.pointer_type({kind}), bitcast=True)"
+                self.pointers[value] = self.w.assign(text, f"{pointer}_{float8.SHORT[value.element]}")
+
     def multiply(self, a: str, b: str) -> None:
         """Add the products of two tiles."""
         precision = f', input_precision="{self.options.precision}"' if self.root.operands[0].element == "f32" else ""
+        if self.of_8_bits:  # sm_90's tensor cores keep 14 bits of sums: those of more than a tile are made in f32
+            precision = ", max_num_imprecise_acc=BK"
         kind = {"f64": ", out_dtype=tl.float64", "i32": ", out_dtype=tl.int32"}.get(self.root.element, "")
         self.fused.comment(self.root)
         self.w.emit(f"acc = tl.dot({a}, {b}, acc{precision}{kind})")
@@ -261,7 +286,26 @@ class Contraction:
         with self.fused.guarded(inside):
             if value in self.fused.members:
                 return self._computed(value, _at(value, place), axes, number == self.left)
-            return self.fused.read(value, linear(_at(value, place), value.shape), axes)
+            address = linear(_at(value, place), value.shape)
+            text = self.fused.read(value, address, axes, self.pointers.get(value, ""))
+            if value.element in float8.SHORT and not self.of_8_bits:
+                return f"{as_read(self.w, text, value.element)}.to(tl.bfloat16)"
+            return text
+
+    def _divide_before(self, places: dict[int, Index]) -> None:
+        """Rows and columns of images are divided up before the loop: they are the same in all of it."""
+        known = {symbol for index in places.values() for symbol in index.symbols}
+        steps = {d: of(Symbol(f"k{d}", self.generic.extents[d])) for d in self.k.dims}
+        every = [{**places, **steps}.get(d, ZERO) for d in range(len(self.generic.extents))]
+        for number, value in enumerate(self.root.operands[:2]):
+            if value in self.fused.members:
+                continue
+            place = tuple(affine(e, every) for e in self.generic.maps[number])
+            leaves = [i for i, n in zip(place, value.shape, strict=True) if i.minimum < 0 or i.maximum >= n]
+            for index in (*leaves, linear(_at(value, place), value.shape)):
+                for symbol, _ in index.terms:
+                    if symbol.source is not None and of(symbol).symbols <= known:
+                        self.w.index(of(symbol))
 
     def _load_before(self, places: dict[int, Index]) -> None:
         """What prologues read that is the same for all of k (a scale, the rows to gather) is loaded before the loop."""
@@ -280,7 +324,10 @@ class Contraction:
     def _computed(self, value: Value, place: Place, axes: frozenset[str], left: bool) -> str:
         """A tile of an operand that is computed from what is loaded (prologues.py); beyond the end of k it is 0."""
         number = self.fused.get(value, place)
-        text = as_stored(number, value.element)
+        text = as_stored(self.w, number, value.element)
+        if value.element in float8.SHORT:
+            as_type = f".to({float8.MULTIPLIED[value.element]}, bitcast=True)"
+            text = f"{text}{as_type}" if self.of_8_bits else f"{number.method}.to(tl.bfloat16)"
         if number.constant or not number.axes >= axes:
             text = f"tl.broadcast_to({text}, [{'BM, BK' if left else 'BK, BN'}])"
         masks = [self.masks[axis] for axis in sorted(axes) if axis.startswith("k[") and axis in self.masks]

@@ -17,7 +17,7 @@ from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 from thalweg.backends.cpu.program import storage
 from thalweg.backends.gpu.index import ZERO, Index, Symbol, affine, coordinates, linear, of
-from thalweg.backends.gpu.scalar import MEMORY, REGISTER, Num, apply, as_stored, literal
+from thalweg.backends.gpu.scalar import Num, apply, as_read, as_stored, literal
 from thalweg.backends.gpu.writer import Writer, is_name
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.location import Where, where_of
@@ -278,27 +278,34 @@ class Fused:
 
     def loaded(self, value: Value, text: str, axes: frozenset[str]) -> Num:
         """What was loaded, in the type that is computed with."""
-        if MEMORY[value.element] != REGISTER[value.element]:
-            text = f"{text} != 0" if value.element == "i1" else f"{text}.to({REGISTER[value.element]})"
-        return Num(self.w.assign(text, "v"), value.element, axes)
+        return Num(self.w.assign(as_read(self.w, text, value.element), "v"), value.element, axes)
 
-    def read(self, value: Value, address: Index, axes: frozenset[str] = frozenset()) -> str:
-        """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without."""
+    def read(
+        self, value: Value, address: Index, axes: frozenset[str] = frozenset(), pointer: str = ""
+    ) -> str:
+        """The load of a buffer at an address, as it lies in memory: a tile along `axes`, if it is none without.
+
+        Args:
+            pointer: the buffer under another name, of a type of floats.
+        """
         self.loads.append((self.renamed.get(value, value), address))
         policy, least = self.eviction
-        return self.load_from(self.pointer(value), address, axes, policy if value.size >= least else "")
+        policy = policy if value.size >= least else ""
+        if pointer:
+            return self.load_from(pointer, address, axes, policy, "0.0")
+        return self.load_from(self.pointer(value), address, axes, policy)
 
     def pointer(self, value: Value) -> str:
         """The name of a value's buffer."""
         return self.operands.setdefault(storage(self.renamed.get(value, value)), f"x{len(self.operands)}")
 
     def load_from(
-        self, buffer: str, address: Index, axes: frozenset[str] = frozenset(), policy: str = ""
+        self, buffer: str, address: Index, axes: frozenset[str] = frozenset(), policy: str = "", zero: str = "0"
     ) -> str:
         """The load of a pointer at an address."""
         axes = axes.union(*(guard.axes for guard in self.guards))
         mask = self._mask(address.axes | axes)
-        limits = f", mask={mask}, other=0" if mask else ""
+        limits = f", mask={mask}, other={zero}" if mask else ""
         limits += f', eviction_policy="{policy}"' if policy else ""
         return f"tl.load({self._spread(buffer, address, axes)}{limits})"
 
@@ -322,7 +329,7 @@ class Fused:
         axes = number.axes.union(*(guard.axes for guard in self.guards))
         where = self._spread(buffer, address, axes)
         mask = self._mask(address.axes | axes)
-        return f"{where}, {as_stored(number, value.element)}{f', mask={mask}' if mask else ''}"
+        return f"{where}, {as_stored(self.w, number, value.element)}{f', mask={mask}' if mask else ''}"
 
     def _mask(self, axes: frozenset[str]) -> str:
         """The mask of an address that varies along some axes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thalweg.backends.gpu import float8
 from thalweg.backends.gpu.helpers_math import MATH, MATH_NEEDS
 
 _BASIC = {
@@ -128,7 +129,7 @@ def roundeven(x):
 ''',
 }
 
-HELPERS = _BASIC | MATH
+HELPERS = _BASIC | MATH | float8.HELPERS
 NEEDS = {"tanh_f64": ("expm1",), **MATH_NEEDS}  # what a helper itself calls
 
 

@@ -18,7 +18,7 @@ class GpuOptions:
         deterministic: no sum depends on the order in which programs run; otherwise scatters and products in parts may
             be added atomically.
         descriptors: matrix products of 16 bits fetch their operands by the chip's copy engine, where it has one (sm_90
-            on), in programs that stay.
+            on), in programs that stay; None leaves it to those large enough.
         folder: where the kernels' modules are saved, each in a folder named by its contents.
 
     Example:
@@ -29,7 +29,7 @@ class GpuOptions:
     chip: str = "sm_90"
     tf32: bool = False
     deterministic: bool = True
-    descriptors: bool = False
+    descriptors: bool | None = None
     folder: Path = Path("kernels")
 
     def __post_init__(self) -> None:
@@ -40,6 +40,13 @@ class GpuOptions:
     @property
     def vendor(self) -> str:
         return "hip" if self.chip.startswith("gfx") else "cuda"
+
+    @property
+    def multiplies_float8(self) -> bool:
+        """Do the chip's tensor cores multiply e4m3fn and e5m2 (gfx942's have other formats of 8 bits)?"""
+        if self.vendor == "hip":
+            return self.chip.startswith("gfx95")
+        return self.chip == VIRTUAL or int(self.chip[3:]) >= 89
 
     @property
     def precision(self) -> str:

@@ -1,26 +1,31 @@
 """Scalar bodies to Triton expressions.
 
-A `Num` is the text of an expression: a number, or a tile of numbers that varies along `axes`. f16 and bf16 are computed
-in f32, as on the CPU; they are rounded where they are stored or converted. Integers are signed; ops on unsigned ones
-see their operands as unsigned.
+A `Num` is the text of an expression: a number, or a tile of numbers that varies along `axes`. Floats of 16 and 8 bits
+are computed in f32, as on the CPU; they are rounded where they are stored or converted. Integers are signed; ops on
+unsigned ones see their operands as unsigned.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from thalweg.backends.cpu.graph import ScalarOp
+from thalweg.backends.gpu import float8
 from thalweg.backends.gpu.writer import Writer
+from thalweg.dialects.types import dtype_from_mlir
 
 # Types of registers, and of memory where they differ.
 REGISTER = {
     "f64": "tl.float64", "f32": "tl.float32", "f16": "tl.float32", "bf16": "tl.float32",
+    **dict.fromkeys(float8.SHORT, "tl.float32"),
     "i64": "tl.int64", "i32": "tl.int32", "i16": "tl.int16", "i8": "tl.int8", "i1": "tl.int1", "index": "tl.int32",
 }  # fmt: skip
-MEMORY = {**REGISTER, "f16": "tl.float16", "bf16": "tl.bfloat16", "i1": "tl.int8", "index": "tl.int64"}
+MEMORY = {**REGISTER, "f16": "tl.float16", "bf16": "tl.bfloat16", "i1": "tl.int8", "index": "tl.int64",
+          **dict.fromkeys(float8.SHORT, "tl.int8")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,8 @@ def literal(text: str, element: str) -> Num:
 
 
 def _from_bits(bits: int, element: str) -> float:
-    if element == "bf16":
-        bits, element = bits << 16, "f32"
-    code, width = {"f64": ("d", 8), "f32": ("f", 4), "f16": ("e", 2)}[element]
-    return float(struct.unpack(f"<{code}", bits.to_bytes(width, "little"))[0])
+    dtype = dtype_from_mlir(element).numpy
+    return float(np.array(bits, f"u{dtype.itemsize}").view(dtype))
 
 
 _BINARY = {
@@ -98,6 +101,10 @@ def apply(w: Writer, op: ScalarOp, operands: Sequence[Num]) -> Num | None:
     element = op.types[0]
     if op.name == "arith.constant":
         return literal(op.attributes, element)
+    if op.name == "arith.select" and operands[0].constant:
+        return operands[1 if operands[0].text == "True" else 2]
+    if op.name == "arith.truncf" and not w.rounds and REGISTER[operands[0].element] == REGISTER[element]:
+        return replace(operands[0], element=element)
     axes = frozenset[str]().union(*(n.axes for n in operands))
     text = _text(w, op, operands, element)
     if text is None:
@@ -108,7 +115,7 @@ def apply(w: Writer, op: ScalarOp, operands: Sequence[Num]) -> Num | None:
 def _text(w: Writer, op: ScalarOp, operands: Sequence[Num], element: str) -> str | Num | None:
     name = op.name
     if name in _CONVERSIONS:
-        return _convert(name, operands[0], element)
+        return _convert(w, name, operands[0], element)
     if element == "i1" and name in _BOOLEAN:
         return _infix(_BOOLEAN[name], operands, element)
     if name in _BINARY:
@@ -133,6 +140,8 @@ def _text(w: Writer, op: ScalarOp, operands: Sequence[Num], element: str) -> str
     if name == "math.ctpop":
         w.helpers["popcount"] = None
         return f"popcount({operands[0].method})"
+    if name == "arith.bitcast":
+        return _bitcast(w, operands[0], element)
     other = _OTHERS.get(name)
     return other(op, operands) if other else None
 
@@ -147,11 +156,24 @@ def where(condition: Num, yes: Num, no: Num) -> Num:
 def known(name: str) -> bool:
     """Does an op have Triton code (for the element types that it is used with)?"""
     tables = (_CONVERSIONS, _BINARY, _UNSIGNED, _CALLS, _HELPERS, _EXACT, _OTHERS)
-    return name in ("arith.constant", "arith.maxui", "arith.minui", "math.ctpop") or any(name in t for t in tables)
+    others = ("arith.constant", "arith.maxui", "arith.minui", "arith.bitcast", "math.ctpop")
+    return name in others or any(name in t for t in tables)
 
 
-def as_stored(number: Num, element: str) -> str:
+def as_read(w: Writer, text: str, element: str) -> str:
+    """The text of what was loaded, in the type that it is computed with."""
+    if element in float8.SHORT:
+        w.helpers[float8.decoder(element)] = None
+        return f"{float8.decoder(element)}({text})"
+    if element == "i1":
+        return f"{text} != 0"
+    return text if MEMORY[element] == REGISTER[element] else f"{text}.to({REGISTER[element]})"
+
+
+def as_stored(w: Writer, number: Num, element: str) -> str:
     """The text of a number of an element type as it lies in memory."""
+    if element in float8.SHORT:
+        return _bytes_of(w, number, element)
     kind, back = MEMORY[element], f".to({REGISTER[element]})"
     if number.constant:
         return f"tl.full([], {number.text}, {kind})"
@@ -160,6 +182,14 @@ def as_stored(number: Num, element: str) -> str:
     if number.atom and number.text.endswith(f".to({kind}){back}"):  # it has been rounded already
         return number.text.removesuffix(back)
     return f"{number.method}.to({kind})"
+
+
+def _bytes_of(w: Writer, number: Num, element: str) -> str:
+    encode, decode = float8.encoder(element), float8.decoder(element)
+    if number.text.startswith(f"{decode}({encode}(") and number.text.endswith("))") and number.atom:  # rounded already
+        return number.text.removeprefix(f"{decode}(").removesuffix(")")
+    w.helpers[encode] = None
+    return f"{encode}({number.method if number.constant else number.text})"
 
 
 def convert_index(number: Num, signed: bool, wide: bool) -> str:
@@ -184,6 +214,8 @@ def _infix(operator: str, operands: Sequence[Num], element: str) -> Num:
     left, right = operands
     if left.constant and right.constant:
         left = Num(left.method, left.element)
+    if operator == "+" and right.constant and right.text.startswith("-"):
+        return Num(f"{left.inner} - {right.text[1:]}", element, atom=False)
     return Num(f"{left.inner} {operator} {right.inner}", element, atom=False)
 
 
@@ -200,12 +232,15 @@ def _unsigned(number: Num) -> Num:
     return replace(number, text=f"{number.method}.to({kind}, bitcast=True)", atom=True, constant=False)
 
 
-def _convert(name: str, number: Num, element: str) -> Num | str:
+def _convert(w: Writer, name: str, number: Num, element: str) -> Num | str:
     if number.constant and number.element != "i1" and name in ("arith.extsi", "arith.index_cast", "arith.extf"):
         return replace(number, element=element)
     source, target = REGISTER[number.element], REGISTER[element]
     if name == "arith.truncf" and MEMORY[element] != target:
         wide = ".to(tl.float32)" if source == "tl.float64" else ""
+        if element in float8.SHORT:
+            number = replace(number, text=f"{number.method}{wide}", constant=False)
+            return as_read(w, _bytes_of(w, number, element), element)
         return f"{number.method}{wide}.to({MEMORY[element]}).to({target})"
     if name in ("arith.extui", "arith.uitofp", "arith.index_castui") and number.element != "i1":
         return f"{_unsigned(number).text}.to({target})"
@@ -231,6 +266,8 @@ def _compare_floats(op: ScalarOp, operands: Sequence[Num]) -> Num | None:
     if predicate in (7, 14):  # ordered, unordered
         operator, joined = ("==", "&") if predicate == 7 else ("!=", "|")
         return Num(f"({left} {operator} {left}) {joined} ({right} {operator} {right})", "i1", atom=False)
+    if predicate == 6 and operands[1].text == 'float("inf")' and operands[0].text.startswith("tl.abs("):
+        return Num(f"{left} < {right}", "i1", atom=False)  # a number is finite: nothing is larger than infinity
     if predicate in (6, 8):  # ordered and not equal, or the opposite
         differ = f"({left} < {right}) | ({left} > {right})"
         return Num(differ if predicate == 6 else f"({differ}) == 0", "i1", atom=False)
@@ -251,12 +288,10 @@ def _select(op: ScalarOp, operands: Sequence[Num]) -> str:
     return f"tl.where({condition.method if condition.constant else condition.text}, {first}, {no.text})"
 
 
-def _bitcast(op: ScalarOp, operands: Sequence[Num]) -> str:
-    (number,) = operands
-    source, target = MEMORY[number.element], MEMORY[op.types[0]]
-    text = number.method if source == REGISTER[number.element] else f"{number.method}.to({source})"
-    text = f"{text}.to({target}, bitcast=True)"
-    return text if target == REGISTER[op.types[0]] else f"{text}.to({REGISTER[op.types[0]]})"
+def _bitcast(w: Writer, number: Num, element: str) -> str:
+    stored = MEMORY[number.element] != REGISTER[number.element]
+    text = as_stored(w, number, number.element) if stored else number.method
+    return as_read(w, f"{text}.to({MEMORY[element]}, bitcast=True)", element)
 
 
 def _copysign(op: ScalarOp, operands: Sequence[Num]) -> str:
@@ -270,7 +305,6 @@ _OTHERS: dict[str, Callable[[ScalarOp, Sequence[Num]], Num | str | None]] = {
     "arith.cmpi": _compare_integers,
     "arith.cmpf": _compare_floats,
     "arith.select": _select,
-    "arith.bitcast": _bitcast,
     "math.copysign": _copysign,
     "arith.negf": lambda op, n: Num(f"-{n[0].method}", op.types[0], atom=False),
 }

@@ -18,11 +18,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from thalweg.backends.gpu import float8
 from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import VIRTUAL
 from thalweg.backends.gpu.program import build
 from thalweg.backends.gpu.store import load, triton
 from thalweg.dialects.diagnostics import DeviceError
+from thalweg.dialects.types import dtype_from_mlir
 from thalweg.runtime.gpu.artefact import (
     ALIGNMENT,
     Buffer,
@@ -138,7 +140,7 @@ def _copied(array: Array) -> Array:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def launch(path: Path, name: str, grid: int, buffers: Sequence[Array]) -> None:
@@ -153,9 +155,9 @@ def launch(path: Path, name: str, grid: int, buffers: Sequence[Array]) -> None:
 
 def _element(short: str) -> np.dtype[Any]:
     """The dtype of an element type as it is written in a module."""
-    if short in ("i1", "index"):
-        return np.dtype(np.int8 if short == "i1" else np.int64)
-    return _dtype("bfloat16" if short == "bf16" else f"{'float' if short[0] == 'f' else 'int'}{short[1:]}")
+    if short == "i1" or short in float8.SHORT:
+        return np.dtype(np.int8)
+    return dtype_from_mlir("i64" if short == "index" else short).numpy
 
 
 @contextmanager
@@ -191,22 +193,27 @@ def _interpreting() -> Iterator[None]:
 
 def _mend(builder: Any) -> None:
     """bf16 as a GPU has it: the interpreter cuts digits off instead of rounding, and multiplies matrices of the bit
-    patterns. And tiles of one truth, which it makes numbers that are no masks."""
-    from triton.language import bfloat16, float32, int1
+    patterns, as of floats of 8 bits. And tiles of one truth, which it makes numbers that are no masks."""
+    from triton.language import bfloat16, float8e4nv, float8e5, float32, int1
     from triton.runtime.interpreter import TensorHandle
 
     cast, dot, splat = builder.cast_impl, builder.create_dot, builder.create_splat
+
+    narrow = {bfloat16: ml_dtypes.bfloat16, float8e4nv: ml_dtypes.float8_e4m3fn, float8e5: ml_dtypes.float8_e5m2}
+
+    def widened(x: Any) -> Any:
+        return TensorHandle(x.data.view(narrow[x.dtype.scalar]).astype(np.float32), float32)
 
     def cast_impl(self: Any, source: Any, target: Any) -> Any:
         if target.scalar == bfloat16 and source.dtype.scalar != bfloat16:
             bits = source.data.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
             return TensorHandle(bits, bfloat16)
         if source.dtype.scalar == bfloat16 and target.scalar == float32:
-            return TensorHandle(source.data.view(ml_dtypes.bfloat16).astype(np.float32), float32)
+            return widened(source)
         return cast(self, source, target)
 
     def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        a, b = (cast_impl(self, x, float32) if x.dtype.scalar == bfloat16 else x for x in (a, b))
+        a, b = (widened(x) if x.dtype.scalar in narrow else x for x in (a, b))
         return dot(self, a, b, *rest)
 
     def create_splat(self: Any, kind: Any, value: Any) -> Any:
@@ -289,6 +296,8 @@ def _random(kind: str, rng: np.random.Generator) -> Array:
     assert found is not None, f"{kind} is no type"
     shape = tuple(int(n) for n in found[2].split(",") if n)
     dtype = _element(found[1])
+    if found[1] in float8.SHORT:
+        return rng.standard_normal(shape).astype(dtype_from_mlir(found[1]).numpy).view(dtype)
     if dtype.kind == "i":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)

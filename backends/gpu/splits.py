@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from thalweg.backends.cpu.emit.combiners import combiner_of
 from thalweg.backends.cpu.emit.rows import row_space
+from thalweg.backends.cpu.emit.scalar import HELD_IN_F32
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value
 from thalweg.backends.cpu.staged import make_room
 from thalweg.backends.gpu.configurations import matmul_tile, processors
@@ -130,7 +131,7 @@ def _staged(value: Value, cut: Generic, parts: tuple[int, ...]) -> list[Value]:
     assert generic is not None
     product = value.kind != "reduce"
     combiner = None if product else combiner_of(value)
-    element = "f32" if product and value.element in ("f16", "bf16") else value.element
+    element = "f32" if product and value.element in HELD_IN_F32 else value.element
     op = ScalarOp("arith.addi" if element[0] == "i" else "arith.addf", (0, 1), (2,), (element,))
     neutral_text = "0" if element[0] == "i" else "0.0"
     if combiner is not None:

@@ -6,6 +6,7 @@ Those of the host go by NumPy, but for floats that NumPy does not have.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint64, c_void_p, py_object
 from typing import Any, ClassVar
@@ -109,10 +110,12 @@ def _capsule(array: Any, start: int, device: tuple[int, int]) -> Any:
     if code is None:
         raise BufferError(f"DLPack has no type for {array.dtype.name}.")
     extents = (c_int64 * array.ndim)(*array.shape)
-    tensor = _Tensor(start, *device, array.ndim, code, array.dtype.itemsize * 8, 1, extents, None, 0)
+    # Written out: DLPack 1.2 has no tensors without strides any more.
+    strides = (c_int64 * array.ndim)(*(math.prod(array.shape[dim + 1 :]) for dim in range(array.ndim)))
+    tensor = _Tensor(start, *device, array.ndim, code, array.dtype.itemsize * 8, 1, extents, strides, 0)
     managed = _Managed(tensor, None, ctypes.cast(_lent.done, c_void_p))
     address = ctypes.addressof(managed)
-    _lent.kept[address] = managed, extents, array
+    _lent.kept[address] = managed, extents, strides, array
     return _new_capsule(address, _NAME, ctypes.cast(_lent.dropped, c_void_p))
 
 
@@ -137,13 +140,9 @@ def from_dlpack(gpu: Gpu, other: Any) -> DeviceArray:
 
 def host_array(other: Any) -> np.ndarray[Any, Any]:
     """An array over the memory of somebody else's on the host; a copy of floats that NumPy does not have."""
-    try:
+    if str(getattr(other, "dtype", "")).rpartition(".")[2] not in _FOREIGN:  # torch.bfloat16, or without a module
         return np.from_dlpack(other)
-    except (BufferError, RuntimeError):
-        capsule = other.__dlpack__()
-        if _Managed.from_address(_pointer(capsule, _NAME)).tensor.code not in _FOREIGN_CODES:
-            raise
-    start, nbytes, shape, dtype, release = _taken(capsule)
+    start, nbytes, shape, dtype, release = _taken(other.__dlpack__())
     data: np.ndarray[Any, Any] = np.frombuffer(bytearray(ctypes.string_at(start, nbytes)), dtype).reshape(shape)
     release()
     return data

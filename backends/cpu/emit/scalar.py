@@ -33,11 +33,12 @@ def register_type(element: str) -> str:
 
 @dataclass(frozen=True)
 class Num:
-    """An SSA value: one number (lanes = 1, not a vector) or a vector."""
+    """An SSA value: one number (lanes = 1, not a vector) or a vector; `stored`: its form in memory, if there is one."""
 
     name: str
     element: str
     lanes: int = 1
+    stored: str = ""
 
     @property
     def type(self) -> str:
@@ -192,7 +193,7 @@ def _saturated(w: Writer, name: str, number: Num, element: str) -> Num:
         return constant(w, str(text), wide, lanes).name
 
     def compared(predicate: str, limit: int) -> str:
-        bound = constant(w, f"{float(limit):.1f}", number.element, lanes).name
+        bound = constant(w, f"{float(limit):.1f}", register_type(number.element), lanes).name
         return w.op(f"arith.cmpf {predicate}, {number.name}, {bound} : {source}")
 
     held = w.op(f"arith.{'fptosi' if wide != element else name[6:]} {number.name} : {source} to {kind}")
@@ -284,15 +285,17 @@ def from_storage(w: Writer, name: str, element: str, lanes: int) -> Num:
         bits = w.op(f"arith.bitcast {name} : {lanes_type(element, lanes)} to {short}")
         bits = w.op(f"arith.extui {bits} : {short} to {wide}")
         bits = w.op(f"arith.shli {bits}, {constant(w, '16', 'i32', lanes).name} : {wide}")
-        return Num(w.op(f"arith.bitcast {bits} : {wide} to {lanes_type('f32', lanes)}"), element, lanes)
+        return Num(w.op(f"arith.bitcast {bits} : {wide} to {lanes_type('f32', lanes)}"), element, lanes, name)
     if element == "f16":
         kind = lanes_type(element, lanes)
-        return Num(w.op(f"arith.extf {name} : {kind} to {lanes_type('f32', lanes)}"), element, lanes)
+        return Num(w.op(f"arith.extf {name} : {kind} to {lanes_type('f32', lanes)}"), element, lanes, name)
     return Num(name, element, lanes)
 
 
 def to_storage(w: Writer, number: Num) -> str:
     """The form that a number has in memory; the inverse of `from_storage`."""
+    if number.stored:
+        return number.stored
     if number.element == "i1":
         return w.op(f"arith.extui {number.name} : {number.type} to {lanes_type('i8', number.lanes)}")
     if number.element in HELD_IN_F32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import thalweg as tw
+from thalweg.dialects.types import FLOATS
 
 # Functions of the standard (2024.12) without those on complex numbers, which there are none of.
 STANDARD = """
@@ -41,7 +42,7 @@ def test_public_names_are_documented(name):
 def test_namespace_info():
     info = tw.__array_namespace_info__()
     assert info.default_dtypes() == {"real floating": tw.float32, "integral": tw.int32, "indexing": tw.int32}
-    assert set(info.dtypes(kind="real floating")) == {"float64", "float32", "float16", "bfloat16"}
+    assert set(info.dtypes(kind="real floating")) == {d.name for d in FLOATS}
     assert info.dtypes()["bool"] == tw.bool
     assert info.devices() == [info.default_device()]
     assert info.capabilities()["boolean indexing"]

@@ -23,7 +23,7 @@ from thalweg.dialects import context
 
 triton = pytest.importorskip("triton")
 
-BF16, F16, F32 = ml_dtypes.bfloat16, np.dtype(np.float16), np.dtype(np.float32)
+F8, BF16, F16, F32 = ml_dtypes.float8_e4m3fn, ml_dtypes.bfloat16, np.dtype(np.float16), np.dtype(np.float32)
 Arguments = tuple[np.ndarray, ...]
 
 
@@ -34,6 +34,10 @@ def _zeros(dtype: Any, *shapes: tuple[int, ...]) -> Arguments:
 
 def _product(a: tw.Tensor, b: tw.Tensor) -> tw.Tensor:
     return a @ b
+
+
+def _scaled(a: tw.Tensor, b: tw.Tensor, of_a: tw.Tensor, of_b: tw.Tensor) -> tw.Tensor:
+    return tw.cast(tw.matmul(a, b.T, dtype=tw.float32) * of_a * of_b, tw.bfloat16)
 
 
 def _norm(x: tw.Tensor) -> tw.Tensor:
@@ -86,6 +90,7 @@ IMAGES, WINDOW = (32, 56, 56, 64), (3, 3, 64, 64)
 CASES = {
     "matmul of bf16": Case(_product, _zeros(BF16, (4096, 4096), (4096, 4096)), 1, slow=False),
     "matmul of f16": Case(_product, _zeros(F16, (1024, 1024), (1024, 1024)), 1),
+    "matmul of e4m3": Case(_scaled, (*_zeros(F8, (4096, 4096), (4096, 4096)), *_zeros(F32, (), ())), 1, slow=False),
     "matmul by tf32": Case(_product, _zeros(F32, (4096, 4096), (4096, 4096)), 1, tf32=True, slow=False),
     "matmul of long rows": Case(_product, _zeros(BF16, (8192, 8192), (8192, 1024)), 1),
     "softmax": Case(tw.nn.softmax, _zeros(F32, ROWS), slow=False),
@@ -143,7 +148,8 @@ def test_machine_code(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         if "tl.dot(" in kernel.source:
             products += 1
             assert count(made.assembly, "wgmma.mma_async") and not count(made.assembly, "mma.sync"), kernel.name
-            assert count(made.assembly, "cp.async.c") or kernel.text.stages == 1, f"{kernel.name} waits for its loads"
+            copies = count(made.assembly, "cp.async.c") + count(made.assembly, "cp.async.bulk.tensor")
+            assert copies or kernel.text.stages == 1, f"{kernel.name} waits for its loads"
         elif large:
             wide = sum(count(made.assembly, f"{way}.global.v4") for way in ("ld", "st"))
             assert wide > sum(count(made.assembly, f"{way}.global.b") for way in ("ld", "st")), kernel.name
