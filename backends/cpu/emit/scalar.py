@@ -278,7 +278,7 @@ def from_storage(w: Writer, name: str, element: str, lanes: int) -> Num:
         kind = lanes_type("i8", lanes)
         return Num(w.op(f"arith.trunci {name} : {kind} to {lanes_type('i1', lanes)}"), element, lanes)
     if element in float8.FORMATS:
-        return Num(float8.decode(w, name, element, lanes), element, lanes)
+        return Num(float8.decode(w, name, element, lanes), element, lanes, name)
     if element == "bf16":
         # Sixteen bits moved up: no processor support needed.
         short, wide = lanes_type("i16", lanes), lanes_type("i32", lanes)
