@@ -80,7 +80,7 @@ class Config:
     default_device: str = _option("", "cpu or gpu, where programs run that ask for none; empty: a GPU if there is one")
     gpu_graphs: bool = _option(True, "replay what a program launches on a GPU as one graph, from its second run on")
     gpu_tuning: bool = _option(False, "compile kernels for a GPU with several sizes of tiles, time them, keep the best")
-    gpu_descriptors: bool = _option(False, "products of 16 bits fetch operands by the copy engine that sm_90 has")
+    gpu_descriptors: str = _option("", "sm_90's copy engine fetches products' tiles: always, never; empty: large ones")
     tf32: bool = _option(False, "on a GPU, round 32-bit floats to 10 bits of fraction in products of matrices: faster")
     collective_timeout: int = _option(300, "seconds after which a sum over GPUs that one does not come to is given up")
     check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
@@ -122,6 +122,8 @@ class Config:
             raise ValueError(f"virtual_cpus must be a count of at least 1, got {value!r}")
         if name in ("virtual_tpus", "virtual_gpus") and (not isinstance(value, int) or value < 0):
             raise ValueError(f"{name} must be a count, or 0 for the real ones, got {value!r}")
+        if name == "gpu_descriptors" and value not in ("", "always", "never"):
+            raise ValueError(f"gpu_descriptors must be 'always', 'never', or empty for large products, got {value!r}")
         if name == "default_device" and value not in ("", "cpu", "gpu"):
             raise ValueError(f"default_device must be 'cpu', 'gpu', or empty for a GPU if there is one, got {value!r}")
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):

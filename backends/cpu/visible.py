@@ -46,6 +46,19 @@ def last_visible(
     return max(masks.values()) if all(masked.is_nothing(value) for value in summed) else None
 
 
+def masks_of(
+    members: Collection[Value], axes: Mapping[Value, Axes], row: int, column: int
+) -> list[tuple[Value, int]]:
+    """The members that are one select by a condition that holds exactly where column <= row + n; and n."""
+    found = []
+    for value in members:
+        condition = _selected(value)
+        if condition is not None and value in axes:
+            last = _Mask(row, column).of(value, condition, axes[value])
+            found += [] if last is None else [(value, last)]
+    return sorted(found, key=lambda pair: pair[0].id)
+
+
 def _is_plain(value: Value, masks: Mapping[Value, int], members: Collection[Value]) -> bool:
     """Are the scores that a mask is put on products, scaled, and nothing that a program's data could set to -inf?"""
     if _selected(value) not in masks or _constant(value.operands[2].splat or "0") != "least":

@@ -25,6 +25,8 @@ def split_attention(graph: Graph) -> bool:
     for value in graph.values:
         for region in value.regions if value.result_index == 0 else ():
             changed |= split_attention(region)
+        if value.kind == "attention" and value.result_index == 0:
+            _widen(graph, value)
         if value.kind == "attention" and value.result_index == 0 and _is_mixed(value):
             values += _split(graph, value)
             changed = True
@@ -32,6 +34,17 @@ def split_attention(graph: Graph) -> bool:
             values.append(value)
     graph.values = values
     return changed
+
+
+def _widen(graph: Graph, value: Value) -> None:
+    """What is reduced from scores is kept as it is computed: the kernels do not round scores to 16 bits."""
+    spec = value.attention
+    assert spec is not None
+    kept = [peer for peer in value.peers[len(spec.products) :] if peer not in graph.outputs]
+    read = [inner for inner, outer in zip(spec.operands, value.operands, strict=False) if outer.element == "f32"]
+    for reduced in (*spec.reductions, *kept, *read):
+        if reduced.element in ("f16", "bf16"):
+            reduced.element = "f32"
 
 
 def _is_mixed(value: Value) -> bool:

@@ -36,6 +36,7 @@ def axis(
         start = f"({start}).to(tl.int64) + " if wide else f"{start} + "
     name = w.fresh(name)
     w.emit(f"{name} = {start}tl.arange(0, {constant}){spread}")
+    masks.pop(name, None)  # of another loop's axis of this name
     if extent % block:
         masks[name] = f"{name}_ok"
         w.emit(f"{name}_ok = {name} < {extent}")

@@ -11,9 +11,14 @@ from thalweg.backends.gpu.index import Index, Symbol
 
 
 class Writer:
-    """The body of one kernel."""
+    """The body of one kernel.
+
+    Attributes:
+        rounds: whether numbers that the program has rounded to 16 bits are rounded where they stay in registers.
+    """
 
     def __init__(self) -> None:
+        self.rounds = True
         self.lines: list[str] = []
         self.helpers: dict[str, None] = {}  # functions of helpers.py that the kernel calls
         self.functions: list[str] = []  # of this kernel only: the text of those that it calls besides
@@ -44,10 +49,12 @@ class Writer:
 
     @contextmanager
     def scope(self, head: str) -> Iterator[None]:
-        """An indented block: what is computed inside is forgotten after it."""
+        """An indented block: what is computed inside is forgotten after it, and its names are free again."""
         self.emit(head)
         self._scopes.append({})
+        names = dict(self._names)
         yield
+        self._names = names
         self._scopes.pop()
         self._comment = ""
 

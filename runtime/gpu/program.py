@@ -5,7 +5,8 @@
 
 The steps become a tree of segments (launches and copies that nothing interrupts), loops and branches, whose predicates
 the host reads back. The first run launches kernel by kernel, which also loads what the driver loads late. From the
-second run on each segment is captured once as a graph and replayed. A graph holds addresses, so the arguments that are
+second run on each segment is captured once as a graph and replayed, unless its inputs and results are so large that
+copying them takes longer than launching. A graph holds addresses, so the arguments that are
 not state are copied into places of the program's own, and results out of them; state (variables, constants) stays where
 it is, and if its address has changed the graph is captured again.
 """
@@ -45,6 +46,7 @@ Integer: TypeAlias = np.dtype[np.uint8] | np.dtype[np.int32]
 Place: TypeAlias = tuple[str, int]  # a buffer's kind and number
 MOST: Final = 4096  # launches that a loop is written out to
 FEWEST: Final = 2  # launches and copies of a segment that is worth a graph
+COPIED: Final = 2**22  # bytes that a GPU copies while the host launches a kernel
 
 
 @dataclass
@@ -121,7 +123,7 @@ class LoadedProgram:
                 self._where["constant", number] = constant.address
             self._predicate = gpu.staging.take(8)
             self.nodes = self._built(program.steps)
-        self._graphs = graphs and any(len(segment.actions) >= FEWEST for segment in _segments(self.nodes))
+        self._graphs = graphs and self._is_worth_graphs()
 
     def __call__(self, arguments: Sequence[DeviceArray], check_launches: bool = False) -> list[DeviceArray]:
         """Start a run.
@@ -213,6 +215,13 @@ class LoadedProgram:
         for number, array in results.items():
             if array.nbytes:
                 self.gpu.driver.copy(array.address, self._where["result", number], array.nbytes, self.gpu.compute)
+
+    def _is_worth_graphs(self) -> bool:
+        """Whether launches that are saved cost more than copies to where graphs expect inputs, and of results."""
+        counts = [len(segment.actions) for segment in _segments(self.nodes)]
+        copied = sum(map(_nbytes, self.program.arguments[: self._inputs]))
+        copied += sum(_nbytes(self.program.results[number]) for number, *_ in self._fresh)
+        return max(counts, default=0) >= FEWEST and copied <= COPIED * sum(counts)
 
     # From steps to segments.
 

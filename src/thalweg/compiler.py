@@ -371,7 +371,7 @@ class Driver:
             chip,
             tf32=options.tf32,
             deterministic=options.deterministic,
-            descriptors=options.gpu_descriptors,
+            descriptors={"always": True, "never": False}.get(options.gpu_descriptors),
             folder=folder,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,17 +17,17 @@ from thalweg.tools.gpu_check.check import SKIPPED, Check, Finding, milliseconds,
 
 # Tera-operations a second of dense products, as the makers give them.
 PEAKS: dict[str, dict[str, float]] = {
-    "H200": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67},
-    "H100": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67},
+    "H200": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67, "float8_e4m3fn": 1979},
+    "H100": {"bfloat16": 989, "float16": 989, "tf32": 495, "float32": 67, "float8_e4m3fn": 1979},
     "A100": {"bfloat16": 312, "float16": 312, "tf32": 156, "float32": 19.5},
-    "B200": {"bfloat16": 2250, "float16": 2250, "tf32": 1125, "float32": 80},
+    "B200": {"bfloat16": 2250, "float16": 2250, "tf32": 1125, "float32": 80, "float8_e4m3fn": 4500},
     "MI300X": {"bfloat16": 1307, "float16": 1307, "tf32": 654, "float32": 163},
 }
 
 
 def _peak(check: Check, kind: str) -> float | None:
     name = check.gpu.properties.name
-    return next((peaks[kind] for model, peaks in PEAKS.items() if model in name), None)
+    return next((peaks.get(kind) for model, peaks in PEAKS.items() if model in name), None)
 
 
 def resident(array: Any) -> Any:
@@ -40,8 +41,8 @@ def matmul(check: Check) -> None:
         [(n, n, n) for n in (512, 1024, 2048, 4096, 8192)] + [(16, 4096, 4096), (4096, 4096, 64), (8192, 1024, 8192)],
         [(32, 32, 32)],
     )
-    kinds = ("bfloat16", "float16", "tf32", "float32")
-    cases = [(kind, size) for kind in kinds[: check.size(4, 1)] for size in sizes[: 3 if check.quick else None]]
+    kinds = ("bfloat16", "float8_e4m3fn", "float16", "tf32", "float32")
+    cases = [(kind, size) for kind in kinds[: check.size(5, 2)] for size in sizes[: 3 if check.quick else None]]
     for kind, size in check.left(cases, _product_name, 120):
         with check.attempt(_product_name((kind, size))) as found, on_gpu():
             _one_product(check, found, kind, size)
@@ -53,13 +54,14 @@ def _product_name(case: tuple[str, tuple[int, ...]]) -> str:
 
 def _one_product(check: Check, found: Finding, kind: str, size: tuple[int, int, int]) -> None:
     m, n, k = size
+    eight = kind == "float8_e4m3fn"  # as cuBLAS takes them: both along k, a result of 16 bits
     dtype = "float32" if kind == "tf32" else kind
-    a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (k, n)))
+    a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (n, k) if eight else (k, n)))
 
     def timed(**options: Any) -> float:
         with config.override(tf32=kind == "tf32", **options):
-            product = tw.function(lambda a, b: a @ b)
-            _check_product(product(a, b), a, b)
+            product = tw.function(lambda a, b: tw.matmul(a, b.T, dtype=tw.bfloat16) if eight else a @ b)
+            _check_product(product(a, b), a, np.asarray(b).T if eight else b)
             return milliseconds(check, lambda: product(a, b))
 
     ours = timed()
@@ -71,14 +73,16 @@ def _one_product(check: Check, found: Finding, kind: str, size: tuple[int, int, 
         found["share_of_peak"] = found["tflops"] / peak
     found.save()
     peers.times(found, ours, _torch_product(m, n, k, kind), _jax_product(m, n, k, kind))
-    if kind in ("bfloat16", "float16") and check.gpu.driver.kind == "cuda":
+    if kind in ("bfloat16", "float16", "float8_e4m3fn") and check.gpu.driver.kind == "cuda":
         found.save()
-        found["by_descriptors_ms"] = timed(gpu_descriptors=True)
+        found["by_pointers_ms"] = timed(gpu_descriptors="never")
+        found["by_descriptors_ms"] = timed(gpu_descriptors="always")
 
 
 def _random(shape: tuple[int, ...], dtype: str) -> Any:
-    numbers = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return tw.astype(tw.asarray(numbers), getattr(tw, dtype))
+    """Random numbers, a million of them again and again: the host takes longer for more than a GPU for a product."""
+    some = np.random.default_rng(0).standard_normal(min(math.prod(shape), 2**20 + 7), np.float32)
+    return tw.astype(tw.asarray(np.resize(some, shape)), getattr(tw, dtype))
 
 
 def _check_product(found: Any, a: Any, b: Any) -> None:
@@ -93,6 +97,13 @@ def _torch_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, pee
     torch = peers.torch_or_none()
     if torch is None:
         return
+    if kind == "float8_e4m3fn":
+        a, b = (torch.randn(shape, device="cuda").to(torch.float8_e4m3fn) for shape in ((m, k), (n, k)))
+        one = torch.ones((), device="cuda")
+        for name, fast in (("cublas", False), ("cublas_of_14_bits", True)):  # how exactly sums are kept
+            options = {"scale_a": one, "scale_b": one, "out_dtype": torch.bfloat16, "use_fast_accum": fast}
+            yield name, lambda options=options: torch._scaled_mm(a, b.t(), **options)
+        return
     torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
     dtype = peers.torch_dtype(torch, "float32" if kind == "tf32" else kind)
     a, b = (torch.randn(shape, device="cuda").to(dtype) for shape in ((m, k), (k, n)))
@@ -102,6 +113,11 @@ def _torch_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, pee
 def _jax_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, peers.Step]]:
     jax = peers.jax_or_none()
     if jax is None:
+        return
+    if kind == "float8_e4m3fn":
+        a, b = (x.astype(kind) for x in peers.jax_arrays(jax, [(m, k), (n, k)], "bfloat16"))
+        product = jax.jit(lambda a, b: jax.numpy.matmul(a, b.T, preferred_element_type="bfloat16"))
+        yield "jax", lambda: product(a, b)
         return
     a, b = peers.jax_arrays(jax, [(m, k), (k, n)], "float32" if kind == "tf32" else kind)
     precision = "highest" if kind == "float32" else "default"

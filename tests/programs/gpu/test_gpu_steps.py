@@ -329,7 +329,7 @@ def test_threads_that_start_at_once_share_a_gpu() -> None:
 def test_products_by_descriptors_are_the_same() -> None:
     a = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
     results = []
-    for descriptors in (False, True):
+    for descriptors in ("never", "always"):
         with tw.config.override(default_device="gpu", gpu_descriptors=descriptors):
             product = tw.function(lambda a: tw.astype(a, tw.float16) @ tw.astype(a, tw.float16))
             results.append(np.asarray(product(a)).astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ def _sigmoid(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     return ((e + e * e) / tw.sum(e, axis=-1, keepdims=True)) @ v
 
 
+def _ahead(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
+    """Each row sees 90 columns more than the one that it is."""
+    rows, columns = tw.arange(q.shape[-2]), tw.arange(k.shape[-2])
+    scores = tw.where(columns[None, :] <= rows[:, None] + 90, q @ tw.matrix_transpose(k) * 0.3, -1e30)
+    return tw.softmax(scores, axis=-1) @ v
+
+
 def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     mask = np.random.default_rng(0).random((70, 90)) < 0.7
     scores = tw.where(mask, q @ tw.matrix_transpose(k) * 0.3, -np.inf)
@@ -61,6 +69,9 @@ def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
 SAME = tuple(numbers(2, 1, 70, 20) * s for s in (1.0, 0.7, -0.5))
 HEADS = tuple(np.concatenate([x, 2 * x], axis=1) for x in SAME)
 OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
+LONG = tuple(numbers(1, 300, 16) * s for s in (1.0, 0.7, -0.5))
+WIDE = (numbers(1, 300, 16), numbers(1, 420, 16) * 0.5, numbers(1, 420, 16))
+TALL = (numbers(1, 420, 16), numbers(1, 300, 16) * 0.5, numbers(1, 300, 16))
 NARROW = tuple(x.astype(ml_dtypes.bfloat16) for x in SAME)
 CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "attention": (_attention(), SAME),
@@ -74,6 +85,11 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "gradients alone": (_alone, SAME),
     "gradients": (_gradients(_attention()), SAME),
     "gradients, causal": (_gradients(_attention(causal=True)), SAME),
+    "causal, long": (_attention(causal=True), LONG),
+    "causal, to the end of longer texts": (_ahead, WIDE),
+    "gradients, causal, long": (_gradients(_attention(causal=True)), LONG),
+    "gradients, causal, longer texts": (_gradients(_ahead), WIDE),
+    "gradients, causal, more rows than columns": (_gradients(_ahead), TALL),
     "gradients, masked": (_gradients(_masked), OTHER),
 }
 
@@ -110,12 +126,34 @@ def test_gradients_walk_the_columns_once_for_a_softmax() -> None:
 def test_products_of_16_bits_have_operands_of_16_bits() -> None:
     texts = sources(_gradients(_attention()), *NARROW)
     (text,) = [text for text in texts if "tl.trans(" in text]
-    assert text.count("tl.dot(tl.trans(") == text.count(".to(tl.bfloat16), a") == 2
+    assert [line.split(".to(tl.bfloat16), ")[1].split(",")[0] for line in text.splitlines() if "tl.trans(" in line] == [
+        "do_2", "q_2",
+    ]  # fmt: skip
 
 
 def test_causal_rows_do_not_look_ahead() -> None:
     texts = sources(*[_attention(causal=True), *SAME])
     assert any("end = tl.minimum((tile + 1) * BM" in text for text in texts)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_causal_mask_is_compared_along_the_diagonal_only(gradient: bool) -> None:
+    shape = (1, 2, 512, 64)
+    function = _gradients(_attention(causal=True)) if gradient else _attention(causal=True)
+    texts = [text for text in sources(function, *[numbers(*shape)] * 3) if "tl.dot(" in text]
+    assert len(texts) == (3 if gradient else 1)
+    for text in texts:
+        walks = [walk for walk in text.split("    for start in range(")[1:]]
+        masked = ["<= rows" in walk for walk in walks]
+        assert "common" in walks[0] and sum(masked) == len(walks) // 2
+
+
+def test_scores_stay_as_exact_as_they_are() -> None:
+    """Only what products take, and results, are rounded to 16 bits."""
+    texts = sources(_gradients(_attention()), *[x.astype(ml_dtypes.bfloat16) for x in HEADS])
+    for text in texts:
+        if "tl.dot(" in text:
+            assert not re.search(r"\.to\(tl\.bfloat16\)\.to\(tl\.float32\)", text), text
 
 
 def test_sums_along_rows_are_kernels_of_their_own() -> None:

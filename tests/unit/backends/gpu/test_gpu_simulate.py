@@ -14,6 +14,7 @@ import pytest
 from gpu_programs import check, lowered, numbers
 
 import thalweg as tw
+from thalweg.backends.gpu import descriptors
 from thalweg.backends.gpu.compile import compile_kernel
 from thalweg.backends.gpu.options import GpuOptions
 from thalweg.dialects import context
@@ -82,6 +83,29 @@ def test_products_by_descriptors(name: str, tmp_path: Path, monkeypatch: pytest.
         (kernel,) = [k for k in program.kernels if "matmul" in k.name]
         made = compile_kernel(kernel.text, options)
     assert "cp.async.bulk.tensor" in made.assembly and made.image.scratch > 0
+
+
+LARGE = numbers(2048, 1024, dtype=BF16), numbers(1024, 2560, dtype=BF16)
+
+
+@pytest.mark.parametrize("chip", ["sm_80", "sm_90", "virtual"])
+def test_large_products_are_by_descriptors_where_the_chip_has_an_engine(chip: str, tmp_path: Path) -> None:
+    with context.entered():
+        (kernel,) = lowered(tw.matmul, *LARGE, folder=tmp_path, chip=chip).kernels
+        (small,) = lowered(tw.matmul, *DESCRIBED["rows"][1], folder=tmp_path, chip=chip).kernels
+        (asked,) = lowered(tw.matmul, *LARGE, folder=tmp_path, chip=chip, descriptors=False).kernels
+    assert ("make_tensor_descriptor" in kernel.source) == (chip == "sm_90")
+    assert "make_tensor_descriptor" not in small.source + asked.source
+
+
+def test_programs_that_stay_go_through_their_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "processors", lambda options: 3)  # of 3 x 3 tiles
+    function = lambda x, y: tw.tanh(tw.matmul(x, y))  # noqa: E731
+    arguments = numbers(130, 96, dtype=BF16), numbers(96, 136, dtype=BF16)
+    with context.entered():
+        (kernel,) = lowered(function, *arguments, folder=tmp_path, descriptors=True).kernels
+    assert "flatten=True" in kernel.source and kernel.grid == 3
+    check(function, *arguments, folder=tmp_path, descriptors=True)
 
 
 COMPILED = ("elementwise", "softmax", "layernorm of long rows", "matmul in bf16", "network", "rows taken", "transpose")

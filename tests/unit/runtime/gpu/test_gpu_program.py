@@ -10,6 +10,7 @@ import pytest
 import tiny_kernels as tiny
 
 from thalweg.dialects.diagnostics import DeviceError
+from thalweg.runtime.gpu import program
 from thalweg.runtime.gpu.artefact import Branch, Buffer, Copy, While
 from thalweg.runtime.gpu.device import Gpu
 from thalweg.runtime.gpu.driver import DriverError
@@ -64,6 +65,19 @@ def test_one_launch_needs_no_graph(gpu: Gpu) -> None:
     for _ in range(3):
         loaded([gpu.put(X)])
     assert calls(gpu)["begin_capture"] == 0
+
+
+def test_graphs_are_not_worth_copies_of_large_arrays(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "COPIED", X.nbytes - 1)  # two launches; an input and a result
+    loaded = LoadedProgram(gpu, tiny.program(TWO, 1, 1))
+    for _ in range(3):
+        np.testing.assert_array_equal(loaded([gpu.put(X)])[0].numpy(), X * 2 + 1)
+    assert calls(gpu)["begin_capture"] == 0
+    monkeypatch.setattr(program, "COPIED", X.nbytes)
+    loaded = LoadedProgram(gpu, tiny.program(TWO, 1, 1))
+    for _ in range(3):
+        np.testing.assert_array_equal(loaded([gpu.put(X)])[0].numpy(), X * 2 + 1)
+    assert calls(gpu)["begin_capture"] == 1
 
 
 def test_state_that_has_moved_is_captured_again(gpu: Gpu) -> None:
