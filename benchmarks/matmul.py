@@ -1,9 +1,11 @@
 """`python -m benchmarks.matmul`: matrix products of many shapes, orientations and types, against PyTorch and, on one
 thread, NumPy's OpenBLAS (whose further threads spin between its turns, and take their processors from the others).
+`--random N --seed S` draws other ones, with batches, narrow types and what may follow a product.
 
 GFLOP/s by the least of many calls, implementations taking turns after a check that they agree; results are allocated
 by the call. The last column is the share of what the processor's registers alone can do: fused multiply-adds that
-depend on nothing but themselves, measured before every row, the most that was seen so far, once for each thread.
+depend on nothing but themselves, measured before every row, the most that was seen so far, once for each thread; of
+narrow types it is float32's.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +27,17 @@ import numpy as np
 from benchmarks.harness import Step, Workload, measure
 
 FRAMEWORKS = ("thalweg", "torch", "numpy")
+_SHORT = {"float32": "", "float64": " f64", "bfloat16": " bf16", "int8": " int8"}
+_TOLERANCE = {"float32": 2e-3, "float64": 2e-3, "bfloat16": 3e-2, "int8": 0.0}
 
 
 @dataclass(frozen=True)
 class Case:
-    """[rows, inner] by [inner, columns]; the operands named by `transposed` ("a", "b") lie the other way in memory."""
+    """[rows, inner] by [inner, columns]; the operands named by `transposed` ("a", "b") lie the other way in memory.
+
+    `after`: what is computed of the result: "gelu" (of the sum with a bias for each column), "exp" or "residual" (the
+    sum with another matrix).
+    """
 
     rows: int
     inner: int
@@ -37,12 +45,15 @@ class Case:
     transposed: str = ""
     dtype: str = "float32"
     batch: tuple[int, ...] = ()
+    after: str = ""
 
     @property
     def name(self) -> str:
         batch = "x".join(map(str, self.batch)) + ": " if self.batch else ""
         turned = "".join(f", {operand} transposed" for operand in self.transposed)
-        return f"{batch}{self.rows}x{self.inner}x{self.columns}{turned}" + (" f64" if self.dtype == "float64" else "")
+        return f"{batch}{self.rows}x{self.inner}x{self.columns}{turned}{_SHORT[self.dtype]}" + (
+            f" + {self.after}" if self.after else ""
+        )
 
     @property
     def gflop(self) -> float:
@@ -53,8 +64,19 @@ class Case:
         rng = np.random.default_rng(0)
         shapes = {"a": (self.rows, self.inner), "b": (self.inner, self.columns)}
         lying = [shape[::-1] if name in self.transposed else shape for name, shape in shapes.items()]
-        a, b = (rng.standard_normal((*self.batch, *shape), self.dtype) for shape in lying)
-        return a, b
+        if self.dtype == "int8":
+            a, b = [rng.integers(-128, 128, (*self.batch, *shape)).astype(np.int8) for shape in lying]
+        else:
+            made = np.float64 if self.dtype == "float64" else np.float32
+            a, b = (rng.standard_normal((*self.batch, *shape), made) for shape in lying)
+        return a / max(1.0, self.inner**0.5) if self.after else a, b  # e^x stays finite
+
+    def more(self) -> tuple[np.ndarray, ...]:
+        """What `after` reads: the bias, or the other matrix."""
+        rng = np.random.default_rng(1)
+        shape = {"gelu": (self.columns,), "residual": (*self.batch, self.rows, self.columns)}.get(self.after)
+        made = np.float64 if self.dtype == "float64" else np.float32
+        return () if shape is None else (rng.standard_normal(shape, made),)
 
 
 _SQUARES = (64, 96, 100, 128, 200, 255, 256, 300, 384, 500, 512, 640, 768, 1000, 1024, 1500, 2048, 3000)
@@ -75,6 +97,9 @@ CASES = (
     Case(512, 512, 512, "ab"),
     *_BATCHES,
     *(Case(n, n, n, dtype="float64") for n in (128, 512, 1024)),
+    *(Case(n, n, n, dtype=dtype) for dtype in ("bfloat16", "int8") for n in (512, 768, 1024, 2048)),
+    *(Case(1024, 1024, 1024, turned, "bfloat16") for turned in "ab"),
+    *(Case(512, 512, 512, after=after) for after in ("gelu", "exp", "residual")),
 )
 
 
@@ -85,23 +110,49 @@ def _turned(array: Any, turned: bool) -> Any:
 def _thalweg(case: Case) -> Step:
     import thalweg as tw
 
-    def product(a: Any, b: Any) -> Any:
+    def product(a: Any, b: Any, *more: Any) -> Any:
         a = tw.matrix_transpose(a) if "a" in case.transposed else a
-        return a @ (tw.matrix_transpose(b) if "b" in case.transposed else b)
+        b = tw.matrix_transpose(b) if "b" in case.transposed else b
+        if case.dtype == "int8":
+            return tw.astype(a, tw.int32) @ tw.astype(b, tw.int32)
+        y = a @ b
+        return (
+            tw.exp(y)
+            if case.after == "exp"
+            else tw.nn.gelu(y + more[0], approximate=True)
+            if case.after == "gelu"
+            else sum(more, y)
+        )
 
     compiled = tw.function(product)
-    a, b = map(tw.asarray, case.arrays())
-    return lambda: compiled(a, b)
+    narrow = tw.bfloat16.numpy if case.dtype == "bfloat16" else case.dtype
+    operands = [tw.asarray(x.astype(narrow)) for x in (*case.arrays(), *case.more())]
+    return lambda: compiled(*operands)
 
 
 def _torch(case: Case) -> Step:
     import torch
 
-    a, b = (_turned(torch.from_numpy(x), n in case.transposed) for x, n in zip(case.arrays(), "ab", strict=True))
-    return lambda: a @ b
+    dtype = getattr(torch, case.dtype)
+    a, b = (
+        _turned(torch.from_numpy(x).to(dtype), n in case.transposed) for x, n in zip(case.arrays(), "ab", strict=True)
+    )
+    more = [torch.from_numpy(x).to(dtype) for x in case.more()]
+    if case.dtype == "int8":
+        return lambda: torch._int_mm(a, b)
+
+    def step() -> Any:
+        y = a @ b
+        if case.after == "gelu":
+            return torch.nn.functional.gelu(y + more[0], approximate="tanh")
+        return torch.exp(y) if case.after == "exp" else sum(more, y)
+
+    return step
 
 
 def _numpy(case: Case) -> Step:
+    if case.dtype not in ("float32", "float64") or case.after:
+        raise ValueError("no product of its library")
     a, b = (_turned(x, n in case.transposed) for x, n in zip(case.arrays(), "ab", strict=True))
     return lambda: a @ b
 
@@ -109,11 +160,29 @@ def _numpy(case: Case) -> Step:
 _MAKERS: dict[str, Callable[[Case], Step]] = {"thalweg": _thalweg, "torch": _torch, "numpy": _numpy}
 
 
-def workloads(wanted: str) -> Iterator[tuple[Case, Workload]]:
+def drawn(count: int, seed: int) -> list[Case]:
+    """Random cases: sizes from 1 to 4096, equally often of each order of magnitude; none takes more than a second."""
+    rng = np.random.default_rng(seed)
+    cases: list[Case] = []
+    while len(cases) < count:
+        rows, inner, columns = (int(2 ** rng.uniform(0, 12)) for _ in range(3))
+        dtype = str(rng.choice(["float32", "float32", "float64", "bfloat16", "int8"]))
+        turned = "".join(operand for operand in "ab" if rng.random() < 0.25)
+        batch = (int(2 ** rng.uniform(1, 6)),) if dtype != "int8" and rng.random() < 0.2 else ()
+        after = str(rng.choice(["gelu", "exp", "residual"])) if dtype == "float32" and rng.random() < 0.4 else ""
+        case = Case(rows, inner, columns, turned, dtype, batch, after)
+        narrow = dtype == "int8" and (rows < 17 or inner % 8 or columns % 8)  # which PyTorch does not multiply
+        if case.gflop < 20 and not narrow:
+            cases.append(case)
+    return cases
+
+
+def workloads(cases: Sequence[Case], wanted: str) -> Iterator[tuple[Case, Workload]]:
     """Every case whose name contains `wanted`."""
-    for case in CASES:
+    for case in cases:
         if wanted in case.name:
-            yield case, Workload(case.name, case.name, {f: partial(make, case) for f, make in _MAKERS.items()})
+            makers = {f: partial(make, case) for f, make in _MAKERS.items()}
+            yield case, Workload(case.name, case.name, makers, rtol=_TOLERANCE[case.dtype])
 
 
 def peak(dtype: str) -> Callable[[], float]:
@@ -173,6 +242,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--budget", type=float, default=0.3, help="seconds for each implementation of a row")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="measure N random cases instead")
+    parser.add_argument("--seed", type=int, default=0, help="of --random")
     parser.add_argument("--json", type=Path, default=None, help="default: benchmarks/results/matmul-THREADS.json")
     options = parser.parse_args()
     threads = _limit_threads(options.threads)
@@ -182,10 +253,12 @@ def main() -> None:
     frameworks = FRAMEWORKS if threads == 1 else FRAMEWORKS[:2]
     print(f"{'rows x sum x columns':44}" + "".join(f"{f:>9}" for f in frameworks) + f"{'ratio':>9}{'share':>8}")
     rows = []
-    for case, workload in workloads(options.only):
-        peaks[case.dtype] = max(peaks[case.dtype], measures[case.dtype]())
-        registers = threads * peaks[case.dtype]
-        results = measure(workload, list(frameworks), options.rounds, options.budget)
+    for case, workload in workloads(drawn(options.random, options.seed) if options.random else CASES, options.only):
+        kind = case.dtype if case.dtype in peaks else "float32"
+        peaks[kind] = max(peaks[kind], measures[kind]())
+        registers = threads * peaks[kind]
+        some = [f for f in frameworks if f != "numpy" or (case.dtype in peaks and not case.after)]
+        results = measure(workload, some, options.rounds, options.budget)
         speeds = {r.framework: case.gflop / r.best for r in results if not r.error}
         peers = [speed for framework, speed in speeds.items() if framework != "thalweg"]
         ratio = speeds.get("thalweg", float("nan")) / max(peers, default=float("nan"))
@@ -196,7 +269,8 @@ def main() -> None:
         for result in results:
             if result.error:
                 print(f"    {result.framework}: {result.error}")
-    target = options.json or Path(f"benchmarks/results/matmul-{threads}.json")
+    name = f"matmul-random-{options.seed}-{threads}" if options.random else f"matmul-{threads}"
+    target = options.json or Path(f"benchmarks/results/{name}.json")
     target.write_text(json.dumps({"threads": threads, "rows": rows}, indent=1) + "\n")
     print(f"written to {target}")
 

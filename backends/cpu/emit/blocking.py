@@ -25,6 +25,7 @@ FETCH_TILES = 7  # of rows, each of which asks for all of it
 FETCHED_ROWS = 56  # up to here that counts
 PIECE_ROWS = 2048  # that are dealt out at a time, about
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
+SHORT_SUM = 20  # up to here writing the result is what takes time, which is best done row by row
 MANY_ROWS = 96  # from here on copying a panel costs less than reading it where its vectors straddle cache lines
 
 
@@ -104,7 +105,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     small = contiguous and shared <= block_bytes // 2
     # Each thread packs a small operand as a whole, and has rows of its own.
     dealt = small and few_panels and not strided and _has_rows_for(nest, threads)
-    by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and small and in_rows and not dealt)
+    short = contiguous and nest.sum_count <= SHORT_SUM and not (strided or packed)
+    by_rows = nest.lane.lhs != 0 or (row_tiles > 1 and small and (in_rows or short) and not dealt)
     rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item >= 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
@@ -145,7 +147,7 @@ def _pass(nest: Nest, depth: int, packed: bool) -> int:
     """Summed elements that a panel from far is read at a time, where the sum has many more; 0 for all."""
     if packed:
         return PANEL_PASS if depth > PANEL_PASS else 0
-    if depth <= 4 * FEW_PAGES:
+    if depth <= (2 if len(nest.sums) == 1 else 4) * FEW_PAGES:
         return 0
     return FEW_PAGES if nest.row_count <= VERY_FEW_ROWS else 2 * FEW_PAGES
 

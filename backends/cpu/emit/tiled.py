@@ -37,7 +37,9 @@ STEPS = 8  # of a block of the sum, at most
 PANELS = 32  # packed at a time: with a long sum, as many columns as stay in the second cache
 FEW_PANELS = 2  # for which rows are not copied
 SPLIT_ROWS = 256  # fewer rows are not worth packing columns for
-LEAST_ROWS, LEAST_COLUMNS, LEAST_SUM = 16, 16, 64  # smaller products are not worth setting tiles up
+LEAST_ROWS, LEAST_COLUMNS = 16, 16  # smaller products are not worth setting tiles up
+LEAST_SUM = {"bf16": 4, "i8": 64}  # bytes have other instructions
+LEAST_RUN = 16  # of lines that are copied one by one
 MOST_PACKED = 1 << 20  # bytes of columns that are packed at a time
 
 
@@ -66,10 +68,10 @@ def tiled(w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epi
 def _suits(nest: Nest) -> bool:
     if not nest.sums or nest.lane.lhs or not nest.out.shape or 0 in (nest.row_count, nest.lane.extent, nest.sum_count):
         return False
-    if nest.row_count < LEAST_ROWS or nest.lane.extent < LEAST_COLUMNS or nest.sum_count < LEAST_SUM:
+    if nest.row_count < LEAST_ROWS or nest.lane.extent < LEAST_COLUMNS or nest.sum_count < LEAST_SUM[nest.rhs.dtype]:
         return False
     run = nest.sums[-1]
-    in_rows = run.lhs == 1 and run.extent >= 16
+    in_rows = run.lhs == 1 and (len(nest.sums) == 1 or run.extent >= LEAST_RUN)
     in_columns = len(nest.rows) == 1 and nest.rows[-1].lhs == 1 and len(nest.sums) == 1
     return in_rows or in_columns
 

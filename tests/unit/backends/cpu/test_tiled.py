@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(not tiles_allowed(), reason="the processor has n
 SIZES = [(16, 64, 16), (32, 64, 32), (33, 70, 40), (100, 101, 130), (128, 512, 256), (50, 333, 37), (64, 65, 600)]
 # Sums in several blocks, the last of which is shorter or ends inside of a tile; few columns; rows cut into pieces.
 SIZES += [(40, 1100, 150), (64, 1500, 32), (37, 593, 1041), (1040, 300, 33), (96, 2049, 1030)]
+SIZES += [(50, 5, 77), (33, 12, 598)]  # short sums
 THREADS = pytest.mark.parametrize("threads", [1, 2])
 
 
