@@ -159,7 +159,7 @@ def _reduce(x: Register) -> tuple[Register, Register, Register | None]:
     else:
         quick, limit = _quadrants(x.to_float("f64")), _FAST["f64"]
         if x.element == "f32":
-            quick = (quick[0], quick[1].to_float("f32"))
+            quick = (quick[0].to_integer("i32"), quick[1].to_float("f32"))
     large = x > limit
     any_large = large.name
     if x.lanes > 1:

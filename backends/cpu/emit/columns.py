@@ -26,9 +26,11 @@ def column_kernel(group: Group, name: str, space: RowSpace, options: CpuOptions)
     """A tile is a strip of columns, all rows deep: wide strips read memory in long pieces, but every thread needs
     one.
     """
-    threads = options.worker_count()
-    widest = 16 if machine(options).registers >= 32 else VECTORS
-    return _ColumnKernel(group, name, space, widest, threads).kernel()
+    threads, target = options.worker_count(), machine(options)
+    widest = 16 if target.registers >= 32 else VECTORS
+    made = _ColumnKernel(group, name, space, widest, threads)
+    made.w.has_avx512, made.w.has_fma = target.has_avx512, target.has_fma
+    return made.kernel()
 
 
 class _ColumnKernel:

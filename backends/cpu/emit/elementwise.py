@@ -215,16 +215,18 @@ def _loop_blocks(fused: Fused, shape: Sequence[int], across: int, at: Callable[[
     """Like `loop_rows`, with dimension `across` innermost in blocks: what one vector gathers, the next ones find in
     the cache.
 
-    The last dimension runs in vectors, `BLOCK` rows of `across` at a time.
+    The last dimension runs in vectors, `BLOCK` rows of `across` at a time; a tile is a piece of it.
     """
     w, lanes = fused.w, fused.lanes
-    blocks = -(-shape[across] // BLOCK)
-    outer = [1 if d == len(shape) - 1 else blocks if d == across else extent for d, extent in enumerate(shape)]
+    blocks, piece = -(-shape[across] // BLOCK), lanes * FLAT_TILE
+    pieces = -(-shape[-1] // piece)
+    outer = [pieces if d == len(shape) - 1 else blocks if d == across else extent for d, extent in enumerate(shape)]
     main = shape[-1] - shape[-1] % lanes
     with w.for_("%lo", "%hi", 1) as tile:
         corner = fused.at.delinear(Index(tile), outer)
         first = w.mul(corner[across].base, BLOCK)
         last = w.minimum(w.add(first, BLOCK), shape[across])
+        begin = w.mul(corner[-1].base, piece)
 
         def column(index: Index) -> None:
             with w.for_(first, last, 1) as row:
@@ -233,10 +235,11 @@ def _loop_blocks(fused: Fused, shape: Sequence[int], across: int, at: Callable[[
                 at(tuple(place))
 
         if main:
-            with w.for_(0, main, lanes) as j:
-                column(Index(j, 1 if lanes > 1 else 0))
+            with w.for_(begin, w.minimum(w.add(begin, piece), main), lanes) as j:
+                column(Index(j, 1 if lanes > 1 else 0, multiple=lanes))
         if main < shape[-1]:
-            with w.branch(w.hoisted("arith.constant true")):
+            end = w.op(f"arith.cmpi eq, {w.ssa(corner[-1].base)}, {w.index(pieces - 1)} : index")
+            with w.branch(end):
                 at_tail(fused, shape[-1] - main, lambda: column(Index(main, 1)))
     return math.prod(outer)
 
@@ -256,7 +259,7 @@ def _row(
         start = w.mul("%lo", tile) if tile else 0
         stop = w.minimum(w.mul("%hi", tile), main) if tile else main
         with w.for_(start, stop, lanes) as j:
-            at(place(Index(j, 1 if lanes > 1 else 0)))
+            at(place(Index(j, 1 if lanes > 1 else 0, multiple=lanes)))
     if main < extent:
         last = w.op(f"arith.cmpi eq, %hi, {w.index(tiles)} : index") if tile else w.hoisted("arith.constant true")
         with w.branch(last):

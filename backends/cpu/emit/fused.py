@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+from thalweg.backends.cpu.emit import strided
 from thalweg.backends.cpu.emit.indexing import Index, Indexer
 from thalweg.backends.cpu.emit.scalar import (
     Num,
@@ -26,6 +27,7 @@ from thalweg.backends.cpu.graph import Body, ScalarOp, Value
 from thalweg.backends.cpu.kernel import storage_type
 
 Place = tuple[Index, ...]
+_NARROW = 1 << 31  # elements that can be counted in 32 bits
 
 
 class Fused:
@@ -44,7 +46,8 @@ class Fused:
         self.members = set(members)
         self.lanes = lanes
         self.flat = flat
-        self.at = Indexer(w, lanes)
+        places = max((v.size for m in members for v in (m, *m.operands)), default=0)
+        self.at = Indexer(w, lanes, "i32" if places < _NARROW else "index")
         self.mask = ""  # vector<lanes x i1> that limits loads and stores, where set
         self.used = 0  # how many lanes the mask lets through, where that is known
         self.buffers: dict[Value, str] = {}  # operands in the order of their first use
@@ -277,7 +280,15 @@ class Fused:
             name = write(f"memref.load {buffer}[{self._bases(place)}] : {memref}")
             return from_storage(self.w, name, value.element, 1)
         kind = lanes_type(element, self.lanes)
-        if _contiguous(place):
+        if not _contiguous(place):
+            position = self.at.linear(place, shape)
+            if position.is_line and (position.step == 1 or self._picks(position.step)):
+                buffer, memref, place = *self._line(value, buffer), (position,)
+        if len(place) == 1 and self._picks(place[0].step):
+            used = self.used or self.lanes
+            line, start = (buffer, memref), place[0]
+            name = strided.load(self.w, write, line, start.base, start.step, element, self.lanes, used)
+        elif _contiguous(place):
             where = f"{buffer}[{self._bases(place)}]"
             if self.mask:
                 zero = self._zero(element)
@@ -294,6 +305,19 @@ class Fused:
             )
         return from_storage(self.w, name, value.element, self.lanes)
 
+    def _picks(self, step: int) -> bool:
+        """Whether lanes `step` places apart are picked from vectors that lie side by side."""
+        return strided.is_near(step, self.lanes) and bool(self.used or not self.mask)
+
+    def _line(self, value: Value, buffer: str) -> tuple[str, str]:
+        """A buffer as one line, and its type then."""
+        memref, shape = self.memory(value)
+        flat = f"memref<{value.size}x{storage_type(value.element)}>"
+        if len(shape) == 1:
+            return buffer, memref
+        dims = ", ".join(map(str, range(len(shape))))
+        return self.w.op(f"memref.collapse_shape {buffer} [[{dims}]] : {memref} into {flat}"), flat
+
     def store(self, value: Value, buffer: str, place: Place, number: Num) -> None:
         """Write a result's buffer."""
         memref, shape = self.memory(value)
@@ -304,6 +328,10 @@ class Fused:
             return
         name = to_storage(self.w, widen(self.w, number, self.lanes))
         kind = lanes_type(storage_type(value.element), self.lanes)
+        if not _contiguous(place) and any(index.part or index.is_line for index in place):
+            position = self.at.linear(place, shape)
+            if position.is_line and position.step == 1:
+                buffer, memref, place = *self._line(value, buffer), (position,)
         if not _contiguous(place):
             bases, offsets = self._scattered(place, shape)
             self.w.emit(

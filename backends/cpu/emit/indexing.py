@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thalweg.backends.cpu.emit.writer import Writer
 from thalweg.backends.cpu.graph import Affine
@@ -14,11 +15,17 @@ class Index:
     """The place that each lane reads along one dimension.
 
     Lane k reads at `base + k * step`, or, where `vector` is set, at element k of that `vector<lanes x index>`.
+
+    Args:
+        multiple: what `base` is known to be a multiple of.
+        part: what this is the quotient or the remainder of, so that both can be put together again.
     """
 
     base: str | int = 0
     step: int = 0
     vector: str = ""
+    multiple: int = field(default=1, compare=False)
+    part: Part | None = field(default=None, compare=False)
 
     @property
     def is_line(self) -> bool:
@@ -26,17 +33,36 @@ class Index:
         return bool(self.step) and not self.vector
 
     @property
+    def divides(self) -> int:
+        """What `base` is a multiple of: 0 of everything."""
+        return abs(self.base) if isinstance(self.base, int) else self.multiple
+
+    @property
     def uniform(self) -> bool:
         """Do all lanes read at the same place?"""
         return not self.step and not self.vector
 
 
-class Indexer:
-    """Arithmetic on `Index` values for vectors of `lanes`, written with `w`."""
+@dataclass(frozen=True)
+class Part:
+    """Of what an index is the quotient by `divisor`, or the remainder."""
 
-    def __init__(self, w: Writer, lanes: int) -> None:
+    whole: Index
+    divisor: int
+    is_quotient: bool
+
+
+class Indexer:
+    """Arithmetic on `Index` values for vectors of `lanes`, written with `w`.
+
+    Args:
+        divided_as: the integers in which vectors are divided; narrow ones, where all places fit, take a fraction.
+    """
+
+    def __init__(self, w: Writer, lanes: int, divided_as: str = "index") -> None:
         self.w = w
         self.lanes = lanes
+        self.divided_as = divided_as
 
     def vector(self, index: Index) -> str:
         """The SSA vector of an index."""
@@ -68,7 +94,8 @@ class Indexer:
             if right == Index(0):
                 return left
             return right if left == Index(0) else self._vectors("addi", left, right)
-        return Index(self.w.add(left.base, right.base), left.step + right.step)
+        multiple = math.gcd(left.divides, right.divides)
+        return Index(self.w.add(left.base, right.base), left.step + right.step, multiple=multiple)
 
     def sub(self, left: Index, right: Index) -> Index:
         if left.vector or right.vector:
@@ -80,19 +107,49 @@ class Indexer:
             return index
         if index.vector:
             return self._vectors("muli", index, Index(factor))
-        return Index(self.w.mul(index.base, factor), index.step * factor)
+        return Index(self.w.mul(index.base, factor), index.step * factor, multiple=index.divides * abs(factor))
 
     def divide(self, index: Index, divisor: int) -> tuple[Index, Index]:
         """Quotient and remainder of a non-negative index by a constant."""
         if divisor == 1:
             return index, Index(0)
+        if self._stays(index, divisor):
+            quotient, rest = self.divide(Index(index.base), divisor)
+            return quotient, Index(rest.base, index.step, multiple=self.lanes)
         if not index.uniform:
-            return self._vectors("divui", index, Index(divisor)), self._vectors("remui", index, Index(divisor))
+            vectors = self._divide_vector(index, divisor)
+            return tuple(  # type: ignore[return-value]
+                Index(vector=name, part=Part(index, divisor, is_quotient))
+                for name, is_quotient in zip(vectors, (True, False), strict=True)
+            )
         if isinstance(index.base, int):
             return Index(index.base // divisor), Index(index.base % divisor)
         by = self.w.index(divisor)
         quotient = self.w.op(f"arith.divui {index.base}, {by} : index")
         return Index(quotient), Index(self.w.op(f"arith.remui {index.base}, {by} : index"))
+
+    def _stays(self, index: Index, divisor: int) -> bool:
+        """Have all lanes of a line the same quotient, because vectors begin at multiples of their length?"""
+        if not index.is_line or index.step != 1 or divisor % self.lanes:
+            return False
+        return index.divides % self.lanes == 0
+
+    def _divide_vector(self, index: Index, divisor: int) -> tuple[str, str]:
+        kind, own = (f"vector<{self.lanes}x{element}>" for element in (self.divided_as, "index"))
+        if kind == own:
+            numbers = self.vector(index)
+        elif index.is_line:
+            numbers = self.line(index, self.divided_as)
+        else:
+            numbers = self.w.op(f"arith.index_cast {self.vector(index)} : {own} to {kind}")
+        by = self.w.hoisted(f"arith.constant dense<{divisor}> : {kind}", "by")
+        quotient = self.w.op(f"arith.divui {numbers}, {by} : {kind}")
+        back = self.w.op(f"arith.muli {quotient}, {by} : {kind}")
+        rest = self.w.op(f"arith.subi {numbers}, {back} : {kind}")
+        if kind == own:
+            return quotient, rest
+        names = [self.w.op(f"arith.index_cast {name} : {kind} to {own}") for name in (quotient, rest)]
+        return names[0], names[1]
 
     def affine(self, expression: Affine, dims: Sequence[Index]) -> Index:
         """An affine expression at a point of the loops."""
@@ -104,11 +161,20 @@ class Indexer:
         return total
 
     def linear(self, index: Sequence[Index], extents: Sequence[int]) -> Index:
-        """The row-major position of an element."""
-        total = Index(0)
+        """The row-major position of an element. A quotient and its remainder are what they came from."""
+        uniform, varying = Index(0), Index(0)
         for place, extent in zip(index, extents, strict=True):
-            total = self.add(self.scale(total, extent), place) if extent != 1 else total
-        return total
+            if extent == 1:
+                continue
+            uniform = self.scale(uniform, extent)
+            whole = _joined(varying, place, extent)
+            if whole is not None:
+                varying = whole
+            elif place.uniform:
+                uniform, varying = self.add(uniform, place), self.scale(varying, extent)
+            else:
+                varying = self.add(self.scale(varying, extent), place)
+        return self.add(uniform, varying)
 
     def delinear(self, position: Index, extents: Sequence[int]) -> list[Index]:
         """The coordinates of a row-major position; inverse of `linear`."""
@@ -139,6 +205,14 @@ class Indexer:
             position = self.linear(inner, [target[d] for d in group_target])
             places += self.delinear(position, [source[d] for d in group_source])
         return places
+
+
+def _joined(high: Index, low: Index, extent: int) -> Index | None:
+    """Of what `high` is the quotient by `extent`, and `low` the remainder."""
+    one, other = high.part, low.part
+    if one is None or other is None or not one.is_quotient or other.is_quotient:
+        return None
+    return one.whole if one.divisor == other.divisor == extent and one.whole == other.whole else None
 
 
 def matching_groups(target: Sequence[int], source: Sequence[int]) -> list[tuple[list[int], list[int]]]:

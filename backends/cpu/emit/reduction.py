@@ -228,7 +228,7 @@ class _RowKernel:
         """Add the vectors that start at `starts`, each to its own accumulator."""
         following = list(carried)
         for u, start in enumerate(starts):
-            lane = Index(start, 1 if self.fused.lanes > 1 else 0)
+            lane = Index(start, 1 if self.fused.lanes > 1 else 0, multiple=self.fused.lanes)
             for k, (value, combiner) in enumerate(zip(each.reductions, combiners, strict=True)):
                 number = self._contribution(value, combiner, [*indices, lane])
                 number = combiner.masked(self.w, widen(self.w, number, self.fused.lanes), self.fused.mask)
@@ -306,7 +306,7 @@ class _RowKernel:
 
         if main:
             with w.for_(0, main, lanes) as j:
-                at(Index(j, 1 if lanes > 1 else 0))
+                at(Index(j, 1 if lanes > 1 else 0, multiple=lanes))
         if main < extent:
             with w.branch(w.hoisted("arith.constant true")):
                 at_tail(self.fused, extent - main, lambda: at(Index(main, 1)))

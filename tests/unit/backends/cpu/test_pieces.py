@@ -65,3 +65,45 @@ def test_what_lies_along_the_sum_and_several_rows_stay_whole() -> None:
     along = product("1x784", "512x784", "contracting_dims = [1] x [1]", "1x512")
     several = product("9x784", "784x512", "contracting_dims = [1] x [0]", "9x512")
     assert len(kernels_of(along)) == len(kernels_of(several)) == 1
+
+
+def sum_of_rows(shape: tuple[int, ...], dims: list[int], op: str, initial: str, element: str = "f32") -> str:
+    given = f"tensor<{'x'.join(map(str, shape))}x{element}>"
+    left = [str(n) for d, n in enumerate(shape) if d not in dims]
+    result = f"tensor<{'x'.join([*left, element])}>"
+    return f"""func.func @main(%x: {given}) -> {result} {{
+  %start = stablehlo.constant dense<{initial}> : tensor<{element}>
+  %s = stablehlo.reduce(%x init: %start) applies stablehlo.{op} across dimensions = {dims}
+    : ({given}, tensor<{element}>) -> {result}
+  return %s : {result}
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "kernels"),
+    [((1000, 300), [0], 2), ((1009, 300), [0], 3), ((30, 33, 301), [0, 1], 2), ((33, 1000, 10), [0], 3),
+     ((20_000, 32), [0], 2), ((7, 50_000), [0], 1), ((100, 300), [0], 1), ((30, 100, 100), [1], 1)],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize(("op", "initial"), [("add", "2.0"), ("maximum", "0.5"), ("minimum", "0.5")])
+def test_rows_are_reduced_in_pieces(
+    shape: tuple[int, ...], dims: list[int], kernels: int, op: str, initial: str
+) -> None:
+    text = sum_of_rows(shape, dims, op, initial)
+    assert len(kernels_of(text)) == kernels
+    x = normal(*shape)
+    (found,) = compiled(text, CpuOptions(threads=2))([x])
+    wide, axes = x.astype(np.float64), tuple(dims)
+    start = float(initial)
+    wanted = {
+        "add": lambda: wide.sum(axes) + start,
+        "maximum": lambda: np.maximum(wide.max(axes), start),
+        "minimum": lambda: np.minimum(wide.min(axes), start),
+    }[op]()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3)
+
+
+def test_sums_of_rows_are_the_same_on_any_number_of_threads() -> None:
+    text, x = sum_of_rows((1003, 301), [0], "add", "0.0"), normal(1003, 301)
+    results = [compiled(text, CpuOptions(threads=threads))([x])[0] for threads in (1, 2, 5)]
+    assert all((result == results[0]).all() for result in results)
