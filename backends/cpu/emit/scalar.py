@@ -296,8 +296,6 @@ def to_storage(w: Writer, number: Num) -> str:
     """The form that a number has in memory; the inverse of `from_storage`."""
     if number.stored:
         return number.stored
-    if number.stored:
-        return number.stored
     if number.element == "i1":
         return w.op(f"arith.extui {number.name} : {number.type} to {lanes_type('i8', number.lanes)}")
     if number.element in HELD_IN_F32:
