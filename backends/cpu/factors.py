@@ -50,11 +50,22 @@ def read_by(contraction: Value, position: int) -> tuple[Value, Map, float]:
     value, map_, scale = contraction.operands[position], contraction.generic.maps[position], 1.0
     while True:
         source, number = unscaled(value)
-        behind = read_through(source, map_)
+        behind = read_through(source, map_) or _through_ones(source, map_)
         if source is value and behind is None:
             return value, map_, scale
         value, map_ = behind or (source, map_)
         scale *= number
+
+
+def _through_ones(value: Value, map_: Map) -> tuple[Value, Map] | None:
+    """As `read_through`, for a reshape that only adds or takes away dimensions of extent 1."""
+    if value.kind != "reshape":
+        return None
+    (source,) = value.operands
+    if [n for n in source.shape if n != 1] != [n for n in value.shape if n != 1]:
+        return None
+    places = iter([place for place, n in zip(map_, value.shape, strict=True) if n != 1])
+    return source, tuple(Affine(()) if n == 1 else next(places) for n in source.shape)
 
 
 def scaled_result(graph: Graph, value: Value) -> tuple[Value, float]:
