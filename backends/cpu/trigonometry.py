@@ -238,7 +238,18 @@ def tan(x: Register) -> Register:
 
 # Arc tangents.
 
-_ATAN32 = (-3.33329491539e-1, 1.99777106478e-1, -1.38776856032e-1, 8.05374449538e-2)
+# (atan(t) / t - 1) / t^2 in powers of t^2, on [0, 1]: longer than on a part of it, without a second division.
+_ATAN32 = (
+    -0.33333298563957214,
+    0.1999852955341339,
+    -0.14264042675495148,
+    0.1095128059387207,
+    -0.08401568233966827,
+    0.05794188007712364,
+    -0.031178545206785202,
+    0.010922207497060299,
+    -0.0017963805003091693,
+)
 _ATAN64_P = (
     -6.485021904942025371773e1,
     -1.228866684490136173410e2,
@@ -258,14 +269,14 @@ _ATAN64_Q = (
 
 def _atan_unit(t: Register) -> Register:
     """The arc tangent of t in [0, 1]."""
-    large = t > (math.sqrt(2) - 1 if t.element == "f32" else 0.66)
+    if t.element == "f32":
+        z = t * t
+        return z.polynomial(_ATAN32) * z * t + t
+    large = t > 0.66
     u = large.select((t - 1.0) / (t + 1.0), t)
     z = u * u
-    if t.element == "f32":
-        small = z.polynomial(_ATAN32) * z * u + u
-    else:
-        small = z * z.polynomial(_ATAN64_P) / z.polynomial(_ATAN64_Q) * u + u
-        small = small + large.select(t.constant(3.061616997868383e-17), t.constant(0.0))
+    small = z * z.polynomial(_ATAN64_P) / z.polynomial(_ATAN64_Q) * u + u
+    small = small + large.select(t.constant(3.061616997868383e-17), t.constant(0.0))
     return large.select(small + math.pi / 4, small)
 
 
