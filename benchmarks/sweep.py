@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Step, Workload, measure
+from benchmarks.sweep_blocks import blocks
 from benchmarks.sweep_names import NAMES
 from benchmarks.sweep_rows import Row, rows
 from benchmarks.sweep_training import training
@@ -85,7 +86,7 @@ def workloads() -> list[tuple[str, Workload]]:
     """(family, workload) of every row."""
     made = [
         (row.family, Workload(row.name, row.name, {f: partial(m, row) for f, m in MAKERS.items()}, row.rtol, "us"))
-        for row in rows()
+        for row in (*rows(), *blocks())
     ]
     return [*made, *(("training", workload) for workload in training())]
 
