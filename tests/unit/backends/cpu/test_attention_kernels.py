@@ -95,6 +95,18 @@ def test_sizes(outer, queries, keys, features, values, is_causal):
         close(gradient, wanted)
 
 
+def test_queries_keys_and_values_of_one_product_are_read_where_they_are():
+    (x,) = randoms((2, 40, 3 * 5 * 8))
+
+    def attend(x):
+        parts = tw.reshape(x, (2, 40, 3, 5, 8))
+        return tw.nn.attention(*(tw.permute_dims(parts[:, :, i], (0, 2, 1, 3)) for i in range(3)))
+
+    assert re.findall(r"func private @(k\d+_[a-z]+)\(", kernels(attend, x)) == ["k0_attention"]
+    parts = x.reshape(2, 40, 3, 5, 8)
+    close(tw.function(attend)(x), expected(*(parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))))
+
+
 @pytest.mark.parametrize("scale", [0.3, -2.0])
 def test_scaled_scores(scale):
     q, k, v = randoms((2, 3, 70, 20), (2, 3, 90, 20), (2, 3, 90, 10))
