@@ -59,23 +59,22 @@ class Case:
     def gflop(self) -> float:
         return 2e-9 * self.rows * self.inner * self.columns * float(np.prod(self.batch))
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """The operands as they lie in memory."""
         rng = np.random.default_rng(0)
         shapes = {"a": (self.rows, self.inner), "b": (self.inner, self.columns)}
         lying = [shape[::-1] if name in self.transposed else shape for name, shape in shapes.items()]
         if self.dtype == "int8":
-            a, b = [rng.integers(-128, 128, (*self.batch, *shape)).astype(np.int8) for shape in lying]
-        else:
-            made = np.float64 if self.dtype == "float64" else np.float32
-            a, b = (rng.standard_normal((*self.batch, *shape), made) for shape in lying)
+            return tuple(rng.integers(-128, 128, (*self.batch, *shape)).astype(np.int8) for shape in lying)
+        made: Any = np.float64 if self.dtype == "float64" else np.float32
+        a, b = (rng.standard_normal((*self.batch, *shape), made) for shape in lying)
         return a / max(1.0, self.inner**0.5) if self.after else a, b  # e^x stays finite
 
     def more(self) -> tuple[np.ndarray, ...]:
         """What `after` reads: the bias, or the other matrix."""
         rng = np.random.default_rng(1)
         shape = {"gelu": (self.columns,), "residual": (*self.batch, self.rows, self.columns)}.get(self.after)
-        made = np.float64 if self.dtype == "float64" else np.float32
+        made: Any = np.float64 if self.dtype == "float64" else np.float32
         return () if shape is None else (rng.standard_normal(shape, made),)
 
 
@@ -238,7 +237,7 @@ def _limit_threads(count: int) -> int:
 def main() -> None:
     """Parse, measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.matmul", description=__doc__)
-    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--only", default="", help="rows whose name contains this; others stay in the file")
     parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--budget", type=float, default=0.3, help="seconds for each implementation of a row")
@@ -271,6 +270,10 @@ def main() -> None:
                 print(f"    {result.framework}: {result.error}")
     name = f"matmul-random-{options.seed}-{threads}" if options.random else f"matmul-{threads}"
     target = options.json or Path(f"benchmarks/results/{name}.json")
+    if options.only and target.exists():  # rows of earlier runs stay, in their places
+        new = {row["row"]: row for row in rows}
+        old = json.loads(target.read_text())["rows"]
+        rows = [new.pop(row["row"], row) for row in old] + list(new.values())
     target.write_text(json.dumps({"threads": threads, "rows": rows}, indent=1) + "\n")
     print(f"written to {target}")
 

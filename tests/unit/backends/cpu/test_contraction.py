@@ -356,6 +356,23 @@ def test_the_next_panel_of_a_large_matrix_is_asked_for(rows: int, columns: int, 
     assert ("memref.prefetch" in generate(spec, target).body) == asked
 
 
+@pytest.mark.parametrize(("depth", "order"), [(5, "rows"), (20, "rows"), (21, "panels")])
+@pytest.mark.parametrize("epilogue_on", [False, True])
+def test_short_sums_are_written_row_by_row(depth: int, order: str, epilogue_on: bool) -> None:
+    spec = einsum("ab,bc->ac", (131, depth), (depth, 203), "f32", "f32")
+    assert choose(classify(spec, HOST.lanes("f32"), not epilogue_on), HOST).order == order
+    check("ab,bc->ac", (131, depth), (depth, 203), epilogue_on=epilogue_on)
+
+
+def test_from_128_summed_elements_on_a_far_matrix_is_read_in_passes() -> None:
+    target = Machine(512, 32, second_cache=1 << 20)
+    blocks = [
+        choose(classify(einsum("ab,bc->ac", (11, k), (k, 2741), "f32", "f32"), 16, True), target).block
+        for k in (128, 224)
+    ]
+    assert blocks == [128, 56]
+
+
 @pytest.mark.parametrize("shape", [(64, 40, 200), (200, 40, 64), (72, 300, 333), (130, 33, 100)])
 def test_rows_side_by_side(shape: tuple[int, int, int]) -> None:
     m, k, n = shape
