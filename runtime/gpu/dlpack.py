@@ -24,7 +24,7 @@ _HOST = 1
 _NAME, _USED = b"dltensor", b"used_dltensor"
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 _FOREIGN = {"bfloat16": 4, "float8_e4m3fn": 10, "float8_e5m2": 12}  # by the names of ml_dtypes
-_FOREIGN_CODES = {code: np.dtype(getattr(ml_dtypes, name)) for name, code in _FOREIGN.items()}
+_FOREIGN_CODES: dict[int, np.dtype[Any]] = {code: np.dtype(getattr(ml_dtypes, name)) for name, code in _FOREIGN.items()}
 
 
 class _Tensor(ctypes.Structure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -102,7 +103,7 @@ def _torch_product(m: int, n: int, k: int, kind: str) -> Iterator[tuple[str, pee
         one = torch.ones((), device="cuda")
         for name, fast in (("cublas", False), ("cublas_of_14_bits", True)):  # how exactly sums are kept
             options = {"scale_a": one, "scale_b": one, "out_dtype": torch.bfloat16, "use_fast_accum": fast}
-            yield name, lambda options=options: torch._scaled_mm(a, b.t(), **options)
+            yield name, functools.partial(torch._scaled_mm, a, b.t(), **options)
         return
     torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
     dtype = peers.torch_dtype(torch, "float32" if kind == "tf32" else kind)
