@@ -41,7 +41,7 @@ def gradients(check: Check) -> None:
         "loop": (lambda x: tw.sum(tw.scan(lambda c, _: (tw.tanh(c) * 1.1, None), x, None, length=5)[0]),
                  [normal(b, n)]),
     }  # fmt: skip
-    for name in check.left(cases, str, 90):
+    for name in check.left(cases, str, 150):
         loss, arrays = cases[name]
         with check.attempt(name) as found:
             both = []
