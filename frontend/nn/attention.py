@@ -10,6 +10,7 @@ import numpy as np
 from thalweg.dialects.location import user_frame
 from thalweg.frontend import array as xp
 from thalweg.frontend import initializers
+from thalweg.frontend.dtypes import finfo
 from thalweg.frontend.eager import array_function
 from thalweg.frontend.initializers import Initializer
 from thalweg.frontend.nn.dense import Dense
@@ -60,7 +61,7 @@ def attention(
         before = xp.arange(keys, dtype="int32") <= last_seen
         mask = before if mask is None else xp.logical_and(mask, before)
     if mask is not None:
-        least = -3e4 if scores.dtype.name == "float16" else -1e30  # finite: no NaN in empty rows
+        least = max(-1e30, finfo(scores.dtype).min / 2)  # finite: no NaN in empty rows
         scores = xp.where(mask, scores, least)
     return xp.matmul(xp.softmax(scores), value)
 

@@ -125,3 +125,10 @@ def test_random_numbers_of_all_digits(name: str) -> None:
     digits = tw.finfo(name).dtype.digits
     assert set(np.unique(x)) == {k / 2**digits for k in range(2**digits)}
     assert tw.random.normal((8,), seed=0, dtype=name).numpy().dtype == getattr(ml_dtypes, name)
+
+
+def test_masked_scores_are_no_nan() -> None:
+    q, k, v = (tw.cast(np.random.default_rng(n).standard_normal((1, 6, 4)), "float8_e4m3fn") for n in range(3))
+    found = tw.nn.attention(q, k, v, causal=True).numpy().astype(np.float32)
+    wide = tw.nn.attention(*(tw.cast(x, tw.float32) for x in (q, k, v)), causal=True).numpy()
+    np.testing.assert_allclose(found, wide, 0.3, 0.2)
