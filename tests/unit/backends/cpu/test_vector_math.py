@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from cpu_programs import Array, compiled, main
+
+from thalweg.backends.cpu.options import CpuOptions
 
 SIZE = 1 << 12
 LONG = np.longdouble
@@ -50,11 +55,19 @@ def samples(op: str, dtype: type) -> list[list[Array]]:
     return every
 
 
+def processors() -> list[str]:
+    """This one, and those with fewer instructions whose code it runs."""
+    older = {"x86-64": (), "x86-64-v3": ("avx2", "fma")} if platform.machine() in ("x86_64", "AMD64") else {}
+    present = llvm.get_host_cpu_features()
+    return ["", *(name for name, needed in older.items() if all(present.get(feature) for feature in needed))]
+
+
 @pytest.mark.parametrize(("element", "dtype"), [("f32", np.float32), ("f64", np.float64)])
 @pytest.mark.parametrize("op", FUNCTIONS)
-def test_function(op: str, element: str, dtype: type) -> None:
+@pytest.mark.parametrize("cpu", processors())
+def test_function(op: str, element: str, dtype: type, cpu: str) -> None:
     reference, *allowed = FUNCTIONS[op]
-    program = compiled(function(op, element))
+    program = compiled(function(op, element), CpuOptions(threads=1, cpu=cpu))
     for arguments in samples(op, dtype):
         (found,) = program(arguments)
         with np.errstate(all="ignore"):
