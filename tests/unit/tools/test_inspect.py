@@ -95,6 +95,17 @@ def test_memory(thalweg: Thalweg) -> None:
     assert "variable cli_w" in text
     assert "result 0" in text
     assert "arena: " in text
+    assert "packed" not in text, "the step writes its only variable"
+
+
+def test_memory_of_packed_weights(thalweg: Thalweg, folder: Path) -> None:
+    (folder / "wide.py").write_text(
+        "import numpy as np, thalweg as tw\n"
+        "w = tw.Variable(np.ones((64, 70), np.float32), name='cli_wide')\n"
+        "infer = tw.function(lambda x: x @ w, signature=[tw.spec((5, 64), tw.float32)])\n"
+    )
+    text = thalweg("inspect", "wide.py:infer", "--memory").stdout
+    assert "variable cli_wide" in text and "packed 0" in text and "\npacked: " in text
 
 
 def test_differences(thalweg: Thalweg, folder: Path) -> None:
