@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from thalweg.backends.cpu.emit.scalar import lanes_type
 from thalweg.backends.cpu.emit.writer import Writer
 
-_FARTHEST = 8  # places from one lane's to the next one's
+_FARTHEST = 4  # places from one lane's to the next one's
 _HALVES = ("bf16", "f16")  # picked as integers
 
 
