@@ -117,16 +117,16 @@ class Indexer:
             quotient, rest = self.divide(Index(index.base), divisor)
             return quotient, Index(rest.base, index.step, multiple=self.lanes)
         if not index.uniform:
-            vectors = self._divide_vector(index, divisor)
-            return tuple(  # type: ignore[return-value]
-                Index(vector=name, part=Part(index, divisor, is_quotient))
-                for name, is_quotient in zip(vectors, (True, False), strict=True)
+            whole, part = self._divide_vector(index, divisor)
+            return (
+                Index(vector=whole, part=Part(index, divisor, True)),
+                Index(vector=part, part=Part(index, divisor, False)),
             )
         if isinstance(index.base, int):
             return Index(index.base // divisor), Index(index.base % divisor)
         by = self.w.index(divisor)
-        quotient = self.w.op(f"arith.divui {index.base}, {by} : index")
-        return Index(quotient), Index(self.w.op(f"arith.remui {index.base}, {by} : index"))
+        times = self.w.op(f"arith.divui {index.base}, {by} : index")
+        return Index(times), Index(self.w.op(f"arith.remui {index.base}, {by} : index"))
 
     def _stays(self, index: Index, divisor: int) -> bool:
         """Have all lanes of a line the same quotient, because vectors begin at multiples of their length?"""
