@@ -28,8 +28,8 @@ class Tile:
         lhs, rhs: the operands, based at the tile's first summed position; `rhs` at its first column too.
         rows: offset of each row in `lhs`.
         columns: how many columns, at most `vectors * lanes`; the last vector may be masked.
-        ahead: what is fetched into the second cache meanwhile: `lines` vectors for each summed element, by default as many
-            as are read of `rhs`.
+        ahead: what is fetched into the second cache meanwhile: `lines` vectors for each summed element, by default as
+            many as are read of `rhs`.
     """
 
     lhs: Source
