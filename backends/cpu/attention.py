@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from thalweg.backends.cpu.costs import own_cost
 from thalweg.backends.cpu.factors import invert_divisors, read_by, scaled_result, unscaled
-from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Graph, Value, tidy
 from thalweg.backends.cpu.scores import Axes, Product, Sink, sink_of
 from thalweg.backends.cpu.visible import last_visible
 
@@ -84,8 +84,7 @@ def form_attention(graph: Graph, narrow: bool = False) -> bool:
     """
     changed = _form(graph, narrow)
     if changed:
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return changed
 
 

@@ -26,6 +26,7 @@ does.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -193,14 +194,24 @@ def forget_users(graph: Graph) -> None:
             forget_users(region)
 
 
-def renumber(graph: Graph, numbers: Iterator[int]) -> None:
+def tidy(graph: Graph) -> None:
+    """After values came, went or read others: drop the dead, and find out again who uses what."""
+    forget_users(graph)
+    drop_dead(graph)
+
+
+def renumber(graph: Graph) -> None:
     """Number the values of a graph, and of those nested in it, in program order."""
+    _renumber(graph, itertools.count())
+
+
+def _renumber(graph: Graph, numbers: Iterator[int]) -> None:
     for argument in graph.args:
         argument.id = next(numbers)
     for value in graph.values:
         if value.peers[:1] in ((), (value,)):  # the results of one op share its regions
             for region in value.regions:
-                renumber(region, numbers)
+                _renumber(region, numbers)
         value.id = next(numbers)
 
 

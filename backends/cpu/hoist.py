@@ -19,8 +19,7 @@ multiplications. Others, and convolutions, would copy it in every call.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit import convolve
@@ -28,7 +27,7 @@ from thalweg.backends.cpu.emit.blocking import FEW_ROWS, in_panels
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.nest import Nest, classify, item_bytes
 from thalweg.backends.cpu.emit.sliding import sliding
-from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Graph, Value, renumber, tidy
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.panels import Panels
@@ -42,7 +41,8 @@ _KNOWN = ("constant", "empty")
 def hoist_packing(graph: Graph, options: CpuOptions) -> Graph:
     """Pack before the loops of a graph, and of those nested in it, what they multiply by; changes it in place."""
     if _hoist(graph, options):
-        _tidy(graph)
+        renumber(graph)
+        tidy(graph)
     return graph
 
 
@@ -144,8 +144,9 @@ def split_steady(graph: Graph, steady: Collection[int], options: CpuOptions) -> 
     values = [copy for copy in copies.values() if copy.kind != "arg"]
     prepare = Graph(arguments, values, outputs)
     graph.args += split.packs.values()
-    _tidy(prepare)
-    _tidy(graph)
+    for part in (prepare, graph):
+        renumber(part)
+        tidy(part)
     return Split(graph, prepare, sources)
 
 
@@ -234,21 +235,3 @@ def _copied(value: Value, copies: dict[Value, Value]) -> Value:
 def _alone(value: Value, operands: tuple[Value, ...] = ()) -> Value:
     """A copy that reads other operands and has no users."""
     return replace(value, operands=operands, users=[], peers=())
-
-
-def _tidy(graph: Graph) -> None:
-    """Number the values anew, and find out again who uses what."""
-    _renumber(graph, itertools.count())
-    forget_users(graph)
-    drop_dead(graph)
-
-
-def _renumber(graph: Graph, numbers: Iterator[int]) -> None:
-    """Number the values of a graph, and of those nested in it, in program order."""
-    for argument in graph.args:
-        argument.id = next(numbers)
-    for value in graph.values:
-        if value.peers[:1] in ((), (value,)):  # the results of one op share its regions
-            for region in value.regions:
-                _renumber(region, numbers)
-        value.id = next(numbers)

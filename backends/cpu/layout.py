@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.slide import takes
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, Value, tidy
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.padding import padding_of
 
@@ -27,8 +27,7 @@ Copies = dict[tuple[Value, Map], Value]  # those that there are, by what they co
 def prefer_channels_last(graph: Graph, options: CpuOptions) -> Graph:
     """Rewrite the convolutions of a graph; changes it in place."""
     if _rewrite(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

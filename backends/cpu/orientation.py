@@ -9,10 +9,9 @@ is read there. The window's dimensions keep their order, and with it the first o
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, drop_dead, forget_users, renumber
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, renumber, tidy
 from thalweg.backends.cpu.windows import windows_of
 
 POOLINGS = ("tw.pool", "stablehlo.select_and_scatter")
@@ -23,9 +22,8 @@ Order = list[int]  # dimension d of a tensor is dimension order[d] of another
 def follow_images(graph: Graph) -> Graph:
     """Turn the poolings of a graph to their images; changes it in place."""
     if _rewrite(graph):
-        renumber(graph, itertools.count())
-        forget_users(graph)
-        drop_dead(graph)
+        renumber(graph)
+        tidy(graph)
     return graph
 
 

@@ -11,15 +11,14 @@ from dataclasses import replace
 from thalweg.backends.cpu.costs import fills
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.slide import takes
-from thalweg.backends.cpu.graph import Affine, Graph, Map, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Graph, Map, Value, tidy
 from thalweg.backends.cpu.options import CpuOptions
 
 
 def absorb_paddings(graph: Graph, options: CpuOptions) -> Graph:
     """Let the convolutions of a graph pad what they read themselves; changes the graph in place."""
     if _absorb(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

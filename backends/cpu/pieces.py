@@ -24,7 +24,7 @@ from thalweg.backends.cpu.emit.combiners import Combiner, combiner_of
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.nest import classify, item_bytes
 from thalweg.backends.cpu.emit.rows import innermost_dim, row_space
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, tidy
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.staged import make_room
@@ -39,8 +39,7 @@ def cut_sums(graph: Graph, options: CpuOptions) -> Graph:
     """Cut the products of few rows in a graph, and in those nested in it; changes it in place."""
     make_room(graph)
     if _cut(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from thalweg.backends.cpu.bodies import BodyReader, affine_map
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, tidy
 from thalweg.backends.cpu.staged import stage_reductions
 from thalweg.backends.cpu.views import absorb_views
 from thalweg.dialects.diagnostics import LoweringError
@@ -27,8 +27,7 @@ def read_function(function: ir.Operation) -> Graph:
     graph = _Reader().block(function.regions[0].blocks[0])
     drop_dead(graph)
     if absorb_views(graph):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     stage_reductions(graph)
     return graph
 

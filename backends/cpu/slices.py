@@ -17,7 +17,7 @@ from dataclasses import replace
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.correlate import pieces
 from thalweg.backends.cpu.emit.sliding import Sliding, sliding
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, ScalarOp, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, ScalarOp, Value, tidy
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.staged import make_room
@@ -35,8 +35,7 @@ def slice_batches(graph: Graph, options: CpuOptions) -> Graph:
     swap_operands(graph, options)
     make_room(graph)
     if _slice(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

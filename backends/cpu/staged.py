@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from thalweg.backends.cpu.costs import FLOATING
 from thalweg.backends.cpu.emit.combiners import combiner_of
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, tidy
 
 LARGE = 1 << 16  # elements below which one thread is as fast
 ROW = 512  # elements of a row that is worth a sum of its own
@@ -28,8 +28,7 @@ def stage_reductions(graph: Graph) -> None:
     """Split the large reductions of a graph and of those nested in it, in place."""
     make_room(graph)
     if _stage(graph):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
 
 
 def make_room(graph: Graph) -> None:

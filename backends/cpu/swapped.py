@@ -14,7 +14,7 @@ from dataclasses import replace
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.slide import takes
 from thalweg.backends.cpu.emit.sliding import FLOATS
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, Value, tidy
 from thalweg.backends.cpu.machine import machine
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.staged import make_room
@@ -26,8 +26,7 @@ def swap_operands(graph: Graph, options: CpuOptions) -> Graph:
     """Swap the operands of the weight gradients of a graph, and of those nested in it; changes it in place."""
     make_room(graph)
     if _swap(graph, options):
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

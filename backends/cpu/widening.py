@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from thalweg.backends.cpu.emit.scalar import HELD_IN_F32
-from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Graph, Value, tidy
 
 SMALL = 1 << 14  # elements of a convolution's window, read again and again: a wide copy stays in the cache
 _WIDENINGS = {
@@ -36,8 +36,7 @@ def absorb_widenings(graph: Graph) -> Graph:
             if all(o.element == "i8" for o in both) and both != value.operands[:2]:  # exact, and several times faster
                 value.operands, changed = (*both, *value.operands[2:]), True
     if changed:
-        forget_users(graph)
-        drop_dead(graph)
+        tidy(graph)
     return graph
 
 

@@ -21,7 +21,7 @@ from thalweg.backends.cpu.attention import form_attention
 from thalweg.backends.cpu.backend import aliases_of, main_function, signature_types
 from thalweg.backends.cpu.emit import Group
 from thalweg.backends.cpu.fusion import Generator, form
-from thalweg.backends.cpu.graph import Graph, Value, drop_dead, forget_users
+from thalweg.backends.cpu.graph import Graph, Value, tidy
 from thalweg.backends.cpu.legalize import legalize
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
@@ -129,8 +129,7 @@ def prepare(graph: Graph, options: GpuOptions) -> Graph:
 
 
 def _update_users(graph: Graph) -> None:
-    forget_users(graph)
-    drop_dead(graph)
+    tidy(graph)
 
 
 def lower(module: ir.Module, options: GpuOptions | None = None, tuner: Tuner | None = None) -> Lowered:
