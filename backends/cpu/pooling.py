@@ -90,9 +90,10 @@ def combiner(operation: ir.Operation) -> str | None:
 
 def keep_pooling(operation: ir.Operation) -> bool:
     """Rewrite a `stablehlo.reduce_window` as `tw.pool`; false if it is another."""
-    combine, (x, initial), result = combiner(operation), operation.operands, operation.results[0]
+    combine = combiner(operation)
     if combine is None:
         return False
+    (x, initial), result = operation.operands, operation.results[0]
     shape, results = (list(ir.RankedTensorType(value.type).shape) for value in (x, result))
     rank = len(shape)
     ones, zeros = [1] * rank, [0] * rank

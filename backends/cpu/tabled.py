@@ -6,6 +6,7 @@ Arguments are such that `avx512.available`. Infinities, NaN, zeros and subnormal
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 from thalweg.backends.cpu.emit import avx512
@@ -14,6 +15,7 @@ from thalweg.backends.cpu.emit.formula import Register
 # f64 exponentials: x = n ln 2 + r, n a multiple of 1/16 and |r| <= ln 2 / 32.
 _SIXTEENTHS = 1.5 * 2**48  # adding it rounds to a multiple of 1/16, left in the low bits
 _POWERS = tuple(2.0 ** (k / 16) for k in range(16))
+_POWER_RESTS = tuple(float(Decimal(2) ** (Decimal(k) / 16) / Decimal(p) - 1) for k, p in enumerate(_POWERS))  # relative
 _LN2 = (6.93147180369123816490e-01, 1.90821492927058770002e-10)  # the first in few bits
 # (e^r - 1 - r) / r^2 on [-ln 2 / 32, ln 2 / 32], to 2^-56 of e^r.
 _EXP = (0.499999999999996, 0.16666666664408866, 0.0416666666935206, 0.008333472201001302, 0.0013888590255883768)
@@ -44,13 +46,13 @@ _LOG64 = (
 
 
 def exp64(x: Register, low: float, high: float) -> Register:
-    """e^x = 2^n (1 + r + …): 2^n by its fraction from a table and scaling; 0 below `low`, infinite above `high`."""
+    """e^x = 2^n (1 + r + …): fractions of n from a table of twice the digits; 0 below `low`, infinite above `high`."""
     y = (x > high).select(x.constant(high), x)
     shifted = y.times_plus(1 / math.log(2), _SIXTEENTHS)
     n = shifted - _SIXTEENTHS
     r = n.times_plus(-_LN2[1], n.times_plus(-_LN2[0], y))
-    power = avx512.lookup(_POWERS, shifted.bits(), "f64")
-    rise = (r * r).times_plus(r.polynomial(_EXP), r)
+    power, rest = (avx512.lookup(table, shifted.bits(), "f64") for table in (_POWERS, _POWER_RESTS))
+    rise = (r * r).times_plus(r.polynomial(_EXP), r + rest)
     return avx512.scaled(power.times_plus(rise, power), n, x.compare("uge", low))
 
 

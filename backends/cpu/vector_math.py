@@ -170,13 +170,12 @@ def exp(x: Register) -> Register:
 
 
 def exp2(x: Register) -> Register:
-    """2^x = 2^n e^(r ln 2), n the nearest whole number: exact for whole numbers. 2^n in two factors, of which both are
-    normal numbers and the second rounds once."""
+    """2^x = 2^n 2^r, n the nearest whole number: exact for whole numbers. 2^n in two factors, of which both are
+    normal numbers and the second rounds once. 2^r in powers of r, as r ln 2 would be rounded."""
     f = _format(x)
     limit = 2.0 * f.bias
     n = (x > limit).select(x.constant(limit), (x < -limit).select(x.constant(-limit), x)).math("roundeven")
-    r = (x - n) * math.log(2)
-    result = r.polynomial((1.0, 1.0, *f.exp))
+    result = (x - n).polynomial([c * math.log(2) ** k for k, c in enumerate((1.0, 1.0, *f.exp))])
     if avx512.available(x):
         return avx512.scaled(result, n, x.compare("uge", -limit))
     whole = (n + f.magic).bits() - x.constant(f.magic).bits()
