@@ -121,7 +121,7 @@ def resnet(check: Check) -> None:
         _measure(check, found, step, resident(images), resident(labels))
         if not check.simulated:
             found["images_s"] = batch / found["ms"] * 1e3
-            peers.times(found, found["ms"], _torch_resnet(images, labels))
+            peers.times(found, found["ms"], _torch_resnet(images, labels), _jax_resnet(images, labels))
 
 
 def _measure(check: Check, found: dict[str, Any], step: Callable[..., Any], x: Any, y: Any) -> None:
@@ -264,3 +264,61 @@ def _resnet50_of_torch(nn: Any) -> Any:
 
 def _normed(nn: Any, inputs: int, outputs: int, window: int, stride: int) -> tuple[Any, Any]:
     return nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False), nn.BatchNorm2d(outputs)
+
+
+def _jax_resnet(images: Any, labels: Any) -> Iterator[tuple[str, peers.Step]]:
+    """The same network in plain JAX, without the moving statistics; its optimiser written out."""
+    jax = peers.jax_or_none()
+    if jax is not None:
+        yield "jax", resnet50_of_jax(jax, images, labels)
+
+
+def resnet50_of_jax(jax: Any, images: Any, labels: Any) -> peers.Step:
+    """A step of `Resnet` (ResNet-50) with momentum, which gives the loss."""
+    xp, lax = jax.numpy, jax.lax
+    rng = np.random.default_rng(0)
+    x, y = xp.asarray(images), xp.asarray(labels)
+
+    def normed(inputs: int, outputs: int, window: int) -> list[Any]:
+        kernel = rng.normal(size=(window, window, inputs, outputs)) * np.sqrt(2 / (window * window * inputs))
+        return [xp.asarray(a, "float32") for a in (kernel, np.ones(outputs), np.zeros(outputs))]
+
+    def apply(h: Any, layer: list[Any], stride: int = 1) -> Any:
+        kernel, scale, offset = layer
+        h = lax.conv_general_dilated(h, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        mean, variance = h.mean((0, 1, 2)), h.var((0, 1, 2))
+        return (h - mean) * lax.rsqrt(variance + 1e-5) * scale + offset
+
+    blocks, strides, inputs = [], [], 64
+    for stage, count in enumerate((3, 4, 6, 3)):
+        for number in range(count):
+            width, stride = 64 << stage, 2 if stage and not number else 1
+            layers = [normed(inputs, width, 1), normed(width, width, 3), normed(width, 4 * width, 1)]
+            blocks.append([*layers, *([] if number else [normed(inputs, 4 * width, 1)])])
+            strides.append(stride)
+            inputs = 4 * width
+    weights = [normed(3, 64, 7), blocks, xp.asarray(rng.normal(size=(inputs, 1000)) * 0.01, "float32"), xp.zeros(1000)]
+
+    def loss(weights: Any) -> Any:
+        first, blocks, head, bias = weights
+        h = jax.nn.relu(apply(x, first, 2))
+        h = lax.reduce_window(h, -xp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+        for (one, three, last, *around), stride in zip(blocks, strides, strict=True):
+            inner = apply(jax.nn.relu(apply(jax.nn.relu(apply(h, one)), three, stride)), last)
+            h = jax.nn.relu(inner + (apply(h, around[0], stride) if around else h))
+        logits = jax.nn.log_softmax(h.mean((1, 2)) @ head + bias)
+        return -xp.mean(xp.take_along_axis(logits, y[:, None], 1))
+
+    def step(weights: Any, momenta: Any) -> Any:
+        value, gradients = jax.value_and_grad(loss)(weights)
+        momenta = jax.tree.map(lambda m, g: 0.9 * m + g, momenta, gradients)
+        return value, jax.tree.map(lambda w, m: w - 0.01 * m, weights, momenta), momenta
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    kept = [weights, jax.tree.map(xp.zeros_like, weights)]
+
+    def run() -> Any:
+        value, *kept[:] = compiled(*kept)
+        return value
+
+    return run

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from thalweg.dialects.diagnostics import DeviceError, LoweringError
 from thalweg.tools.cli import app
 from thalweg.tools.gpu_check import run as runner
 from thalweg.tools.gpu_check.check import BROKEN, Check, findings_of
+from thalweg.tools.gpu_check.networks import resnet50_of_jax
 from thalweg.tools.gpu_check.report import line_of, write
 from thalweg.tools.gpu_check.run import RESUMED, SECTIONS, Result, chosen, run, section
 
@@ -225,3 +227,12 @@ def test_every_section_runs_to_its_end_on_virtual_gpus(name: str, tmp_path: Path
     assert result.status == "done", result.log
     bad = [f for f in result.findings if f["status"] not in ("ok", "skipped", "missing")]
     assert not bad, bad
+
+
+@pytest.mark.slow
+def test_the_resnet_of_jax_learns() -> None:
+    jax = pytest.importorskip("jax")
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    step = resnet50_of_jax(jax, images, np.array([1, 2], np.int32))
+    losses = [float(step()) for _ in range(4)]
+    assert np.isfinite(losses).all() and losses[-1] < 0.1 * losses[0]
