@@ -18,7 +18,7 @@ from thalweg.backends.cpu.emit.combiners import combiner_of
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Value
 from thalweg.dialects.attributes import array_value
 
-HUGE = -1e9  # a masked score: far below any other, so that its exponential is zero
+HUGE = -9.9e8  # a masked score, -1e9 in bf16 too: far below any other, so that its exponential is zero
 Axes = tuple[int | None, ...]
 
 

@@ -174,12 +174,18 @@ def _is_zero(value: Value, ops: Iterable[object], index: int) -> bool:
     generic = value.generic
     assert generic is not None
     if index < generic.inputs:
-        splat = value.operands[index].splat
-        return splat is not None and not splat.startswith("0x") and float(splat) == 0
+        return _means_zero(value.operands[index].splat or "")
     return any(
-        getattr(op, "name", "") == "arith.constant" and index in op.results and float(op.attributes) == 0  # type: ignore[attr-defined]
+        getattr(op, "name", "") == "arith.constant" and index in op.results and _means_zero(op.attributes)  # type: ignore[attr-defined]
         for op in ops
     )
+
+
+def _means_zero(text: str) -> bool:
+    try:
+        return float(text) == 0
+    except ValueError:  # true, or 0xFF800000: the bits of what has no decimal digits
+        return False
 
 
 def _result(name: str, parts: list[int | str | None], zero: list[bool]) -> int | str | None:

@@ -66,6 +66,11 @@ def _masked(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
     return tw.softmax(scores, axis=-1) @ v
 
 
+def _triangle(q: tw.Tensor, k: tw.Tensor, v: tw.Tensor) -> tw.Tensor:
+    mask = tw.tril(tw.ones((q.shape[-2], k.shape[-2]), dtype=tw.bool))
+    return tw.softmax(tw.where(mask, q @ tw.matrix_transpose(k) * 0.3, -1e9), axis=-1) @ v
+
+
 SAME = tuple(numbers(2, 1, 70, 20) * s for s in (1.0, 0.7, -0.5))
 HEADS = tuple(np.concatenate([x, 2 * x], axis=1) for x in SAME)
 OTHER = (numbers(2, 70, 16), numbers(2, 90, 16) * 0.5, numbers(2, 90, 20))
@@ -80,6 +85,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "masked": (_masked, OTHER),
     "scores that do not scale": (_sigmoid, OTHER),
     "bf16, causal": (_attention(causal=True), NARROW),
+    "a triangle of ones": (_triangle, SAME),
+    "gradients, a triangle of ones": (_gradients(_triangle), SAME),
     "heads side by side": (_joined, HEADS),
     "gradients, bf16": (_gradients(_attention(causal=True)), NARROW),
     "gradients alone": (_alone, SAME),
@@ -131,8 +138,10 @@ def test_products_of_16_bits_have_operands_of_16_bits() -> None:
     ]  # fmt: skip
 
 
-def test_causal_rows_do_not_look_ahead() -> None:
-    texts = sources(*[_attention(causal=True), *SAME])
+@pytest.mark.parametrize("function", [_attention(causal=True), _triangle])
+@pytest.mark.parametrize("arguments", [SAME, NARROW], ids=["f32", "bf16"])
+def test_causal_rows_do_not_look_ahead(function: Callable[..., Any], arguments: Any) -> None:
+    texts = sources(function, *arguments)
     assert any("end = tl.minimum((tile + 1) * BM" in text for text in texts)
 
 
