@@ -36,6 +36,7 @@ class Panels:
 
     @property
     def count(self) -> int:
+        """How many panels hold all columns."""
         return -(-self.columns // self.width)
 
     @property

@@ -45,6 +45,7 @@ class Taps:
 
     @property
     def period(self) -> int:
+        """How many phases there are: results so far apart read alike, one step farther."""
         return len(self.phases)
 
     @property
@@ -129,6 +130,7 @@ def taps_of(windows: Windows, d: int, extent: int, results: int) -> Taps:
 
 
 def windows_of_op(op: ir.Operation, rank: int) -> Windows:
+    """The geometry that the attributes of a window reduction tell."""
     ones = [1] * rank
     size, stride, dilation, base = (
         tuple(integers(op, name, ones))

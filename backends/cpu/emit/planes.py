@@ -47,9 +47,11 @@ class Frame:
         return Frame(tuple(range(first)), tuple(range(first, last)), tuple(range(last, rank)))
 
     def planes(self, shape: Sequence[int]) -> int:
+        """How many images of one channel there are."""
         return math.prod(shape[d] for d in self.outer)
 
     def channels(self, shape: Sequence[int]) -> int:
+        """How many channels there are: the elements that lie at a place of an image."""
         return math.prod(shape[d] for d in self.inner)
 
     def apart(self, shape: Sequence[int], lanes: int) -> bool:
@@ -78,6 +80,7 @@ class Array:
 
     @property
     def memref(self) -> str:
+        """The type of the buffer: all elements in one row."""
         return f"memref<{self.size}x{storage_type(self.element)}>"
 
     def at(self, w: ScopedWriter, place: Sequence[Spot], channel: Index) -> str:
@@ -102,6 +105,7 @@ class Array:
         return replace(self, base=w.sub(self.base, w.mul(line, scale)))
 
     def load(self, w: ScopedWriter, where: str, lanes: int, mask: str = "") -> Num:
+        """Read neighbouring elements; zeros where a mask leaves them out."""
         kind = lanes_type(storage_type(self.element), lanes)
         text = f"vector.load {where} : {self.memref}, {kind}"
         if mask:
@@ -110,6 +114,7 @@ class Array:
         return from_storage(w, w.ordered(text) if self.own else w.op(text), self.element, lanes)
 
     def store(self, w: ScopedWriter, where: str, number: Num, mask: str = "", used: int = 0) -> None:
+        """Write neighbouring elements, those of a mask or the first `used`."""
         element = storage_type(self.element)
         store_lanes(w, to_storage(w, number), element, number.lanes, where, self.memref, mask, used)
 

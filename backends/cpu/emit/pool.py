@@ -56,6 +56,7 @@ def pool(group: Group, name: str, options: CpuOptions) -> Kernel:
 
 
 def frame_of(group: Group) -> Frame:
+    """The dimensions that the windows of a pooling leave alone, around those that they walk."""
     root = group.root
     return Frame.of(windows_of(root).free(root.operands[0].shape, root.shape))
 

@@ -141,6 +141,7 @@ class Nest:
         return self.w.add(self.w.mul(flat, self.window[d]), k)
 
     def at(self, d: int, q: Index, c: int) -> Spot:
+        """The element of the source that lies `c` behind `q` steps along a dimension."""
         return self.w.mul(q, self.axes[d].step), c
 
     def run(self, first: Index, last: Index, visit: At) -> None:
