@@ -212,8 +212,5 @@ class Depthwise:
         fused, stores = self.fused, self.group.stores
         place = tuple(Index(0) if n == 1 else index for n, index in zip(self.root.shape, place, strict=True))
         fused.define(self.root, place, total)
-        numbers = [fused.get(value, place) for value in stores]
-        for value, name, number in zip(stores, self.results, numbers, strict=True):
-            fused.store(value, name, place, number)
+        fused.put(stores, self.results, place)
         self.places.append(place)
-        fused.phase += 1

@@ -318,6 +318,13 @@ class Fused:
         dims = ", ".join(map(str, range(len(shape))))
         return self.w.op(f"memref.collapse_shape {buffer} [[{dims}]] : {memref} into {flat}"), flat
 
+    def put(self, stores: Sequence[Value], buffers: Sequence[str], place: Place) -> None:
+        """Compute all results at a place, then write them, and begin anew."""
+        numbers = [self.get(value, place) for value in stores]
+        for value, buffer, number in zip(stores, buffers, numbers, strict=True):
+            self.store(value, buffer, place, number)
+        self.phase += 1
+
     def store(self, value: Value, buffer: str, place: Place, number: Num) -> None:
         """Write a result's buffer."""
         memref, shape = self.memory(value)

@@ -114,11 +114,8 @@ class _Pool:
         fused, stores = self.fused, self.group.stores
         place = tuple(Index(0) if n == 1 and at.uniform else at for n, at in zip(self.root.shape, place, strict=True))
         fused.define(self.root, place, total)
-        numbers = [fused.get(value, place) for value in stores]
-        for value, name, number in zip(stores, self.outputs, numbers, strict=True):
-            fused.store(value, name, place, number)
+        fused.put(stores, self.outputs, place)
         self.places.append(place)
-        fused.phase += 1
 
     def spatial(self, result: Sequence[Spot]) -> list[Index]:
         """The place of a result along the dimensions that windows extend over."""

@@ -33,11 +33,8 @@ def window(group: Group, name: str, options: CpuOptions) -> Kernel:
     def at(place: Place) -> None:
         for peer, number in zip(root.peers, reduce_window(fused, root, place), strict=True):
             fused.define(peer, place, number)
-        numbers = [fused.get(value, place) for value in stores]
-        for value, result, number in zip(stores, results, numbers, strict=True):
-            fused.store(value, result, place, number)
+        fused.put(stores, results, place)
         places.append(place)
-        fused.phase += 1
 
     tiles = loop_rows(fused, root.shape, at)
     return finish(name, w, fused, stores, results, tiles, inplace=inplace_pairs(fused, stores, places))
