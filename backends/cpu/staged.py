@@ -4,24 +4,26 @@
     after:   %p = reduce %x over (j); %s = reduce %p       a piece for each i, whatever the number of threads
 
 One long row, or a few, are cut into as many rows of equal length first; what is left of a length that does not divide
-so is reduced by itself, to what the others begin with.
+so is reduced by itself, to what the others begin with. A matrix of one element is a number under another shape.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 from thalweg.backends.cpu.costs import FLOATING
 from thalweg.backends.cpu.emit.combiners import combiner_of
-from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Value, tidy
+from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, Value, tidy
 
 LARGE = 1 << 16  # elements below which one thread is as fast
 ROW = 512  # elements of a row that is worth a sum of its own
 ROWS = 8
 PIECES = (64, 60, 48, 50, 40, 36, 32, 30, 28, 24, 20, 18, 16, 14, 12, 10, 9, 8)  # rows that a long one is cut into
 REST = 16  # what is cut where no number of rows divides the length: rows of a multiple of so many elements
-ROOM = 16  # ids for each value, of which new ones take those below it
+VIEWS = 16  # ids below a reduction's for the values before it
+ROOM = VIEWS + 2  # ids for each value, of which new ones take those below it
 
 
 def stage_reductions(graph: Graph) -> None:
@@ -47,27 +49,56 @@ def _stage(graph: Graph) -> bool:
             for region in value.regions:
                 changed |= _stage(region)
         if _is_large(value):
-            if not _has_rows(value):
-                values += _cut(value)
-            if _has_rows(value):
-                values += _split(value)
-                changed = True
+            if value.shape:
+                initial, number = _number(value)
+                values += [initial, *_staged(number), number]
+            else:
+                values += _staged(value)
+            changed = True
         values.append(value)
     graph.values = values
     return changed
 
 
 def _is_large(value: Value) -> bool:
-    """Is it a reduction of many elements to one number?"""
+    """Is it a reduction of many elements to one number, or to a tensor of one?"""
     generic = value.generic
-    if value.kind != "reduce" or generic is None or value.shape or combiner_of(value) is None:
+    if value.kind != "reduce" or generic is None or value.size != 1 or combiner_of(value) is None:
         return False
-    return math.prod(generic.extents) >= LARGE and len(generic.reductions) == len(generic.extents)
+    return math.prod(generic.extents) >= LARGE
+
+
+def _number(value: Value) -> tuple[Value, Value]:
+    """Make a reduction to a tensor of one element a view of one to a number; returns what that begins with, and it."""
+    generic = value.generic
+    assert generic is not None
+    first = value.operands[generic.inputs]
+    kind, operands = ("reshape", (first,)) if first.splat is None else ("constant", ())
+    initial = Value(value.id - ROOM + 1, kind, (), first.element, operands, splat=first.splat)
+    operands = (*value.operands[: generic.inputs], initial, *value.operands[generic.inputs + 1 :])
+    whole = replace(generic, maps=(*generic.input_maps, ()))
+    number = Value(value.id - 1, "reduce", (), value.element, operands, value.op, whole, location=value.location)
+    value.kind, value.operands, value.op, value.generic = "reshape", (number,), None, None
+    return initial, number
+
+
+def _staged(value: Value) -> list[Value]:
+    """What is computed before a large reduction to a number from now on."""
+    assert value.generic is not None
+    value.generic = _without_units(value.generic)
+    views = [] if _has_rows(value) else _cut(value)
+    return [*views, *(_split(value) if _has_rows(value) else [])]
 
 
 def _has_rows(value: Value) -> bool:
     assert value.generic is not None
     return value.generic.extents[0] >= ROWS and math.prod(value.generic.extents[1:]) >= ROW
+
+
+def _in_order(loops: int, operand: Value, map_: Map) -> bool:
+    """Do loops run through a tensor in the order of its elements?"""
+    places = [e for e, extent in zip(map_, operand.shape, strict=True) if extent > 1]
+    return places == [Affine(((d, 1),)) for d in range(loops)]
 
 
 def _cut(value: Value) -> list[Value]:
@@ -76,12 +107,12 @@ def _cut(value: Value) -> list[Value]:
     """
     generic = value.generic
     assert generic is not None
-    size, identity = math.prod(generic.extents), tuple(Affine(((d, 1),)) for d in range(len(generic.extents)))
-    whole = all(map_ == identity for map_ in generic.input_maps) and not generic.captures and not generic.scalars
-    if not whole or 4 * generic.inputs > ROOM - 4 or any(op.dim is not None for op in generic.body.ops):
+    size, inputs = math.prod(generic.extents), value.operands[: generic.inputs]
+    whole = all(map(partial(_in_order, len(generic.extents)), inputs, generic.input_maps))
+    others = generic.captures or generic.scalars or any(op.dim is not None for op in generic.body.ops)
+    if not whole or others or 4 * generic.inputs > VIEWS - 4:
         return []
-    inputs = value.operands[: generic.inputs]
-    if sum(n != 1 for n in generic.extents) > 1 and any(o.kind in FLOATING for o in inputs):
+    if len(generic.extents) > 1 and any(o.kind in FLOATING for o in inputs):
         return []  # what is computed on the way would be at places that take divisions to find
     rows = next((n for n in PIECES if size % n == 0 and size // n >= ROW), 0)
     shape = (rows, size // rows) if rows else (PIECES[0], size // PIECES[0] // REST * REST)
@@ -97,6 +128,19 @@ def _cut(value: Value) -> list[Value]:
     return made.values
 
 
+def _without_units(generic: Generic) -> Generic:
+    """A reduction to a number without its loops of one round."""
+    kept = [d for d, n in enumerate(generic.extents) if n > 1 or any(op.dim == d for op in generic.body.ops)]
+    number = {d: k for k, d in enumerate(kept)}
+    maps = tuple(
+        tuple(Affine(tuple((number[d], step) for d, step in e.terms if d in number), e.constant) for e in map_)
+        for map_ in generic.maps
+    )
+    ops = tuple(op if op.dim is None else replace(op, dim=number[op.dim]) for op in generic.body.ops)
+    extents, body = tuple(generic.extents[d] for d in kept), replace(generic.body, ops=ops)
+    return replace(generic, extents=extents, reductions=frozenset(range(len(kept))), maps=maps, body=body)
+
+
 class _Views:
     """New values before a reduction, with the ids below those that `_split` takes."""
 
@@ -105,7 +149,7 @@ class _Views:
         self.values: list[Value] = []
 
     def add(self, kind: str, shape: tuple[int, ...], *operands: Value) -> Value:
-        made = Value(self.value.id - ROOM + 1 + len(self.values), kind, shape, operands[0].element, operands)
+        made = Value(self.value.id - VIEWS + 1 + len(self.values), kind, shape, operands[0].element, operands)
         self.values.append(made)
         return made
 
@@ -135,7 +179,7 @@ def _split(value: Value) -> list[Value]:
     rows, along = generic.extents[0], (Affine(((0, 1),)),)
     inputs, initial, rest = value.operands[: generic.inputs], value.operands[generic.inputs], generic.inputs + 1
     neutral = Value(value.id - 2, "constant", (rows,), value.element, splat=combiner.neutral_text)
-    partial = Value(
+    stage = Value(
         value.id - 1,
         "reduce",
         (rows,),
@@ -148,5 +192,5 @@ def _split(value: Value) -> list[Value]:
     op = replace(combiner.op, operands=(1, 0), results=(2,))
     body = Body((value.element, value.element), (op,), (2,))
     value.generic = Generic((rows,), frozenset({0}), 1, (along, ()), body)
-    value.operands = (partial, initial)
-    return [neutral, partial]
+    value.operands = (stage, initial)
+    return [neutral, stage]

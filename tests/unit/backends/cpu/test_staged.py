@@ -111,3 +111,22 @@ def test_inside_a_loop_and_with_what_comes_before_and_after() -> None:
     for _ in range(10):
         wanted = wanted / (1 + np.sum(wanted * wanted))
     np.testing.assert_allclose(native(text, [x])[0], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "dims"), [((1, 70_001), [1]), ((70_001, 1), [0]), ((300, 1, 301), [0, 2])], ids=str)
+def test_matrices_of_one_element_are_numbers_under_another_shape(shape: tuple[int, ...], dims: list[int]) -> None:
+    x, given = numbers(shape, "f32"), tensor(shape, "f32")
+    program = f"""func.func @main(%x: {given}) -> (tensor<1xf32>, {given}) {{
+  %start = stablehlo.constant dense<2.0> : tensor<f32>
+  %s = stablehlo.reduce(%x init: %start) applies stablehlo.maximum across dimensions = {dims}
+    : ({given}, tensor<f32>) -> tensor<1xf32>
+  %n = stablehlo.reshape %s : (tensor<1xf32>) -> tensor<f32>
+  %b = stablehlo.broadcast_in_dim %n, dims = [] : (tensor<f32>) -> {given}
+  %y = stablehlo.subtract %x, %b : {given}
+  return %s, %y : tensor<1xf32>, {given}
+}}"""
+    largest, less = native(program, [x])
+    wanted = max(x.max(), np.float32(2))
+    np.testing.assert_array_equal(largest, [wanted])
+    np.testing.assert_array_equal(less, x - wanted)
+    assert len(kernels_of(program)) >= 3
