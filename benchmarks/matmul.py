@@ -11,11 +11,9 @@ narrow types it is float32's.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -184,44 +182,6 @@ def workloads(cases: Sequence[Case], wanted: str) -> Iterator[tuple[Case, Worklo
             yield case, Workload(case.name, case.name, makers, rtol=_TOLERANCE[case.dtype])
 
 
-def peak(dtype: str) -> Callable[[], float]:
-    """A function that measures one processor's GFLOP/s of fused multiply-adds in registers."""
-    from thalweg.backends.cpu.jit import Code, compile_llvm
-    from thalweg.backends.cpu.machine import machine
-    from thalweg.backends.cpu.options import CpuOptions
-
-    options = CpuOptions(threads=1)
-    short = {"float32": "f32", "float64": "f64"}[dtype]
-    lanes, sums, rounds = machine(options).lanes(short), 12 if machine(options).registers < 32 else 24, 20_000
-    scalar = {"f32": "float", "f64": "double"}[short]
-    kind, fma = f"<{lanes} x {scalar}>", f"@llvm.fma.v{lanes}{short}"
-    lines = [f"declare {kind} {fma}({kind}, {kind}, {kind})", "define void @peak(ptr %p) {", "entry:"]
-    lines += [f"  %x = load {kind}, ptr %p, align 4", "  br label %loop", "loop:"]
-    lines += ["  %i = phi i64 [ 0, %entry ], [ %j, %loop ]"]
-    lines += [f"  %a{k} = phi {kind} [ zeroinitializer, %entry ], [ %b{k}, %loop ]" for k in range(sums)]
-    lines += [f"  %b{k} = call {kind} {fma}({kind} %x, {kind} %x, {kind} %a{k})" for k in range(sums)]
-    lines += ["  %j = add i64 %i, 1", f"  %more = icmp ult i64 %j, {rounds}"]
-    lines += ["  br i1 %more, label %loop, label %out", "out:"]
-    for k in range(1, sums):
-        lines.append(f"  %s{k} = fadd {kind} %{'b0' if k == 1 else f's{k - 1}'}, %b{k}")
-    lines += [f"  store {kind} %s{sums - 1}, ptr %p, align 4", "  ret void", "}"]
-    code = Code(compile_llvm("\n".join(lines), options).object_code, "peak")
-    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.address("peak"))
-    numbers = np.empty(lanes, dtype)
-
-    def measured() -> float:
-        least = float("inf")
-        for _ in range(10):
-            numbers[:] = 1e-3
-            start = time.perf_counter()
-            run(numbers.ctypes.data)
-            least = min(least, time.perf_counter() - start)
-        return 2e-9 * lanes * sums * rounds / least
-
-    measured.code = code  # type: ignore[attr-defined]  # alive as long as the function
-    return measured
-
-
 def _limit_threads(count: int) -> int:
     """How many threads all use. NumPy's library has read its variable already: the program is started once more."""
     if count and hasattr(os, "sched_setaffinity"):
@@ -246,7 +206,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, help="default: benchmarks/results/matmul-THREADS.json")
     options = parser.parse_args()
     threads = _limit_threads(options.threads)
-    measures = {dtype: peak(dtype) for dtype in ("float32", "float64")}
+    from thalweg.backends.cpu.peaks import in_registers  # after the variables are set
+
+    measures = {dtype: in_registers(short) for dtype, short in {"float32": "f32", "float64": "f64"}.items()}
     peaks = dict.fromkeys(measures, 0.0)
     print(f"{threads} thread(s), GFLOP/s; ratio: to the fastest peer; share: of {threads} x what registers alone do")
     frameworks = FRAMEWORKS if threads == 1 else FRAMEWORKS[:2]
@@ -254,7 +216,7 @@ def main() -> None:
     rows = []
     for case, workload in workloads(drawn(options.random, options.seed) if options.random else CASES, options.only):
         kind = case.dtype if case.dtype in peaks else "float32"
-        peaks[kind] = max(peaks[kind], measures[kind]())
+        peaks[kind] = max(peaks[kind], measures[kind]() / 1e9)
         registers = threads * peaks[kind]
         some = [f for f in frameworks if f != "numpy" or (case.dtype in peaks and not case.after)]
         results = measure(workload, some, options.rounds, options.budget)

@@ -10,7 +10,9 @@ from time import perf_counter
 from thalweg.backends.cpu.backend import lower
 from thalweg.backends.cpu.capture import capture
 from thalweg.backends.cpu.executable import Executable
+from thalweg.backends.cpu.peaks import Peaks
 from thalweg.backends.cpu.profile import KernelTime, profile
+from thalweg.backends.cpu.roofline import Bound, roofline
 from thalweg.backends.cpu.timeline import Timeline, record
 from thalweg.backends.cpu.tuning import Found
 from thalweg.backends.reference import cut, interpreter
@@ -106,6 +108,11 @@ class Execution:
         """Where its time goes, kernel by kernel."""
         with context.entered():
             return profile(*self._lowered(), driver().cpu_options(), tuner=driver().tuner())
+
+    def roofline(self) -> tuple[list[Bound], Peaks]:
+        """How near each kernel comes to what the machine can do, and what that is."""
+        with context.entered():
+            return roofline(*self._lowered(), driver().cpu_options(), driver().tuner())
 
     def timeline(self) -> Timeline:
         """When each kernel of a call ran."""

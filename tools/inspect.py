@@ -10,9 +10,6 @@ import typer
 from thalweg.tools.console import err, out, print_lines, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from thalweg.dialects.cost import Cost
     from thalweg.tools.loading import Subject
 
 _HELP = """
@@ -29,7 +26,7 @@ Look inside: a program in compact form with your source lines, its stages on a p
     thalweg inspect model.py:f                    # compact, with your lines
     thalweg inspect model.py:f --stage linalg
     thalweg inspect model.py:f --html stages.html # all stages side by side
-    thalweg inspect model.py:f --cost             # arithmetic and bytes
+    thalweg inspect model.py:f --cost             # arithmetic and bytes; each kernel against the machine's peaks
     thalweg inspect model.py:f --memory           # the arena's plan
     thalweg inspect graph model.py:f --devices cpu:2     # what each device does, and what they send to each other
 
@@ -56,7 +53,7 @@ def inspect(
     shapes: str = typer.Option("", "--shapes", metavar="TYPES", help="Types of the inputs: f32[2,3],i32[4]."),
     stage: str = typer.Option("", "--stage", metavar="STAGE", help="tw, tw-optimized, stablehlo or linalg."),
     html: str = typer.Option("", "--html", metavar="FILE", help="Write a page with all stages side by side."),
-    cost: bool = typer.Option(False, "--cost", help="Arithmetic operations and bytes, op by op."),
+    cost: bool = typer.Option(False, "--cost", help="Arithmetic and bytes of ops; kernels against a roofline."),
     memory: bool = typer.Option(False, "--memory", help="The memory plan of the compiled program."),
     asm: str = typer.Option("", "--asm", metavar="NAME", help="An exported model: the code of functions of that name."),
     devices: str = typer.Option("", "--devices", metavar="LIST", help="graph: cpu:2, /job:ps/task:0..1/cpu:0."),
@@ -94,6 +91,7 @@ def _program(target: str, shapes: str, stage: str, html: str, cost: bool, memory
     from thalweg.dialects import context
     from thalweg.dialects.printing import lines
     from thalweg.tools import stages
+    from thalweg.tools.costs import cost_table, show_roofline
     from thalweg.tools.loading import LoadError, load
 
     subject = load(target, shapes)
@@ -102,7 +100,9 @@ def _program(target: str, shapes: str, stage: str, html: str, cost: bool, memory
             Path(html).write_text(_page(subject), encoding="utf-8")
             out().print(f"{html}: open it in a browser")
         if cost:
-            out().print(_cost_table(subject))
+            if subject.dialect == "tw":
+                out().print(cost_table(subject))
+            show_roofline(subject)
         if memory:
             _print_memory(subject)
         if html or cost or memory:
@@ -134,35 +134,6 @@ def _page(subject: Subject) -> str:
     panes.append(page.pane_of_kernels("kernels", stages.lowered(subject)))
     panes += [page.pane_of_text(s, text) for s, text in stages.texts_at(subject, ("llvm", "asm")).items()]
     return page.render(subject.name, [*sources, *panes])
-
-
-def _cost_table(subject: Subject) -> Table:
-    from thalweg.compiler import optimized
-    from thalweg.dialects.cost import costs
-    from thalweg.tools.loading import LoadError
-
-    if subject.dialect != "tw":
-        raise LoadError(f"{subject.name} is a StableHLO module: costs are counted on tw ops.")
-    found = costs(optimized(subject.module))
-    flops, moved = sum(c.total_flops for c in found) or 1, sum(c.total_bytes for c in found) or 1
-    groups: dict[tuple[str, str, bool], list[Cost]] = {}
-    for c in found:
-        if c.flops or c.bytes:
-            place = f"{Path(c.where.file).name}:{c.where.line}" if c.where else ""
-            groups.setdefault((c.name, place, c.per_iteration), []).append(c)
-    rows = [
-        (sum(c.total_flops for c in g), sum(c.total_bytes for c in g), sum(c.times for c in g), *key)
-        for key, g in groups.items()
-    ]
-    columns = ("flops", "%", "bytes", "% ", "flops/byte", "runs", "op", "place")
-    shown = table(f"Cost of {subject.name}, as tw-optimized; ops of one line together", *columns, right=columns[:6])
-    for f, b, runs, name, place, per_iteration in sorted(rows, reverse=True):
-        shares = f"{100 * f / flops:.0f}", f"{100 * b / moved:.0f}"
-        times = f"{runs}/iteration" if per_iteration else str(runs)
-        shown.add_row(f"{f:,}", shares[0], f"{b:,}", shares[1], f"{f / b:.2f}" if b else "", times, name, place)
-    totals = sum(row[0] for row in rows), sum(row[1] for row in rows)
-    shown.add_row(f"{totals[0]:,}", "100", f"{totals[1]:,}", "100", "", "", "total", "", style="bold")
-    return shown
 
 
 def _print_memory(subject: Subject) -> None:

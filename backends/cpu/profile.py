@@ -19,6 +19,8 @@ from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.step import Runner
 from thalweg.backends.cpu.tuning import Tuner
+from thalweg.backends.cpu.work import Work, work_of
+from thalweg.dialects.location import Where, where_of
 from thalweg.dialects.mlir import ir
 
 _READ = "tw_profile"
@@ -26,12 +28,15 @@ _READ = "tw_profile"
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One kernel's part in a call: mean seconds per call of the program, launches per call, share of all kernels."""
+    """One kernel's part in a call: mean seconds per call of the program, launches per call, share of all kernels, what
+    a launch has to do, and the user's line that it comes from."""
 
     kernel: str
     seconds: float
     launches: float
     share: float
+    work: Work
+    where: Where | None
 
     def __str__(self) -> str:
         return f"{self.kernel:<40} {self.share:6.1%} {self.seconds * 1e6:10.1f} us {self.launches:8.0f} launches"
@@ -42,12 +47,12 @@ class Clock:
 
     def __init__(self, inner: Runner) -> None:
         self.inner = inner
-        self.kernels: list[str] = []
+        self.kernels: dict[str, tuple[Work, Where | None]] = {}
 
     def __call__(self, w: ScopedWriter, kernel: Kernel, buffers: Sequence[tuple[str, str]]) -> None:
-        if kernel.name not in self.kernels:
-            self.kernels.append(kernel.name)
-        row = 2 * self.kernels.index(kernel.name)
+        if kernel.name not in self.kernels:  # while the ops of its values are there
+            self.kernels[kernel.name] = work_of(kernel), _where(kernel)
+        row = 2 * list(self.kernels).index(kernel.name)
         start = w.ordered('llvm.call_intrinsic "llvm.readcyclecounter"() : () -> i64')
         self.inner(w, kernel, buffers)
         end = w.ordered('llvm.call_intrinsic "llvm.readcyclecounter"() : () -> i64')
@@ -102,7 +107,12 @@ def profile(
     cycles, launches = counted[0::2], counted[1::2]
     rate = float(cycles.sum()) / elapsed or 1.0  # kernels are all but the whole call, so this is near the clock's rate
     rows = [
-        KernelTime(name, int(c) / rate / calls, int(n) / calls, int(c) / max(1, int(cycles.sum())))
-        for name, c, n in zip(clock.kernels, cycles, launches, strict=True)
+        KernelTime(name, int(c) / rate / calls, int(n) / calls, int(c) / max(1, int(cycles.sum())), work, where)
+        for (name, (work, where)), c, n in zip(clock.kernels.items(), cycles, launches, strict=True)
     ]
     return sorted(rows, key=lambda row: -row.seconds)
+
+
+def _where(kernel: Kernel) -> Where | None:
+    op = kernel.results[0].op
+    return where_of(op.location) if op is not None else None
