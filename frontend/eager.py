@@ -217,7 +217,8 @@ def _reach(value: int) -> int:
 
 def _buffer(value: Any) -> Array:
     """The array of a piece of data: of a variable its very buffer, since the program reads it at once."""
-    buffer: Array | None = getattr(value, "buffer", None) if isinstance(value, Operators) else None
+    own = isinstance(value, Operators) and not isinstance(value, Tensor)
+    buffer: Array | None = getattr(value, "buffer", None) if own else None
     return _eager(value).data if buffer is None else buffer
 
 

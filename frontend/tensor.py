@@ -20,6 +20,7 @@ from thalweg.dialects.types import DType, TensorType, as_dtype
 from thalweg.frontend.device import CPU, Device, asked_for, check_device
 from thalweg.frontend.dtypes import DEFAULT_INT, default_dtype, scalar_kind
 from thalweg.frontend.extent import shown_shape
+from thalweg.frontend.hints import MissingAttributeError
 from thalweg.frontend.operators import Operators
 from thalweg.runtime.gpu.dlpack import host_array, host_capsule
 
@@ -64,6 +65,11 @@ class Tensor(Operators):
     def device(self) -> Device:
         """Where the numbers are."""
         return CPU
+
+    if not TYPE_CHECKING:  # who checks types is told by the checker
+
+        def __getattr__(self, name: str) -> Any:
+            raise MissingAttributeError(name=name, obj=self)
 
     def __len__(self) -> int:
         if not self.shape:

@@ -35,7 +35,7 @@ from thalweg.frontend.trace import current
 def getitem(x: ArrayLike, key: Any) -> Tensor:
     """`x[key]`. On eager tensors this is NumPy's indexing of the buffer, no program is run; what is on a GPU stays."""
     if current() is None and not _mentions_traced(key):
-        data = x.buffer if hasattr(x, "buffer") else as_tensor(x)
+        data = x.buffer if not isinstance(x, Tensor) and hasattr(x, "buffer") else as_tensor(x)
         array = data.data if isinstance(data, EagerTensor) else data
         if isinstance(array, np.ndarray):
             try:

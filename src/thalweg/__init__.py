@@ -43,10 +43,10 @@ def __getattr__(name: str) -> Any:
         globals().update({n: getattr(public, n) for n in (*public.__all__, "__all__") if n not in _ELSEWHERE})
         if name in globals():  # a public name, or a folder that was imported by now
             return globals()[name]
-    try:
-        found = getattr(import_module(_ELSEWHERE.get(name, "thalweg.public")), name)
-    except AttributeError:
-        raise AttributeError(f"module 'thalweg' has no attribute '{name}'") from None
+        from thalweg.frontend.hints import instead
+
+        raise AttributeError(f"module 'thalweg' has no attribute '{name}'{instead(name, of_tensor=False)}")
+    found = getattr(import_module(_ELSEWHERE[name]), name)
     globals()[name] = found
     return found
 
