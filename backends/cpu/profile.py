@@ -114,5 +114,5 @@ def profile(
 
 
 def _where(kernel: Kernel) -> Where | None:
-    op = kernel.results[0].op
+    op = kernel.results[0].op if kernel.results else None  # a copy's is nobody's
     return where_of(op.location) if op is not None else None

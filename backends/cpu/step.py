@@ -12,6 +12,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from thalweg.backends.cpu import copies
 from thalweg.backends.cpu.constants import constant_bytes
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Value
@@ -45,6 +46,7 @@ class StepWriter:
         self.program, self.plan, self.aliases, self.run, self.name = program, plan, aliases, run, name
         self.constant = "constant" if name == "step" else f"{name}_constant"
         self.w = ScopedWriter()
+        self.copies: dict[int, Kernel] = {}  # of large buffers, by their bytes
         self.sizes: dict[str, int] = {}  # bytes of the byte buffers, by SSA name
         for number, argument in enumerate(program.graph.args):
             self.sizes[f"%a{number}"] = nbytes(argument)
@@ -53,14 +55,15 @@ class StepWriter:
                 self.sizes[f"%r{number}"] = nbytes(output)
 
     def text(self) -> str:
-        """The function and the constant data that it reads."""
+        """The function, the constant data that it reads, and the kernels of its own."""
         parameters = list(self.sizes)
         self._steps(self.program)
         self._outputs()
         arena = f"%arena: memref<{self.plan.arena_bytes}xi8>"
         names = [f"{name}: memref<{self.sizes[name]}xi8>" for name in parameters] + [arena]
         body = self.w.text().replace("memref<?arena?xi8>", f"memref<{self.plan.arena_bytes}xi8>")
-        return f"{self._constants()}func.func @{self.name}({', '.join(names)}) {{\n{body}\nreturn\n}}\n"
+        kernels = "".join(kernel.source for kernel in self.copies.values())
+        return f"{self._constants()}{kernels}func.func @{self.name}({', '.join(names)}) {{\n{body}\nreturn\n}}\n"
 
     # Buffers.
 
@@ -84,9 +87,15 @@ class StepWriter:
         return self.view(self.plan.location(value), f"memref<{shape}{storage_type(value.element)}>")
 
     def _copy(self, source: Location, target: Location, size: int) -> None:
-        if source != target and size:
-            kind = f"memref<{size}xi8>"
-            self.w.emit(f"memref.copy {self.view(source, kind)[0]}, {self.view(target, kind)[0]} : {kind} to {kind}")
+        if source == target or not size:
+            return
+        kind = f"memref<{size}xi8>"
+        buffers = [self.view(source, kind), self.view(target, kind)]
+        if size >= copies.LARGE:
+            name = f"{'k' if self.name == 'step' else 'p'}{len(self.copies)}_copy"
+            self.run(self.w, self.copies.setdefault(size, copies.copy_kernel(name, size)), buffers)
+        else:
+            self.w.emit(f"memref.copy {buffers[0][0]}, {buffers[1][0]} : {kind} to {kind}")
 
     def _move(self, copies: Iterable[tuple[Location, Location, int]]) -> None:
         """Copies that happen at the same time: ordered so that no source is overwritten before it is read."""

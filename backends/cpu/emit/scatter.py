@@ -15,6 +15,7 @@ from functools import reduce
 
 from thalweg.backends.cpu.bodies import region_body
 from thalweg.backends.cpu.emit import Group, register
+from thalweg.backends.cpu.emit.nest import item_bytes
 from thalweg.backends.cpu.emit.scalar import Num, evaluate, from_storage, lanes_type, to_storage
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import Body, Value
@@ -88,7 +89,10 @@ class _Scatter:
         self.window = dims.window_of(len(self.shape))
         self.signed = True
         self.w = ScopedWriter()
-        self.lanes = min(machine(options).lanes(v.element) for v in operands)
+        target = machine(options)
+        self.lanes = min(target.lanes(v.element) for v in operands)
+        wide = all(item_bytes(v.element) >= 4 for v in operands)  # narrower ones have masks on few processors
+        self.masks = target.has_avx512 and wide
 
     def text(self) -> str:
         return self.w.text()
@@ -141,7 +145,8 @@ class _Scatter:
 
     def _is_row(self, update_dim: int, dim: int) -> bool:
         last = update_dim == len(self.update_shape) - 1 and dim == len(self.shape) - 1
-        return last and dim not in self.dims.indexed and self.update_shape[update_dim] >= self.lanes
+        long = self.update_shape[update_dim] >= (2 if self.masks else self.lanes)
+        return last and dim not in self.dims.indexed and long
 
     def _loops(
         self, pairs: list[tuple[int, int]], place: dict[int, str], at: list[str | int], row: tuple[int, int] | None
@@ -161,15 +166,20 @@ class _Scatter:
             update_dim, dim = row
             extent = self.update_shape[update_dim]
             whole = extent // self.lanes * self.lanes
-            for lower, upper, lanes in ((0, whole, self.lanes), (whole, extent, 1)):
+            rest = self.lanes if self.masks else 1
+            for lower, upper, lanes in ((0, whole, self.lanes), (whole, extent, rest)):
                 if lower < upper:
+                    left = w.hoisted(f"arith.constant {upper - lower} : index") if lanes > upper - lower else ""
+                    mask = left and w.hoisted(f"vector.create_mask {left} : vector<{lanes}xi1>", "mask")
                     with w.for_(lower, upper, lanes) as i:
                         moved = list(at)
                         moved[dim] = i
-                        self._combine({**place, update_dim: i}, moved, lanes)
+                        self._combine({**place, update_dim: i}, moved, lanes, mask)
 
-    def _combine(self, place: dict[int, str], at: Sequence[str | int], lanes: int) -> None:
-        """The region, on one element or on a vector of a row: read the operand, read the update, write."""
+    def _combine(self, place: dict[int, str], at: Sequence[str | int], lanes: int, mask: str = "") -> None:
+        """The region, on one element or on (the first lanes of) a vector of a row: read the operand, read the update,
+        write.
+        """
         w = self.w
         target = ", ".join(w.ssa(i) for i in at)
         source = ", ".join(place[d] for d in range(len(self.update_shape)))
@@ -177,7 +187,8 @@ class _Scatter:
         arguments = []
         for k, value in enumerate((*self.operands, *self.updates)):
             buffer, index = (f"%out{k}", target) if k < len(self.operands) else (f"%up{k - len(self.operands)}", source)
-            arguments.append(self._load(value, buffer, index, lanes) if k in used else Num("", value.element, lanes))
+            unused = Num("", value.element, lanes)
+            arguments.append(self._load(value, buffer, index, lanes, mask) if k in used else unused)
         for k, number in enumerate(evaluate(w, self.body, arguments)):
             value = self.operands[k]
             raw = to_storage(w, number)
@@ -186,12 +197,21 @@ class _Scatter:
                 w.emit(f"memref.store {raw}, %out{k}[{target}] : {kind}")
             else:
                 vector = lanes_type(storage_type(value.element), lanes)
-                w.emit(f"vector.store {raw}, %out{k}[{target}] : {kind}, {vector}")
+                where = f"%out{k}[{target}]"
+                if mask:
+                    w.emit(f"vector.maskedstore {where}, {mask}, {raw} : {kind}, vector<{lanes}xi1>, {vector}")
+                else:
+                    w.emit(f"vector.store {raw}, {where} : {kind}, {vector}")
 
-    def _load(self, value: Value, buffer: str, index: str, lanes: int) -> Num:
+    def _load(self, value: Value, buffer: str, index: str, lanes: int, mask: str) -> Num:
         w, kind = self.w, memref_type(value)
         if lanes == 1:
             raw = w.ordered(f"memref.load {buffer}[{index}] : {kind}")
+        elif mask:
+            vector = lanes_type(storage_type(value.element), lanes)
+            nothing = w.hoisted(f"arith.constant dense<{'0.0' if value.element[0] in 'fb' else '0'}> : {vector}")
+            types = f"{kind}, vector<{lanes}xi1>, {vector} into {vector}"
+            raw = w.ordered(f"vector.maskedload {buffer}[{index}], {mask}, {nothing} : {types}")
         else:
             raw = w.ordered(f"vector.load {buffer}[{index}] : {kind}, {lanes_type(storage_type(value.element), lanes)}")
         return from_storage(w, raw, value.element, lanes)
