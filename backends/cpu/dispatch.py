@@ -8,6 +8,9 @@ programs; each program hands it a descriptor. Variables have locks, two words ea
 the function takes those of the program's variables if all are free, and gives up if not, or if a variable is no longer
 the one that the program keeps in another order (`weights.py`).
 
+A program with variables, a training step, keeps its last large results, and hands out again those that nobody else
+holds by the next call: memory from the system costs it a page fault for every page, 5% of a step on images.
+
 The layouts it relies on are those of CPython's stable object header and of NumPy's array object. `_layout_is_known`
 compares them with a live array, and without them there is no quick way.
 """
@@ -33,6 +36,7 @@ from thalweg.dialects.types import TensorType
 _TYPE, _DATA, _RANK, _SHAPE, _DESCR, _FLAGS = 8, 16, 24, 32, 56, 64
 _BYTES_DATA, _BYTES_OF_HEAD = 32, 16
 _CONTIGUOUS_ALIGNED = 0x101
+_OWNED_WRITABLE = 0x404
 _NEW_FROM_DESCR = 94  # index in NumPy's table of C functions
 _METH_FASTCALL = 0x80
 
@@ -40,14 +44,17 @@ _METH_FASTCALL = 0x80
 _ARGUMENTS, _RESULTS, _STEP, _TABLE, _BUSY, _ARGUMENT_ROWS, _RESULT_ROWS = range(7)
 _LOCKS, _WRITTEN, _LOCK_ROWS = range(7, 10)  # the locks of variables that the program writes come first
 _BOX, _BOX_ARRAY, _BOX_FLAG = range(10, 13)
-_VERSIONS, _VERSION_ROWS, _WORDS = range(13, 16)
+_VERSIONS, _VERSION_ROWS, _KEPT, _WORDS = range(13, 17)
+_ROW = 5  # words of an argument or a result: rank, shape, dtype, slot, number among the results that are kept or -1
+KEPT_BYTES = 1 << 17  # of a result that is kept, at least: the C library gives smaller ones again by itself
 _OFFSETS = {
     "TYPE": _TYPE, "DATA": _DATA, "RANK": _RANK, "SHAPE": _SHAPE, "DESCR": _DESCR, "FLAGS": _FLAGS,
-    "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "RESULTS": _RESULTS, "STEP": _STEP,
-    "TABLE": _TABLE, "BUSY": _BUSY, "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
+    "BYTES_DATA": _BYTES_DATA, "CONTIGUOUS": _CONTIGUOUS_ALIGNED, "OWNED": _OWNED_WRITABLE,
+    "RESULTS": _RESULTS, "STEP": _STEP, "TABLE": _TABLE, "BUSY": _BUSY,
+    "LOCKS": _LOCKS, "WRITTEN": _WRITTEN, "LOCK_ROWS": _LOCK_ROWS,
     "ARGUMENT_ROWS": _ARGUMENT_ROWS, "RESULT_ROWS": _RESULT_ROWS,
     "BOX": _BOX, "BOX_ARRAY": _BOX_ARRAY, "BOX_FLAG": _BOX_FLAG,
-    "VERSIONS": _VERSIONS, "VERSION_ROWS": _VERSION_ROWS,
+    "VERSIONS": _VERSIONS, "VERSION_ROWS": _VERSION_ROWS, "KEPT": _KEPT, "ROW": _ROW,
 }  # fmt: skip
 
 
@@ -109,7 +116,8 @@ class Direct:
         bound: arrays for the slots after them; they must live, and stay where they are, as long as this object.
         results: types of the fresh results, each with its slot.
         arena: address of the arena, for the last slot.
-        locks: words of the locks of variables among the bound arrays, and whether the program writes them.
+        locks: words of the locks of variables among the bound arrays, and whether the program writes them. A program
+            with variables keeps its large results.
         owner: whatever must live as long as this object: the program's code, the arena.
         box: what may hold an array.
         versions: pairs of words: the address of a version, and what it must be.
@@ -137,7 +145,10 @@ class Direct:
         self._descriptor[_ARGUMENTS], self._descriptor[_RESULTS] = len(inputs), len(results)
         self._descriptor[_STEP], self._descriptor[_TABLE] = address, ctypes.addressof(table)
         self._descriptor[_ARGUMENT_ROWS] = self._rows([(t, slot) for slot, t in enumerate(inputs)])
-        self._descriptor[_RESULT_ROWS] = self._rows(results)
+        large = [k for k, (type_, _) in enumerate(results) if locks and type_.nbytes >= KEPT_BYTES]
+        self._descriptor[_RESULT_ROWS] = self._rows(results, large)
+        last: list[Any] = [None] * len(large)
+        self._descriptor[_KEPT] = id(last)
         ordered = [words for words, write in locks if write] + [words for words, write in locks if not write]
         lock_rows = (ctypes.c_void_p * max(len(locks), 1))(*map(ctypes.addressof, ordered))
         self._descriptor[_LOCKS], self._descriptor[_WRITTEN] = len(locks), sum(write for _, write in locks)
@@ -150,20 +161,21 @@ class Direct:
             self._descriptor[_BOX], self._descriptor[_BOX_ARRAY] = id(box.kind), box.array
             self._descriptor[_BOX_FLAG] = box.flag
         holder = ctypes.addressof(self._descriptor).to_bytes(8, sys.byteorder)
-        self._kept += [table, holder]
+        self._kept += [table, holder, last]
         plain, boxed = _methods()
         self.call: Callable[..., Any] = _new_function()(ctypes.addressof(plain), holder, None)
         self.boxed: Callable[..., Any] | None = None
         if box is not None and len(results) == 1:
             self.boxed = _new_function()(ctypes.addressof(boxed), holder, None)
 
-    def _rows(self, types: Sequence[tuple[TensorType, int]]) -> int:
-        """Rank, shape, dtype and slot of each; the address of the first."""
-        rows = (ctypes.c_int64 * max(4 * len(types), 1))()
+    def _rows(self, types: Sequence[tuple[TensorType, int]], kept: Sequence[int] = ()) -> int:
+        """The rows of arguments or results, of which `kept` are; the address of the first."""
+        rows = (ctypes.c_int64 * max(_ROW * len(types), 1))()
         for number, (type_, slot) in enumerate(types):
             shape = (ctypes.c_int64 * max(type_.rank, 1))(*type_.shape)
             dtype = type_.dtype.numpy
-            rows[4 * number : 4 * number + 4] = [type_.rank, ctypes.addressof(shape), id(dtype), slot]
+            place = kept.index(number) if number in kept else -1
+            rows[_ROW * number : _ROW * (number + 1)] = [type_.rank, ctypes.addressof(shape), id(dtype), slot, place]
             self._kept += [shape, dtype]
         self._kept.append(rows)
         return ctypes.addressof(rows)
@@ -236,6 +248,7 @@ def _addresses() -> dict[str, int]:
         "ndarray": id(np.ndarray), "not_implemented": id(NotImplemented), "false": id(False),
         "new_object": address("PyType_GenericAlloc"),
         "new_from_descr": table[_NEW_FROM_DESCR] or 0, "new_tuple": address("PyTuple_New"),
-        "set_item": address("PyTuple_SetItem"), "incref": address("Py_IncRef"), "decref": address("Py_DecRef"),
+        "set_item": address("PyTuple_SetItem"), "list_get": address("PyList_GetItem"),
+        "list_set": address("PyList_SetItem"), "incref": address("Py_IncRef"), "decref": address("Py_DecRef"),
         "save_thread": address("PyEval_SaveThread"), "restore_thread": address("PyEval_RestoreThread"),
     }  # fmt: skip

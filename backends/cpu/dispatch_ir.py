@@ -11,6 +11,8 @@ declare void @decref(ptr)
 declare ptr @new_from_descr(ptr, ptr, i32, ptr, ptr, ptr, i32, ptr)
 declare ptr @new_tuple(i64)
 declare i32 @set_item(ptr, i64, ptr)
+declare ptr @list_get(ptr, i64)
+declare i32 @list_set(ptr, i64, ptr)
 declare ptr @save_thread()
 declare void @restore_thread(ptr)
 declare ptr @new_object(ptr, i64)
@@ -111,7 +113,30 @@ no:
   ret i1 false
 }}
 
-define internal ptr @allocate(ptr %row, ptr %table) alwaysinline {{
+; The last array of a result that is kept, if nobody else holds it and it is as it was made: else null. Of a count of
+; references all versions of CPython have the lowest 32 bits here.
+define internal ptr @spare(ptr %row, ptr %list, i64 %place) alwaysinline {{
+  %array = call ptr @list_get(ptr %list, i64 %place)
+  %count = load i32, ptr %array
+  %alone = icmp eq i32 %count, 1
+  br i1 %alone, label %compare, label %no
+compare:
+  %same = call i1 @fits(ptr %array, ptr %row)
+  br i1 %same, label %own, label %no
+own:
+  %flags_at = getelementptr i8, ptr %array, i64 {FLAGS}
+  %flags = load i32, ptr %flags_at
+  %set = and i32 %flags, {OWNED}
+  %whole = icmp eq i32 %set, {OWNED}
+  br i1 %whole, label %yes, label %no
+yes:
+  call void @incref(ptr %array)
+  ret ptr %array
+no:
+  ret ptr null
+}}
+
+define internal ptr @fresh(ptr %row) alwaysinline {{
   %rank = load i64, ptr %row
   %rank32 = trunc i64 %rank to i32
   %shape_at = getelementptr i64, ptr %row, i64 1
@@ -121,18 +146,42 @@ define internal ptr @allocate(ptr %row, ptr %table) alwaysinline {{
   call void @incref(ptr %descr)
   %array = call ptr @new_from_descr(
     ptr @ndarray, ptr %descr, i32 %rank32, ptr %shape, ptr null, ptr null, i32 0, ptr null)
-  %failed = icmp eq ptr %array, null
-  br i1 %failed, label %out, label %bind
+  ret ptr %array
+}}
+
+; An array for a result, in its slot: null where there is no memory.
+define internal ptr @allocate(ptr %row, ptr %descriptor, ptr %table) alwaysinline {{
+  %place_at = getelementptr i64, ptr %row, i64 4
+  %place = load i64, ptr %place_at
+  %list_at = getelementptr i64, ptr %descriptor, i64 {KEPT}
+  %list = load ptr, ptr %list_at
+  %kept = icmp sge i64 %place, 0
+  br i1 %kept, label %look, label %make
+look:
+  %last = call ptr @spare(ptr %row, ptr %list, i64 %place)
+  %missing = icmp eq ptr %last, null
+  br i1 %missing, label %make, label %bind
+make:
+  %made = call ptr @fresh(ptr %row)
+  %failed = icmp eq ptr %made, null
+  br i1 %failed, label %out, label %keep
+keep:
+  br i1 %kept, label %put, label %bind
+put:
+  call void @incref(ptr %made)
+  %ignored = call i32 @list_set(ptr %list, i64 %place, ptr %made)
+  br label %bind
 bind:
+  %array = phi ptr [ %last, %look ], [ %made, %keep ], [ %made, %put ]
   %data_at = getelementptr i8, ptr %array, i64 {DATA}
   %data = load ptr, ptr %data_at
   %slot_at = getelementptr i64, ptr %row, i64 3
   %slot = load i64, ptr %slot_at
   %entry = getelementptr ptr, ptr %table, i64 %slot
   store ptr %data, ptr %entry
-  br label %out
-out:
   ret ptr %array
+out:
+  ret ptr null
 }}
 
 ; Take all locks, or none. Their words are two i32: how many readers hold it or -1, and whether somebody waits; and an
@@ -298,7 +347,7 @@ check:
   %object_at = getelementptr ptr, ptr %arguments, i64 %i
   %given_object = load ptr, ptr %object_at
   %object = call ptr @unboxed(ptr %given_object, ptr %descriptor)
-  %offset = mul i64 %i, 4
+  %offset = mul i64 %i, {ROW}
   %row = getelementptr i64, ptr %rows, i64 %offset
   %ok = call i1 @fits(ptr %object, ptr %row)
   br i1 %ok, label %store, label %otherwise
@@ -328,7 +377,7 @@ results:
   %one = icmp eq i64 %wanted, 1
   br i1 %one, label %single, label %several
 single:
-  %array = call ptr @allocate(ptr %result_rows, ptr %table)
+  %array = call ptr @allocate(ptr %result_rows, ptr %descriptor, ptr %table)
   %failed = icmp eq ptr %array, null
   br i1 %failed, label %error, label %allocated
 allocated:
@@ -356,9 +405,9 @@ fill:
   %filled = icmp eq i64 %j, %wanted
   br i1 %filled, label %run_several, label %make
 make:
-  %place = mul i64 %j, 4
+  %place = mul i64 %j, {ROW}
   %result_row = getelementptr i64, ptr %result_rows, i64 %place
-  %item = call ptr @allocate(ptr %result_row, ptr %table)
+  %item = call ptr @allocate(ptr %result_row, ptr %descriptor, ptr %table)
   %none = icmp eq ptr %item, null
   br i1 %none, label %drop, label %keep
 keep:

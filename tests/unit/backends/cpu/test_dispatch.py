@@ -99,6 +99,43 @@ def test_reference_counts_stay() -> None:
     assert [abs(sys.getrefcount(o) - n) < 50 for o, n in zip(watched, before, strict=True)] == [True] * 4
 
 
+LARGE = """
+func.func @main(%x: tensor<256x256xf32>) -> (tensor<256x256xf32>, tensor<256x2xf32>) {
+  %sum = stablehlo.add %x, %x : tensor<256x256xf32>
+  %part = stablehlo.slice %x [0:256, 0:2] : (tensor<256x256xf32>) -> tensor<256x2xf32>
+  return %sum, %part : tensor<256x256xf32>, tensor<256x2xf32>
+}"""
+
+
+def test_large_results_that_nobody_holds_are_given_again_by_programs_with_variables() -> None:
+    with context.entered():
+        program = compile_stablehlo(ir.Module.parse(LARGE))
+    plain, direct = program.direct([]), program.direct([], [(other_reader(), False)])
+    assert plain is not None and direct is not None
+    x = np.arange(1 << 16, dtype=np.float32).reshape(256, 256)
+
+    def seen(array: np.ndarray) -> int:
+        np.testing.assert_array_equal(array, 2 * x)
+        return id(array)
+
+    first = seen(direct.call(x)[0])
+    assert seen(direct.call(x)[0]) == first
+    held = direct.call(x)[0][3:5]  # a part of it keeps it away
+    assert seen(direct.call(x + 1)[0] - 2) and seen(held.base) == first
+    np.testing.assert_array_equal(held, 2 * x[3:5])
+    spoiled = direct.call(x)[0]
+    spoiled.flags.writeable = False
+    frozen = id(spoiled)
+    del spoiled
+    assert seen(direct.call(x)[0]) != frozen
+    (kept,) = direct._kept[-1]
+    counts = [sys.getrefcount(kept)]
+    del direct
+    counts.append(sys.getrefcount(kept))
+    assert counts == [3, 2]
+    assert plain._kept[-1] == []
+
+
 @pytest.mark.timeout(60)
 def test_calls_from_several_threads_lose_no_update() -> None:
     variable = np.zeros(3, np.float32)
