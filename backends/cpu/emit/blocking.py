@@ -20,6 +20,7 @@ PANEL_PASS = 512  # summed elements of a panel that few rows are multiplied by a
 FEW_ROWS = 128  # up to here the other operand is read so seldom that reading it is what takes time
 VERY_FEW_ROWS = 24  # up to here it is not worth packing either
 SHARED_ROWS = 512  # up to here threads do better to share the columns than to share the rows and pack all columns each
+OWN_ROWS = 512  # for each thread: from here on what it wrote itself is worth more than a matrix packed by all together
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
 FETCH_TILES = 7  # of rows, each of which asks for all of it
 FETCHED_ROWS = 56  # up to here that counts
@@ -122,6 +123,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
         pass  # each packs its own panels
     elif not by_rows and not pack_lhs and few_panels:
         splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
+    if splits == 1 and not (by_rows or strided) and _has_own_rows(nest, threads) and shared < 2 * machine.second_cache:
+        splits = threads
     pack_rhs = dealt or (not by_rows and row_tiles > 1 and packing_pays)
     far_away = pages > 0 and shared > machine.second_cache
     group = panels if dealt else 1
@@ -160,6 +163,12 @@ def in_panels(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     # Other matrices were read since the last call: the next panel comes from far.
     fetch = nest.row_count >= FETCH_ROWS and chosen.order == "panels"
     return replace(chosen, pack_rhs=False, group=1, fetch=fetch)
+
+
+def _has_own_rows(nest: Nest, threads: int) -> bool:
+    """Are there rows enough for each thread to walk those that it wrote, in its caches still, and no others?"""
+    alone = nest.lane.lhs == 0 and nest.batch_count == 1
+    return alone and threads > 1 and nest.row_count >= max(threads * OWN_ROWS, nest.lane.extent // 2)
 
 
 def _has_rows_for(nest: Nest, threads: int) -> bool:
