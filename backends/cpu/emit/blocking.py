@@ -24,6 +24,9 @@ OWN_ROWS = 512  # for each thread: from here on what it wrote itself is worth mo
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
 FETCH_TILES = 7  # of rows, each of which asks for all of it
 FETCHED_ROWS = 56  # up to here that counts
+DEEP_BYTES = 32 << 10  # of a panel in each of the passes that it is done with in turn
+DEEP_ROWS = 256  # up to here, and
+DEEP_SUM = 1024  # from here on, panels that lie so are done with one by one
 PIECE_ROWS = 2048  # that are dealt out at a time, about
 MOST_ROWS = 16  # of a tile: more rows at one stride evict each other from the first cache
 SHORT_SUM = 20  # up to here writing the result is what takes time, which is best done row by row
@@ -45,6 +48,7 @@ class Schedule:
         group: panels that are packed at a time, before the rows walk them all.
         unroll: summed elements in each round of the innermost loop.
         fetch: ask for the next panel while one is multiplied by.
+        deep: each panel is done with, in all its passes, before the next one.
     """
 
     rows: int
@@ -60,6 +64,7 @@ class Schedule:
     unroll: int = 1
     fetch: bool = False
     within: int = 0
+    deep: bool = False
 
     @property
     def width(self) -> int:
@@ -162,7 +167,26 @@ def in_panels(nest: Nest, machine: Machine, threads: int = 1) -> Schedule:
     chosen = choose(in_rows, machine, threads, packed=True)
     # Other matrices were read since the last call: the next panel comes from far.
     fetch = nest.row_count >= FETCH_ROWS and chosen.order == "panels"
-    return replace(chosen, pack_rhs=False, group=1, fetch=fetch)
+    splits = chosen.splits
+    if threads > 1 and chosen.order == "panels" and not chosen.pack_lhs and nest.batch_count == 1:
+        # The part of the rows that a thread wrote is still in its caches, and there is time to read all panels.
+        splits = threads if nest.row_count >= threads * SPLIT_ROWS else splits
+    chosen = replace(chosen, pack_rhs=False, group=1, fetch=fetch, splits=splits)
+    return _deep(nest, chosen) if fetch and not chosen.pack_lhs and nest.batch_count == 1 else chosen
+
+
+def _deep(nest: Nest, schedule: Schedule) -> Schedule:
+    """The schedule of panels, each in passes of what stays in the first cache, where a panel is long, and rows are so
+    few that their sums travel little: cache lines that come from farther have more of the buffers for misses then."""
+    if not 1 <= len(nest.sums) <= 2 or nest.row_count > DEEP_ROWS or nest.sum_count < DEEP_SUM:
+        return schedule
+    inner = nest.sums[-1].extent
+    most = DEEP_BYTES // (schedule.width * item_bytes(nest.out.dtype))
+    if inner <= most:
+        return schedule
+    within = ceil_div(inner, ceil_div(inner, most))
+    block, within = (within, 0) if len(nest.sums) == 1 else (1, within)
+    return replace(schedule, block=block, within=within, deep=True)
 
 
 def _has_own_rows(nest: Nest, threads: int) -> bool:

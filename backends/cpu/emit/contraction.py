@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from thalweg.backends.cpu.costs import own_cost
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.alternatives import near
 from thalweg.backends.cpu.emit.blocking import Schedule, choose, in_panels
@@ -29,6 +30,7 @@ from thalweg.backends.cpu.kernel import Kernel, function, storage_type
 from thalweg.backends.cpu.machine import Machine, features_of, machine
 from thalweg.backends.cpu.options import CpuOptions
 
+LIGHT = 8  # instructions that may be written for each register: a bias, a residual, a bounded activation
 _NANOSECONDS_PER_PRODUCT = 0.015
 _NANOSECONDS_PER_BYTE = 0.015  # read once, as in matrix-vector products
 
@@ -54,12 +56,14 @@ def generate(
     schedule: Schedule | None = None,
     writer: ScopedWriter | None = None,
     decision: Decision | None = None,
+    light: bool = False,
 ) -> Generated:
     """The code that computes `spec`. Extents must be positive.
 
     Args:
         epilogue: writes what becomes of each vector of sums, with `writer`; None stores it in `spec.out`.
         schedule: overrides the one chosen for the machine; `decision`: may do so.
+        light: is the epilogue a few instructions?
     """
     w = writer or ScopedWriter()
     packed = spec.lhs.panel or spec.rhs.panel
@@ -74,7 +78,7 @@ def generate(
         nest = nest_in_panels(nest)
     elif schedule is None:
         schedule = (decision or Decision()).take(choose(nest, target, threads), near(nest, target, threads))
-    tiling = Tiling(w, nest, schedule, epilogue)
+    tiling = Tiling(w, nest, schedule, epilogue, light)
     tiling.run()
     text = w.text().replace("SCRATCH", str(tiling.scratch))
     return Generated(text, tiling.tiles, tiling.scratch, tiling.packed_lhs is not None and tiling.by_panels)
@@ -137,7 +141,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     elif (made := slid(w, root, spec, target, options.worker_count(), epilogue, group.decision)) is not None:
         code = Generated(w.text().replace("SCRATCH", str(made.scratch)), made.tiles, made.scratch, made.setup)
     else:
-        code = generate(spec, target, epilogue, options.worker_count(), None, w, group.decision)
+        code = generate(spec, target, epilogue, options.worker_count(), None, w, group.decision, is_light(group))
     scratch = ("%scratch", code.scratch) if code.scratch else None
     operands = [(ssa, value) for value, ssa in fused.buffers.items()]
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)
@@ -156,6 +160,11 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
         nanoseconds=_nanoseconds(spec),
         setup=code.setup,
     )
+
+
+def is_light(group: Group) -> bool:
+    """Are the elementwise values that follow a contraction a few instructions?"""
+    return sum(own_cost(value) for value in group.members if value is not group.root) <= LIGHT
 
 
 def _nanoseconds(spec: Contraction) -> float:

@@ -130,10 +130,19 @@ class Finish:
         else:
             walk(w, rows, 1, lambda r: walk(w, vectors, 1, lambda v: element(r, v)))
 
-    def _element(self, value: str, row: Index, column: Index) -> Element:
+    def deliver(self, sums: list[str], epilogue: Epilogue) -> None:
+        """Give sums to the epilogue from where they are: its code is written for each register, and nothing waits for
+        memory."""
+        vectors = len(self.tile.widths)
+        for k, value in enumerate(sums):
+            r, v = divmod(k, vectors)
+            column = self.w.add(self.column, v * self.tile.lanes)
+            epilogue(self._element(value, self.w.add(self.row, r), column, self.tile.widths[v] == self.tile.lanes))
+
+    def _element(self, value: str, row: Index, column: Index, full: bool = False) -> Element:
         nest, w, lanes = self.nest, self.w, self.tile.lanes
         mask = ""
-        if self.tile.columns % lanes:
+        if self.tile.columns % lanes and not full:
             left = w.sub(nest.lane.extent, column)
             mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{lanes}xi1>")
         places: dict[int, Index] = {}

@@ -38,6 +38,7 @@ from thalweg.backends.cpu.emit.packing import (
 from thalweg.backends.cpu.emit.scalar import lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
+SHORT_SUM = 1024  # up to here it shows whether sums wait in memory for what becomes of them
 PAGES = 64  # summed elements that are packed at a time, where each is on another page
 
 
@@ -48,6 +49,7 @@ class Spot:
     Args:
         batch: its coordinates on the batch axes; `corner`: the result's offset there; `lhs`, `rhs`: based there.
         extents: of the summed axes.
+        following: where in `rhs` the panel begins that will be read after this one, where it is fetched.
     """
 
     batch: tuple[Index, ...]
@@ -55,6 +57,7 @@ class Spot:
     lhs: Source
     rhs: Source
     extents: list[Index]
+    following: Index | None = None
 
 
 class Tiling:
@@ -62,9 +65,12 @@ class Tiling:
 
     Args:
         epilogue: what becomes of the sums; None stores them in `nest.out`.
+        light: is the epilogue so short that it may be written for each register?
     """
 
-    def __init__(self, w: ScopedWriter, nest: Nest, schedule: Schedule, epilogue: Epilogue | None) -> None:
+    def __init__(
+        self, w: ScopedWriter, nest: Nest, schedule: Schedule, epilogue: Epilogue | None, light: bool = False
+    ) -> None:
         self.w, self.nest, self.schedule, self.epilogue = w, nest, schedule, epilogue
         self.dtype = accumulator(nest.out.dtype)
         self.kind = lanes_type(self.dtype, schedule.lanes)
@@ -90,29 +96,34 @@ class Tiling:
         self.packed_lhs, self.packed_rhs = self._packs()
         self.partial = self._partial()
         self.finished: Panel | None = None
-        if epilogue is not None:
+        self.direct = light and self.partial is None and not schedule.dot and self.depth <= SHORT_SUM
+        if epilogue is not None and not self.direct:
             self.finished = self._view(schedule.rows * schedule.width, 0)
 
     def run(self) -> None:
         """Write everything."""
         extents: list[Index] = [a.extent for a in self.nest.sums]
-        if self.passes == 1:
+        if self.schedule.deep:
+            self._deep(extents)
+        elif self.passes == 1:
             self._pass([], extents)
         else:
-            self._passes([], extents)
+            self._passes([], extents, self._pass)
 
-    def _passes(self, starts: list[Index], extents: list[Index]) -> None:
-        """All passes over what is summed; `starts`: where they begin along the axes of the loops around."""
+    def _passes(
+        self, starts: list[Index], extents: list[Index], body: Callable[[list[Index], list[Index]], None]
+    ) -> None:
+        """`body` for all passes over what is summed; `starts`: where they begin along the axes of the loops around."""
         w, axis = self.w, len(starts)
         if axis == len(self.cuts):
             ends = [(extent - 1) // size * size for extent, size in self.cuts]
             self.first, self.last = self._all_equal(starts, [0] * axis, "first"), self._all_equal(starts, ends, "last")
-            self._pass(starts, extents)
+            body(starts, extents)
             return
         extent, size = self.cuts[axis]
         with w.for_(0, extent, size) as start:
             count = w.minimum(w.sub(extent, start), size) if extent % size else size
-            self._passes([*starts, start], [*extents[:axis], count, *extents[axis + 1 :]])
+            self._passes([*starts, start], [*extents[:axis], count, *extents[axis + 1 :]], body)
 
     def _all_equal(self, places: list[Index], wanted: list[int], name: str) -> str:
         w = self.w
@@ -164,12 +175,34 @@ class Tiling:
 
     # Loops over tiles.
 
+    def _moved(self, starts: list[Index]) -> tuple[Source, Source]:
+        """The operands, based at `starts` of the outermost summed axes."""
+        w, moved = self.w, list(zip(starts, self.nest.sums, strict=False))
+        lhs = replace(self.lhs, base=w.linear(self.lhs.base, [(start, axis.lhs) for start, axis in moved]))
+        return lhs, replace(self.rhs, base=w.linear(self.rhs.base, [(start, axis.rhs) for start, axis in moved]))
+
+    def _deep(self, extents: list[Index]) -> None:
+        """All tiles, each with all its passes: what the rows read of a panel in one stays in the first cache."""
+        w, nest = self.w, self.nest
+        with w.for_("%lo", "%hi", 1) as tile:
+            *batch, split, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.splits, self.panels])
+
+            def part(starts: list[Index], some: list[Index]) -> None:
+                spot = self._spot(batch, *self._moved(starts), some)
+                # What follows in memory, in this panel or in the next one.
+                length: Index = self.schedule.width
+                for extent in some:
+                    length = w.mul(extent, length)
+                after = w.add(w.linear(spot.rhs.base, [(unit, self.schedule.width * nest.lane.rhs)]), length)
+                spot = replace(spot, following=after)
+                self._by_width(unit, lambda column, columns: self._panel(spot, column, columns, split))
+
+            self._passes([], extents, part)
+
     def _pass(self, starts: list[Index], extents: list[Index]) -> None:
         """All tiles, for the summed positions from `starts` of the outermost summed axes."""
         w, nest = self.w, self.nest
-        moved = list(zip(starts, nest.sums, strict=False))
-        lhs = replace(self.lhs, base=w.linear(self.lhs.base, [(start, axis.lhs) for start, axis in moved]))
-        rhs = replace(self.rhs, base=w.linear(self.rhs.base, [(start, axis.rhs) for start, axis in moved]))
+        lhs, rhs = self._moved(starts)
         if not self.by_panels:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, unit = w.delinearize(tile, [*(a.extent for a in nest.batch), self.units])
@@ -180,6 +213,8 @@ class Tiling:
             with w.for_("%lo", "%hi", 1) as tile:
                 *batch, split, unit = w.delinearize(tile, [*pieces, self.panels])
                 spot = self._spot(batch, lhs, rhs, extents)
+                if self.schedule.fetch and nest.rhs.panel:
+                    spot = replace(spot, following=self._following(spot, tile))
                 self._by_width(unit, lambda column, columns: self._panel(spot, column, columns, split))
             return
         end = w.op(f"arith.ceildivui %hi, {w.index(self.panels)} : index")
@@ -193,6 +228,20 @@ class Tiling:
             last = w.minimum(w.sub("%hi", start), self.panels)
             with w.for_(first, last, self.schedule.group) as unit:
                 self._group(spot, unit, w.minimum(w.sub(last, unit), self.schedule.group), split)
+
+    def _following(self, spot: Spot, tile: str) -> Index:
+        """Where the panel of the next tile begins: after the last tile that of the first one, a pass further."""
+        w, step = self.w, self.schedule.width * self.nest.lane.rhs
+        after = w.add(tile, 1)
+        *_, unit = w.delinearize(after, [self.splits, self.panels])
+        *_, again = w.delinearize("%lo", [self.splits, self.panels])
+        length: Index = self.schedule.width
+        for extent in spot.extents:
+            length = w.mul(extent, length)
+        there = w.ssa(w.linear(spot.rhs.base, [(unit, step)]))
+        back = w.ssa(w.add(w.linear(spot.rhs.base, [(again, step)]), length))
+        more = w.op(f"arith.cmpi slt, {w.ssa(after)}, %hi : index")
+        return w.op(f"arith.select {more}, {there}, {back} : index")
 
     def _spot(self, batch: Sequence[Index], lhs: Source, rhs: Source, extents: list[Index]) -> Spot:
         w, axes = self.w, self.nest.batch
@@ -385,7 +434,7 @@ class Tiling:
             finishes.append(finish)
 
         self._by_height(row, tile)
-        if self.epilogue is None:
+        if self.epilogue is None or self.direct:
             return
         assert self.finished is not None
         count: Index = self.rows
@@ -404,6 +453,7 @@ class Tiling:
         following = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
         if not nest.rhs.panel:
             return replace(spot.rhs, base=following), 0
+        following = following if spot.following is None else spot.following
         tiles = self.chunk // self.rows
         share = ceil_div(width, tiles)  # of the elements of a panel that are multiplied by at a time
         *_, tile, _ = w.delinearize(row, [self.splits, tiles, self.rows])
@@ -420,6 +470,8 @@ class Tiling:
         sums = (accumulate_dot if schedule.dot else accumulate)(w, tile, extents, start)
         if self.epilogue is None:
             self._deliver(finish, sums)
+        elif self.direct:
+            finish.deliver(sums, self.epilogue)
         elif self.partial is None:
             self._keep(finish, sums)
         else:
