@@ -134,7 +134,7 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), finishing.names[0])
     plain = stores == [root] and root.element != "i1" and _is_zero(initial)
     epilogue = None if plain else finishing.element
-    narrow = tiled(w, spec, options, finishing.element) or grouped(w, spec, options, epilogue)
+    narrow = tiled(w, spec, options, finishing.element, _as_it_is(group)) or grouped(w, spec, options, epilogue)
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
         code = Generated(text, narrow.tiles, narrow.scratch, narrow.copies)
@@ -210,6 +210,21 @@ def _is_zero(value: Value) -> bool:
     if value.splat is None or value.element == "i1":
         return value.splat == "false"
     return not value.splat.startswith("0x") and float(value.splat) == 0
+
+
+def _as_it_is(group: Group) -> str:
+    """The element type of what a group stores, if that is its sums alone, as they are or rounded; else nothing."""
+    (stored, *others), root = group.stores, group.root
+    if others or root.element == "i1" or not _is_zero(root.operands[2]):
+        return ""
+    generic = stored.generic
+    if stored is root:
+        return storage_type(root.element)
+    if stored.kind != "map" or generic is None or stored.operands != (root,) or stored.shape != root.shape:
+        return ""
+    ops, same_place = generic.body.ops, generic.input_maps == generic.result_maps
+    rounds = len(ops) == 1 and ops[0].name == "arith.truncf" and generic.body.yields == ops[0].results
+    return stored.element if rounds and same_place else ""
 
 
 def _plus(w: ScopedWriter, a: Num, b: Num) -> Num:

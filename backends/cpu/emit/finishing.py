@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.control import Index, walk
 from thalweg.backends.cpu.emit.microkernel import Tile
@@ -110,6 +110,26 @@ class Finish:
             r, v = divmod(k, len(tile.widths))
             at = self.w.index(r * width + v * tile.lanes)
             self.w.emit(f"vector.store {value}, {buffer.name}[{at}] : {buffer.memref}, {kind}")
+
+    def store_lines(self, rows: Index, buffer: Source, width: int, target: Source) -> None:
+        """Write `rows` rows of kept sums, two vectors each, to `target`, which is laid out like the result: as they
+        are, or rounded to one line of bfloat16."""
+        w, lanes, kind = self.w, self.tile.lanes, lanes_type(self.tile.dtype, self.tile.lanes)
+
+        def line(r: Index) -> None:
+            kept = w.linear(0, [(r, width)])
+            offset = replace(self, row=w.add(self.row, r))._offset(0)
+            parts = [load_lanes(w, buffer, w.add(kept, v), lanes, None) for v in range(0, width, lanes)]
+            stored = lanes_type(target.dtype, lanes)
+            if target.dtype == "bf16":
+                stored = lanes_type("bf16", width)
+                call = f'llvm.call_intrinsic "llvm.x86.avx512bf16.cvtne2ps2bf16.512"({parts[1]}, {parts[0]})'
+                parts = [w.op(f"{call} : ({kind}, {kind}) -> {stored}")]
+            for v, value in enumerate(parts):
+                at = f"{target.name}[{w.ssa(w.add(offset, v * lanes))}]"
+                w.emit(f"vector.store {value}, {at} : {target.memref}, {stored}")
+
+        walk(w, rows, 1, line)
 
     def hand_over(
         self, rows: Index, buffer: Source, width: int, epilogue: Epilogue, by_columns: bool = False

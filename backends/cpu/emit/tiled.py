@@ -33,7 +33,7 @@ from thalweg.backends.cpu.emit.tile_copies import LANES, LINE, ROWS, SIDE, TileC
 from thalweg.backends.cpu.machine import features_of, tiles_allowed
 from thalweg.backends.cpu.options import CpuOptions
 
-STEPS = 8  # of a block of the sum, at most
+STEPS = 16  # of a block of the sum, at most
 PANELS = 32  # packed at a time: with a long sum, as many columns as stay in the second cache
 FEW_PANELS = 2  # for which rows are not copied
 SPLIT_ROWS = 256  # fewer rows are not worth packing columns for
@@ -43,8 +43,14 @@ LEAST_RUN = 16  # of lines that are copied one by one
 MOST_PACKED = 1 << 20  # bytes of columns that are packed at a time
 
 
-def tiled(w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epilogue) -> Tiled | None:
-    """Writes the code that computes `spec` with `w`; None, with nothing written, where tiles are not for it."""
+def tiled(
+    w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epilogue, stored: str = ""
+) -> Tiled | None:
+    """Writes the code that computes `spec` with `w`; None, with nothing written, where tiles are not for it.
+
+    Args:
+        stored: the element type in which the epilogue stores the sums, where it does nothing else.
+    """
     element, features = spec.rhs.dtype, features_of(options)
     needs = {"bf16": "amx-bf16", "i8": "amx-int8"}.get(element, "")
     if options.cpu or needs not in features or spec.lhs.dtype != element or spec.logical or not tiles_allowed():
@@ -61,6 +67,8 @@ def tiled(w: ScopedWriter, spec: Contraction, options: CpuOptions, epilogue: Epi
     if threads > 1 and (units := ceil_div(wide, panels) * nest.batch_count) < 2 * threads:
         splits = max(1, min(ceil_div(2 * threads, units), nest.row_count // SPLIT_ROWS))
     made = Tiled(w, nest, groups, Shape(SIDE * ROWS, SIDE * panels, splits), epilogue, packed=False)
+    if stored in (groups.sums, "bf16") and nest.lane.out == 1:
+        made.lines = made._flat(replace(spec.out, dtype=stored))
     made.run()
     return made
 
@@ -80,6 +88,7 @@ class Tiled(TileCopies):
     """Writes one kernel's body, as `Grouped` does."""
 
     flips = False
+    lines: Source | None = None  # the result, where whole lines of it are stored as they are
 
     def run(self) -> None:
         """Write everything."""
@@ -168,7 +177,9 @@ class Tiled(TileCopies):
             name = "tdpb" + "".join("s" if signed else "u" for signed in signs) + "d"
         # Each tile is read shortly before its first use: loads and products then overlap.
         for k, ready in ((0, ()), (2, (0,)), (3, (1,)), (1, (2, 3))):
-            self._call("tileloadd64", self._tile(4 + k), places[k], steps[k // 2])
+            # Columns stream by: with a hint that they do, they leave the rows in the first cache.
+            load = ("tileloadd64", "tileloaddt164")[k // 2]
+            self._call(load, self._tile(4 + k), places[k], steps[k // 2])
             for product in ready:
                 self._call(name, self._tile(product), self._tile(4 + product // 2), self._tile(6 + product % 2))
 
@@ -262,4 +273,7 @@ class Tiled(TileCopies):
         place = w.linear(column, [(panel, SIDE * LANES)])
         finish = Finish(w, nest, tile, batch, corner, row, place, straight=False)
         left_rows = w.minimum(w.sub(nest.row_count, row), SIDE * ROWS)
+        if self.lines is not None and columns % (SIDE * LANES) == 0:
+            finish.store_lines(left_rows, self.finished.source(1), SIDE * LANES, self.lines)
+            return
         finish.hand_over(left_rows, self.finished.source(1), SIDE * LANES, self.epilogue, by_columns=True)
