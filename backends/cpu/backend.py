@@ -35,6 +35,7 @@ from thalweg.backends.cpu.program import Program, share_kernels
 from thalweg.backends.cpu.read import read_function
 from thalweg.backends.cpu.schedule import order_updates
 from thalweg.backends.cpu.slices import slice_batches
+from thalweg.backends.cpu.slopes import keep_slopes
 from thalweg.backends.cpu.step import Runner, StepWriter
 from thalweg.backends.cpu.subnormals import EXACT, Mode, mode
 from thalweg.backends.cpu.tuning import Tuner
@@ -130,7 +131,7 @@ def lower(
     aliases = aliases_of(function)
     graph = follow_images(prefer_channels_last(absorb_widenings(read_function(function)), options))
     graph = slice_batches(absorb_paddings(graph, options), options)
-    graph = hoist_packing(cut_sums(graph, options), options)
+    graph = hoist_packing(cut_sums(keep_slopes(graph), options), options)
     split = split_steady(graph, steady_of(function), options) if options.pack_weights else None
     program = form(graph, options, tuner=tuner)
     order_updates(program, aliases)
