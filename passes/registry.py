@@ -19,6 +19,7 @@ PASSES = MappingProxyType(
         "dce": "dce:Dce",
         "slim-regions": "slim_regions:SlimRegions",
         "hoist-sums": "hoist_sums:HoistSums",
+        "hoist-products": "hoist_products:HoistProducts",
         "simplify": "simplify:Simplify",
         "lower-checkpoint": "lower_checkpoint:LowerCheckpoint",
         "lower-scan": "lower_scan:LowerScan",

@@ -9,6 +9,7 @@ from thalweg.passes.base import Pass
 from thalweg.passes.constant_fold import Fold
 from thalweg.passes.cse import Merge
 from thalweg.passes.dce import Dce
+from thalweg.passes.hoist_products import HoistProducts
 from thalweg.passes.hoist_sums import HoistSums
 from thalweg.passes.peephole import rewrite
 from thalweg.passes.slim_regions import SlimRegions
@@ -23,8 +24,8 @@ class Simplify(Pass):
     After:
         %b = "tw.exp"(%x)  %d = "tw.add"(%b, %b)
 
-    One walk folds, applies laws and merges for each op; then come `slim-regions`, `hoist-sums` and `dce`. A bound on
-    the number of walks keeps the time linear.
+    One walk folds, applies laws and merges for each op; then come `slim-regions`, `hoist-sums`, `hoist-products` and
+    `dce`. A bound on the number of walks keeps the time linear.
     """
 
     name: ClassVar[str] = "simplify"
@@ -36,6 +37,7 @@ class Simplify(Pass):
             again = rewrite(module, lambda: [Fold(), Apply(), Merge()])
             again |= SlimRegions().run(module)
             again |= HoistSums().run(module)
+            again |= HoistProducts().run(module)
             again |= Dce().run(module)
             if not again:
                 break
