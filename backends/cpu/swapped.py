@@ -9,6 +9,7 @@ The window is reversed along every dimension. Only for windows that take steps o
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from thalweg.backends.cpu.emit.contraction import describe
@@ -67,7 +68,7 @@ def _swapped(value: Value, options: CpuOptions) -> list[Value]:
     if _fullness(rows, lanes) < GAIN * _fullness(columns, lanes):
         return []
     made = _swapped_sum(value, generic, lanes)
-    if made is None or not takes(made, describe(made, "%a", "%b", "%c"), options):
+    if made is None or not (_is_product(value) or takes(made, describe(made, "%a", "%b", "%c"), options)):
         return []
     value.kind, value.operands = "map", (made,)
     value.generic = _restored(value)
@@ -78,6 +79,11 @@ def _swapped(value: Value, options: CpuOptions) -> list[Value]:
 def _sums(generic: Generic, summed: set[int | None]) -> bool:
     """Is it over all those loops, and over no others that take more than one step?"""
     return summed == {d for d in generic.reductions if d in summed or generic.extents[d] > 1}
+
+
+def _is_product(value: Value) -> bool:
+    """Is the window one element, so that there is a kernel either way?"""
+    return math.prod(value.shape[:-2]) == 1 and value.operands[0].shape[:-1] == value.operands[1].shape[:-1]
 
 
 def _swapped_sum(value: Value, generic: Generic, lanes: int) -> Value | None:

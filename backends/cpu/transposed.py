@@ -4,13 +4,15 @@
     after:  for every remainder (0, 0), (0, 1), (1, 0), (1, 1) of a result's place: a convolution of %g with those
             elements of the window that meet no zero there, every second; written to every second place of the result
 
-Where the result has few channels, a convolution of either kind becomes `tw.spread` (emit/spread.py), which multiplies
-each place by the whole window and adds the products up: vectors run along the window as well, and are full.
+Where the result has few channels, or the remainders are many, a convolution of either kind becomes `tw.spread`
+(emit/spread.py), which multiplies each place by the whole window and adds the products up: vectors run along the window
+as well, and are full.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,7 +20,7 @@ from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
 
 MOST_PHASES = 16  # convolutions that one becomes
-FEW_OUTPUTS = 16  # channels of a result, up to which the products are added up
+FEW_OUTPUTS = {1: 16, 2: 16, 3: 8}  # channels of a result, up to which the products are added up, by dimensions
 FEW_INPUTS = 8  # summed in each of them: fewer cost less than adding up
 _REVERSAL = "window_reversal"
 
@@ -67,9 +69,7 @@ def split_phases(operation: ir.Operation) -> list[ir.Operation]:
     floats = all(isinstance(kind.element_type, ir.FloatType) and 0 not in kind.shape for kind in kinds)
     numbers = stablehlo.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
     window = [kinds[1].shape[k] for k in numbers.kernel_spatial_dimensions]
-    # A window that is shorter than a step meets no element in some of the phases.
-    met = math.prod(min(step, extent) for step, extent in zip(steps, window, strict=True))
-    if steps == ones or others != [ones, ones] or flipped or not floats or met > MOST_PHASES:
+    if steps == ones or others != [ones, ones] or flipped or not floats or _met(steps, window) > MOST_PHASES:
         return [operation]
     low = integers(operation, "padding", [0] * (2 * len(ones)))[::2]
     along = [
@@ -92,6 +92,11 @@ def split_phases(operation: ir.Operation) -> list[ir.Operation]:
     return made
 
 
+def _met(steps: Sequence[int], window: Sequence[int]) -> int:
+    """How many phases there are: a window that is shorter than a step meets no element in some of them."""
+    return math.prod(min(step, extent) for step, extent in zip(steps, window, strict=True))
+
+
 def keep_spread(operation: ir.Operation) -> bool:
     """Rewrite a `stablehlo.convolution` with few results, channels last; false if it is another."""
     g, weight = operation.operands
@@ -109,15 +114,14 @@ def keep_spread(operation: ir.Operation) -> bool:
     low = [k - 1 - before for k, before in zip(window, pads, strict=True)]
     inputs, outputs = (kinds[k].shape[-1] for k in (0, 2))
     if (
-        spatial not in (1, 2)
+        spatial not in FEW_OUTPUTS
         or groups != [1, 1]
         or others != [ones, ones]
         or len({str(kind.element_type) for kind in kinds}) != 1
         or str(kinds[0].element_type) not in ("f32", "f64")
         or any(0 in kind.shape for kind in kinds)
         or not _channels_last(numbers, spatial)
-        or outputs > FEW_OUTPUTS
-        or inputs < FEW_INPUTS
+        or ((outputs > FEW_OUTPUTS[spatial] or inputs < FEW_INPUTS) and _met(steps, window) <= MOST_PHASES)
         or math.prod(window) == 1
         or min(low) < 0
     ):

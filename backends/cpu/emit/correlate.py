@@ -34,6 +34,7 @@ PLACES = 96  # summed in one go, at least
 FEW_CHANNELS = 16  # fewer do not fill the rows of a register tile
 MANY_THREADS = 64
 SHORT_RUN = 6  # rows at one distance, at least
+FEW_PLACES = 512  # are summed in one go by a product of matrices, where the window is one element
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,12 @@ class Plan:
 def plan(
     form: Sliding, spec: Contraction, machine: Machine, threads: int, tile: tuple[int, int] | None = None
 ) -> Plan | None:
-    """The plan, or None where rows are too few; with a register tile (rows, vectors) where one is given."""
+    """The plan, or None where rows are too few, or a product of matrices does better; with a register tile (rows,
+    vectors) where one is given."""
     last, channels = form.slides[-1].kept, form.channels
+    summed = form.first.extent * math.prod(slide.summed.extent for slide in form.slides)
+    if summed <= FEW_PLACES and math.prod(slide.kept.extent for slide in form.slides) == 1:
+        return None
     out = strides(spec.out.shape)
     step = {d: out[axis.dim] if axis.dim is not None else 0 for d, axis in enumerate(spec.axes)}
     run, merged = channels.extent, False

@@ -84,7 +84,8 @@ def _order(group: Group) -> list[int]:
 
 
 def _axes(group: Group) -> list[Axis]:
-    """The spatial dimensions, two of them: of one, the first has a single place."""
+    """The spatial dimensions, three of them: the lines of a block, those between, and along a row. Where there are
+    fewer, others have a single place."""
     root = group.root
     assert root.op is not None
     g, weight = root.operands
@@ -95,7 +96,8 @@ def _axes(group: Group) -> list[Axis]:
         window, along = weight.shape[order[d]], apart[order[d]]
         start, along = ((window - 1) * along, -along) if flip[d] else (0, along)
         axes.append(Axis(g.shape[1 + d], window, root.shape[1 + d], steps[d], low[d], start, along))
-    return axes if len(axes) == 2 else [Axis(1, 1, 1, 1, 0, 0, 0), *axes]
+    single = Axis(1, 1, 1, 1, 0, 0, 0)
+    return [*axes[:-1], *[single] * (3 - len(axes)), axes[-1]]
 
 
 class _Spread:
@@ -115,14 +117,15 @@ class _Spread:
 
     def run(self) -> int:
         """Write everything; the number of tiles."""
-        w, (lines, along) = self.w, self.axes
+        w, (lines, between, along) = self.w, self.axes
         self.inputs = self.weight.shape[self.order[-1]]
-        self.columns = lines.window * along.window * self.outputs
+        self.columns = lines.window * between.window * along.window * self.outputs
         wide = ceil_div(self.columns, self.lanes)
         self.rows, self.vectors = register_tile(along.places, wide, self.machine, self.inputs)
         self.width = self.vectors * self.lanes
         self.panels = ceil_div(wide, self.vectors)
-        self.line = along.reach * self.outputs  # elements of a line in the block
+        self.row = along.reach * self.outputs  # elements of the block: of a row,
+        self.line = between.reach * self.row  # of a line
         batch = self.g.shape[0]
         blocks = max(ceil_div(lines.results * self.line * 4, BLOCK_BYTES), 1)
         if self.threads > 1:
@@ -140,22 +143,35 @@ class _Spread:
 
     def _pack(self) -> None:
         """w as [panel, input, column]; columns past the last are zero."""
-        w, (lines, along), apart = self.w, self.axes, strides(self.weight.shape)
+        w, (_, between, along), apart = self.w, self.axes, strides(self.weight.shape)
         source, size = whole(w, self.weight), self.panels * self.inputs * self.width
         self._each(0, size, lambda at, count: self._put(self.packed, at, count, None))
         outputs, inputs = apart[self.order[-2]], apart[self.order[-1]]
-        with w.for_(0, lines.window, 1) as i, w.for_(0, along.window, 1) as j, w.for_(0, self.outputs, 1) as c:
-            start = w.linear(lines.start + along.start, [(i, lines.apart), (j, along.apart), (c, outputs)])
-            column = w.linear(c, [(i, along.window * self.outputs), (j, self.outputs)])
-            panel, at = w.delinearize(column, [self.panels, self.width])
-            goal = w.linear(at, [(panel, self.inputs * self.width)])
-            with w.for_(0, self.inputs, 1) as f:
-                value = w.op(f"memref.load {source.name}[{w.ssa(w.linear(start, [(f, inputs)]))}] : {source.memref}")
-                place = w.ssa(w.linear(goal, [(f, self.width)]))
-                w.emit(f"memref.store {value}, {self.packed.name}[{place}] : {self.packed.memref}")
+        first = sum(axis.start for axis in self.axes)
+        columns = [self.outputs * along.window * between.window, self.outputs * along.window, self.outputs]
+
+        def element(at: list[Index]) -> None:
+            if len(at) < len(self.axes):
+                walk(w, self.axes[len(at)].window, 1, lambda k: element([*at, k]))
+                return
+            with w.for_(0, self.outputs, 1) as c:
+                start = w.linear(first, [(c, outputs), *zip(at, (axis.apart for axis in self.axes), strict=True)])
+                self._pack_column(source, w.linear(c, zip(at, columns, strict=True)), start, inputs)
+
+        element([])
+
+    def _pack_column(self, source: Source, column: Index, start: Index, step: int) -> None:
+        """The inputs of one element of the window, for one output."""
+        w = self.w
+        panel, at = w.delinearize(column, [self.panels, self.width])
+        goal = w.linear(at, [(panel, self.inputs * self.width)])
+        with w.for_(0, self.inputs, 1) as f:
+            value = w.op(f"memref.load {source.name}[{w.ssa(w.linear(start, [(f, step)]))}] : {source.memref}")
+            place = w.ssa(w.linear(goal, [(f, self.width)]))
+            w.emit(f"memref.store {value}, {self.packed.name}[{place}] : {self.packed.memref}")
 
     def _tile(self, n: Index, first: Index) -> None:
-        w, (lines, along) = self.w, self.axes
+        w, (lines, between, along) = self.w, self.axes
         count: Index = self.block
         if lines.results % self.block:
             count = w.minimum(w.sub(lines.results, first), self.block)
@@ -164,16 +180,19 @@ class _Spread:
         begin = self._rounded(w.add(first, lines.low - lines.window + lines.step), lines.step)
         end = self._rounded(w.add(w.add(first, count), lines.low + lines.step - 1), lines.step)
         with w.for_(begin, w.minimum(end, lines.places), 1) as y:
-            full = along.places - along.places % self.rows
 
-            def some(x: Index, rows: int) -> None:
-                self._multiply(n, y, x, rows)
+            def row(z: Index) -> None:
+                full = along.places - along.places % self.rows
+                walk(w, full, self.rows, lambda x: some(z, x, self.rows))
+                if along.places > full:
+                    some(z, full, along.places - full)
+
+            def some(z: Index, x: Index, rows: int) -> None:
+                self._multiply(n, (y, z, x), rows)
                 with w.for_(0, rows, 1) as r:
-                    self._add(y, w.add(x, r), w.mul(r, self.panels * self.width), first, count)
+                    self._add((y, z, w.add(x, r)), w.mul(r, self.panels * self.width), first, count)
 
-            walk(w, full, self.rows, lambda x: some(x, self.rows))
-            if along.places > full:
-                some(full, along.places - full)
+            walk(w, between.places, 1, row)
         self._finish(n, first, count)
 
     def _rounded(self, distance: Index, step: int) -> Index:
@@ -184,13 +203,13 @@ class _Spread:
         positive = w.op(f"arith.maxsi {distance}, {w.index(0)} : index")
         return positive if step == 1 else w.op(f"arith.divui {positive}, {w.index(step)} : index")
 
-    def _multiply(self, n: Index, y: Index, x: Index, rows: int) -> None:
+    def _multiply(self, n: Index, place: tuple[Index, Index, Index], rows: int) -> None:
         """The products of `rows` neighbouring places with all columns."""
         w, steps = self.w, strides(self.g.shape)
         source = whole(w, self.g)
-        base = w.linear(0, [(n, steps[0]), (x, steps[-2])])
-        if len(steps) == 4:
-            base = w.linear(base, [(y, steps[1])])
+        spatial = steps[1:-1]
+        outer = zip(place, spatial[:-1], strict=False)  # those that there are
+        base = w.linear(0, [(n, steps[0]), *outer, (place[-1], spatial[-1])])
         lhs = replace(source, base=base, sums=(1,), lane=0)
         places = tuple(r * steps[-2] for r in range(rows))
 
@@ -210,27 +229,37 @@ class _Spread:
         if rest:
             panel(full, rest)
 
-    def _add(self, y: Index, x: Index, products: Index, first: Index, count: Index) -> None:
+    def _add(self, place: tuple[Index, Index, Index], products: Index, first: Index, count: Index) -> None:
         """The products of one place, to the lines of the block that its window meets."""
-        w, (lines, along) = self.w, self.axes
-        run, column = along.window * self.outputs, w.mul(x, along.step * self.outputs)
+        w, (lines, between, along), (y, z, x) = self.w, self.axes, place
+        run = along.window * self.outputs
+        column = w.linear(0, [(z, between.step * self.row), (x, along.step * self.outputs)])
         top = w.sub(w.linear(-lines.low, [(y, lines.step)]), first)
         with w.for_(0, lines.window, 1) as k:
             line = w.add(top, k)
             with w.branch(w.op(f"arith.cmpi ult, {w.ssa(line)}, {w.ssa(count)} : index")):
                 goal = w.linear(column, [(line, self.line)])
-                start = w.linear(products, [(k, run)])
-                self._each(0, run, lambda at, size: self._sum(w.add(goal, at), w.add(start, at), size))
+                start = w.linear(products, [(k, between.window * run)])
+
+                def row(m: Index) -> None:
+                    to, from_ = w.linear(goal, [(m, self.row)]), w.linear(start, [(m, run)])
+                    self._each(0, run, lambda at, size: self._sum(w.add(to, at), w.add(from_, at), size))
+
+                walk(w, between.window, 1, row)
 
     def _finish(self, n: Index, first: Index, count: Index) -> None:
         """Copy the block to the result."""
-        w, (lines, along), out = self.w, self.axes, whole(self.w, self.out, scratch=True)
+        w, (lines, between, along), out = self.w, self.axes, whole(self.w, self.out, scratch=True)
         length = along.results * self.outputs
         with w.for_(0, count, 1) as k:
-            start = w.linear(along.low * self.outputs, [(k, self.line)])
-            line = w.add(w.mul(n, lines.results), w.add(first, k))
-            goal = w.mul(line, length)
-            self._each(0, length, lambda at, size: self._copy(out, w.add(goal, at), w.add(start, at), size))
+            start = w.linear(between.low * self.row + along.low * self.outputs, [(k, self.line)])
+            goal = w.mul(w.add(w.mul(n, lines.results), w.add(first, k)), between.results * length)
+
+            def row(m: Index) -> None:
+                to, from_ = w.linear(goal, [(m, length)]), w.linear(start, [(m, self.row)])
+                self._each(0, length, lambda at, size: self._copy(out, w.add(to, at), w.add(from_, at), size))
+
+            walk(w, between.results, 1, row)
 
     # Runs of neighbouring numbers.
 

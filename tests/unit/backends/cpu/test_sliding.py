@@ -155,6 +155,18 @@ def test_epilogues_on_two_threads(name: str, part: str) -> None:
     check(LAYERS[name], part, epilogue=True, threads=2)
 
 
+@pytest.mark.parametrize(
+    ("layer", "part"),
+    [
+        (Layer(2, (7, 6, 8), 5, (3, 3, 3), 18, stride=3, pad=1), "data"),  # added up in three dimensions
+        (Layer(1, (21, 22), 20, (7, 6), 18, stride=5, pad=2), "data"),  # too many remainders for as many convolutions
+        (Layer(2, (9, 8), 40, (1, 1), 3), "weight"),  # a product whose operands change places
+    ],
+)
+def test_gradients_of_long_steps_and_short_windows(layer: Layer, part: str) -> None:
+    check(layer, part, threads=2)
+
+
 def test_few_results_on_two_threads() -> None:
     check(LAYERS["few results, several blocks"], "forward", epilogue=True, threads=2)
     check(LAYERS["first layer"], "data", threads=2)
