@@ -91,9 +91,9 @@ def workloads() -> list[tuple[str, Workload]]:
     return [*made, *(("training", workload) for workload in training())]
 
 
-def _line(family: str, workload: Workload, budget: float) -> dict[str, Any]:
+def _line(family: str, workload: Workload, rounds: int, budget: float) -> dict[str, Any]:
     """Measure a row, print it, return what the JSON file keeps of it."""
-    results = measure(workload, list(MAKERS), 7, budget)
+    results = measure(workload, list(MAKERS), rounds, budget)
     best = {r.framework: r.best * 1e6 for r in results if not r.error}
     peers = [us for framework, us in best.items() if framework != "thalweg"]
     ratio = min(peers) / best["thalweg"] if peers and "thalweg" in best else math.nan
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="K/N: every N-th row from the K-th on")
     parser.add_argument("--threads", type=int, default=0, help="processors to use (default: all)")
     parser.add_argument("--budget", type=float, default=0.1, help="seconds for each implementation of a row")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each implementation of a row")
     parser.add_argument("--json", type=Path, default=None, help="default: benchmarks/results/sweep-THREADS.json")
     options = parser.parse_args()
     if options.threads:
@@ -138,7 +139,7 @@ def main() -> None:
     kept = {r["row"]: r for r in json.loads(target.read_text())["rows"]} if target.exists() else {}
     start, table = time.perf_counter(), []
     for family, workload in chosen:
-        table.append(_line(family, workload, options.budget))
+        table.append(_line(family, workload, options.rounds, options.budget))
         kept[workload.name] = table[-1]
         target.write_text(json.dumps({"threads": threads, "rows": list(kept.values())}, indent=1) + "\n")
     print(f"{summary(table)}; {time.perf_counter() - start:.0f} s")

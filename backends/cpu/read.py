@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from thalweg.backends.cpu.bodies import BodyReader, affine_map
 from thalweg.backends.cpu.graph import Affine, Body, Generic, Graph, Map, ScalarOp, Value, drop_dead, tidy
 from thalweg.backends.cpu.staged import stage_reductions
+from thalweg.backends.cpu.vector_math import OWN_FUNCTIONS
 from thalweg.backends.cpu.views import absorb_views
 from thalweg.dialects.diagnostics import LoweringError
 from thalweg.dialects.mlir import ir
 
 DYNAMIC = -(2**63)  # how MLIR marks a dynamic entry of static_offsets
 _ALIASES = {"builtin.unrealized_conversion_cast", "stablehlo.optimization_barrier", "tensor.cast"}
+_FUNCTIONS = {f"tw.{name}" for name, _ in OWN_FUNCTIONS}
 _CONTROL = {"stablehlo.while", "stablehlo.if", "stablehlo.case"}
 _TERMINATORS = {"func.return", "stablehlo.return"}
 
@@ -68,6 +70,7 @@ class _Reader:
             "tensor.pad": self._pad,
             "linalg.generic": self._generic,
             "stablehlo.reduce": self._empty_reduction,
+            **dict.fromkeys(_FUNCTIONS, self._function),
             **dict.fromkeys(_ALIASES, self._alias),
             **dict.fromkeys(_CONTROL, self._control),
             **dict.fromkeys(_TERMINATORS, self._return),
@@ -248,6 +251,15 @@ class _Reader:
 
     def _return(self, operation: ir.Operation) -> None:
         self.graph.outputs = [self._get(operand) for operand in operation.operands]
+
+    def _function(self, operation: ir.Operation) -> None:
+        """An elementary function that was kept in `tw` (`OWN_FUNCTIONS`)."""
+        element, shape = element_and_shape(operation.results[0])
+        identity = tuple(Affine(((d, 1),)) for d in range(len(shape)))
+        op = ScalarOp(operation.name.replace("tw.", "math."), (0,), (2,), (element,))
+        body = Body((element, element), (op,), (2,))
+        (value,) = self._results(operation, "map", [self._get(operation.operands[0])])
+        value.generic = Generic(shape, frozenset(), 1, (identity, identity), body)
 
     def _generic(self, operation: ir.Operation) -> None:
         maps = [affine_map(ir.AffineMapAttr(a).value) for a in ir.ArrayAttr(operation.attributes["indexing_maps"])]

@@ -73,8 +73,9 @@ def _number(value: Value) -> tuple[Value, Value]:
     generic = value.generic
     assert generic is not None
     first = value.operands[generic.inputs]
-    kind, operands = ("reshape", (first,)) if first.splat is None else ("constant", ())
-    initial = Value(value.id - ROOM + 1, kind, (), first.element, operands, splat=first.splat)
+    initial = Value(value.id - ROOM + 1, "constant", (), first.element, splat=first.splat)
+    if first.splat is None:
+        initial.kind, initial.operands = "reshape", (first,)
     operands = (*value.operands[: generic.inputs], initial, *value.operands[generic.inputs + 1 :])
     whole = replace(generic, maps=(*generic.input_maps, ()))
     number = Value(value.id - 1, "reduce", (), value.element, operands, value.op, whole, location=value.location)

@@ -43,14 +43,30 @@ _LOG64 = (
     0.11161258518936078,
     -0.10050373963386335,
 )
+# (log(1 + r) - r + r^2 / 2) / r^3 on [-0.0476, 0.0476], to 2^-69 of log(1 + r) beside 1.
+_LOG64_CUBES = (
+    0.3333333333333333,
+    -0.25,
+    0.19999999999980106,
+    -0.16666666666648192,
+    0.14285714355943124,
+    -0.1250000006521542,
+    0.11111024362685952,
+    -0.09999919444628119,
+    0.09134620810556812,
+    -0.08373924034651559,
+)
 
 
-def exp64(x: Register, low: float, high: float) -> Register:
-    """e^x = 2^n (1 + r + …): fractions of n from a table of twice the digits; 0 below `low`, infinite above `high`."""
+def exp64(x: Register, low: float, high: float, more: Register | None = None) -> Register:
+    """e^x = 2^n (1 + r + …): fractions of n from a table of twice the digits; 0 below `low`, infinite above `high`.
+    e^(x + more) where there is more, small beside 1."""
     y = (x > high).select(x.constant(high), x)
     shifted = y.times_plus(1 / math.log(2), _SIXTEENTHS)
     n = shifted - _SIXTEENTHS
     r = n.times_plus(-_LN2[1], n.times_plus(-_LN2[0], y))
+    if more is not None:
+        r = r + more
     power, rest = (avx512.lookup(table, shifted.bits(), "f64") for table in (_POWERS, _POWER_RESTS))
     rise = (r * r).times_plus(r.polynomial(_EXP), r + rest)
     return avx512.scaled(power.times_plus(rise, power), n, x.compare("uge", low))
@@ -65,17 +81,37 @@ def log(x: Register, correction: Register | None = None) -> Register:
         if correction is not None:
             r = r + avx512.scaled(correction, -k, correction.equals(correction))
         return k.times_plus(math.log(2), (r * r).times_plus(r.polynomial(_LOG32), r))
-    # 1/m is near a multiple c of 1/16, of eleven: m = (1 + r) / c.
-    shifted = avx512.reciprocal(m) + _SIXTEENTHS
-    c = shifted - _SIXTEENTHS
-    r = m.times_plus(c, -1.0)  # exact
+    c, r, head, tail = _near_sixteenth(m, k)
     if correction is not None:
         r = r + avx512.scaled(correction, -k, correction.equals(correction)) * c
-    index = shifted.bits()
-    high, low = (avx512.lookup(table, index, "f64") for table in _LOGS)
-    head = k.times_plus(_LN2[0], high)  # exact
-    tail = k.times_plus(_LN2[1], low)
     return head + r + (r * r).times_plus(r.polynomial(_LOG64), tail)
+
+
+def _near_sixteenth(m: Register, k: Register) -> tuple[Register, ...]:
+    """c, r, head and tail with m = (1 + r) / c and log(2^k / c) = head + tail, for f64; c, r and head are exact. 1/m is
+    near a multiple c of 1/16, of eleven."""
+    shifted = avx512.reciprocal(m) + _SIXTEENTHS
+    c = shifted - _SIXTEENTHS
+    high, low = (avx512.lookup(table, shifted.bits(), "f64") for table in _LOGS)
+    return c, m.times_plus(c, -1.0), k.times_plus(_LN2[0], high), k.times_plus(_LN2[1], low)
+
+
+def power64(x: Register, y: Register, low: float, high: float) -> Register:
+    """x^y = e^(y log x) for x >= 0 (f64), from a logarithm of more digits than a register has."""
+    m = avx512.mantissa(x)
+    k = avx512.exponent(x) - avx512.exponent(m)
+    _, r, head, tail = _near_sixteenth(m, k)
+    half = r * 0.5
+    square = r * half
+    first = head + r
+    second = first - square
+    cubes = (r * r * r) * r.polynomial(_LOG64_CUBES)
+    rest = ((r - (first - head)) + ((first - second) - square)) + ((tail - r.times_plus(half, -square)) + cubes)
+    log_ = (abs(second) < math.inf).select(second + rest, second)
+    rest = rest - (log_ - second)
+    product = y * log_
+    more = log_.times_plus(y, -product) + y * rest
+    return exp64(product, low, high, (abs(product) < -low).select(more, more.constant(0.0)))
 
 
 def _logs() -> tuple[tuple[float, ...], tuple[float, ...]]:

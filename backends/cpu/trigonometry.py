@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from functools import cache
 
+from thalweg.backends.cpu.emit import avx512
 from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
@@ -238,6 +239,7 @@ def tan(x: Register) -> Register:
 
 # Arc tangents.
 
+_WHOLE64 = 1.5 * 2**52  # adding it rounds to a whole number, left in the low bits
 # (atan(t) / t - 1) / t^2 in powers of t^2, on [0, 1]: longer than on a part of it, without a second division.
 _ATAN32 = (
     -0.33333298563957214,
@@ -280,9 +282,37 @@ def _atan_unit(t: Register) -> Register:
     return large.select(small + math.pi / 4, small)
 
 
+_WHOLE64 = 1.5 * 2**52  # adding it rounds to a whole number, left in the low bits
+# (atan(t) / t - 1) / t^2 in powers of t^2, t below 1/29.
+_ATAN64 = (
+    -0.3333333333333333,
+    0.19999999999999998,
+    -0.14285714285708837,
+    0.11111111091554247,
+    -0.09090877361615682,
+    0.07668573186668246,
+)
+_ANGLES = tuple(math.atan(k / 16) for k in range(16))
+
+
+def _atan_tabled(small: Register, large: Register) -> Register:
+    """The arc tangent of small / large in [0, 1] (or NaN), f64: atan(c) is looked up for the nearest c = k/16, and
+    the rest is the arc tangent of (small - c large) / (large + c small)."""
+    near = (small * avx512.reciprocal(large)).clamp(0.0, 15 / 16).times_plus(16.0, _WHOLE64)
+    c = (near - _WHOLE64) * (1 / 16)
+    t = c.times_plus(-large, small) / c.times_plus(small, large)
+    z = t * t
+    return avx512.lookup(_ANGLES, near.bits(), "f64") + (z * z.polynomial(_ATAN64)).times_plus(t, t)
+
+
 def atan(x: Register) -> Register:
     """The arc tangent."""
     size = abs(x)
+    if x.element == "f64" and avx512.available(x):
+        one, steep = x.constant(1.0), size > 1.0
+        angle = _atan_tabled(steep.select(one, size), steep.select(size, one))
+        angle = size.equals(math.inf).select(x.constant(0.0), angle)
+        return steep.select(_right_angle_less(angle), angle).math("copysign", x)
     inverted = size > 1.0
     angle = _atan_unit(inverted.select(1.0 / size, size))
     angle = inverted.select(math.pi / 2 - angle, angle)
@@ -300,3 +330,62 @@ def atan2(y: Register, x: Register) -> Register:
     angle = steep.select(math.pi / 2 - angle, angle)
     angle = (x.bits() < 0).select(math.pi - angle, angle)
     return (x.is_nan() | y.is_nan()).select(x + y, angle.math("copysign", y))
+
+
+# (asin(s) / s - 1) / s^2 in powers of s^2, s below 1/2.
+_ASIN32 = (
+    0.16666666337430908,
+    0.07500094543497424,
+    0.04459940152851218,
+    0.03110066273549457,
+    0.017149238357677253,
+    0.03369084720283012,
+)
+_ASIN64 = (
+    0.16666666666666669,
+    0.07499999999998433,
+    0.04464285714635543,
+    0.030381944138531247,
+    0.02237217294214989,
+    0.017352392720869973,
+    0.013971212973552933,
+    0.011479177415184906,
+    0.01032281435018578,
+    0.005457506718640358,
+    0.01740087944269402,
+    -0.014851887071247204,
+    0.028757851367421566,
+)
+
+
+def _asin_half(x: Register) -> tuple[Register, Register]:
+    """Whether |x| is above 1/2, and the arc sine of sqrt((1 - |x|) / 2) where it is, of |x| elsewhere: both are below
+    1/2, and asin(x) = pi/2 - 2 asin(sqrt((1 - x) / 2)).
+    """
+    size = abs(x)
+    large = size > 0.5
+    z = large.select((1.0 - size) * 0.5, size * size)
+    s = large.select(z.math("sqrt"), size)
+    return large, (z * z.polynomial(_ASIN32 if x.element == "f32" else _ASIN64)) * s + s
+
+
+_RIGHT_ANGLE = {"f32": (1.57079637050628662109, -4.37113900018624283e-8), "f64": (math.pi / 2, 6.123233995736766e-17)}
+
+
+def _right_angle_less(angle: Register) -> Register:
+    high, low = _RIGHT_ANGLE[angle.element]
+    return high - (angle - low)
+
+
+def asin(x: Register) -> Register:
+    """The arc sine; NaN outside [-1, 1]."""
+    large, angle = _asin_half(x)
+    return large.select(_right_angle_less(angle * 2.0), angle).math("copysign", x)
+
+
+def acos(x: Register) -> Register:
+    """The arc cosine; NaN outside [-1, 1]."""
+    large, angle = _asin_half(x)
+    twice = angle * 2.0
+    turned = (x < 0.0).select(_right_angle_less(angle) * 2.0, twice)
+    return large.select(turned, _right_angle_less(angle.math("copysign", x)))

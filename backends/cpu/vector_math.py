@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from thalweg.backends.cpu import tabled, trigonometry
+from thalweg.backends.cpu import roots, tabled, trigonometry
 from thalweg.backends.cpu.emit import avx512
 from thalweg.backends.cpu.emit.formula import Register
 from thalweg.backends.cpu.emit.writer import Writer
+from thalweg.backends.cpu.error_function import erf
 from thalweg.dialects.diagnostics import LoweringError
 
 INFINITY, NAN = math.inf, math.nan
@@ -25,14 +26,17 @@ def call(w: Writer, name: str, operands: Sequence[str], element: str, lanes: int
     Raises:
         LoweringError: neither LLVM nor this module has code for the op.
     """
-    function = _FUNCTIONS.get(name) or (_FLOAT32_ONLY.get(name) if element == "f32" else None)
+    registers = [Register(w, operand, element, lanes) for operand in operands]
+    function = _FUNCTIONS.get(name)
+    if name in _TABLED or (function is power and element == "f64"):
+        function = (function or _TABLED[name]) if avx512.available(registers[0]) else None
     if function is None or element not in ("f32", "f64"):
         if name not in _LLVM_HAS:
             raise LoweringError(
                 f"the CPU backend has no code for {name} on {element}. Express it with other functions."
             )
         return None
-    return function(*(Register(w, operand, element, lanes) for operand in operands)).name
+    return function(*registers).name
 
 
 @dataclass(frozen=True)
@@ -291,9 +295,11 @@ def cbrt(x: Register) -> Register:
 
 
 def power(x: Register, y: Register) -> Register:
-    """x^y for f32, as exp(y log |x|) in f64, with the signs and edges of C's pow."""
-    base, exponent = abs(x).to_float("f64"), y.to_float("f64")
-    result = exp(exponent * log(base)).to_float("f32")
+    """x^y with the signs and edges of C's pow; for f32 as exp(y log |x|) in f64."""
+    if x.element == "f64":
+        result = tabled.power64(abs(x), y, *_F64.exp_range)
+    else:
+        result = exp(y.to_float("f64") * log(abs(x).to_float("f64"))).to_float("f32")
     whole = y.math("floor").equals(y)
     half = y * 0.5
     odd = whole & (half.math("floor").equals(half) ^ 1)
@@ -327,5 +333,15 @@ _FUNCTIONS: dict[str, Callable[..., Register]] = {
     "math.tan": trigonometry.tan,
     "math.atan": trigonometry.atan,
     "math.atan2": trigonometry.atan2,
+    "math.asin": trigonometry.asin,
+    "math.acos": trigonometry.acos,
+    "math.erf": lambda x: erf(x, exp),
+    "math.powf": power,
 }
-_FLOAT32_ONLY: dict[str, Callable[..., Register]] = {"math.powf": power}
+_TABLED: dict[str, Callable[..., Register]] = {"math.sqrt": roots.sqrt, "math.rsqrt": roots.rsqrt}
+
+# Ops of the `tw` dialect, with the element types, that are better computed here than by what StableHLO has: what
+# `lower_module` may keep.
+OWN_FUNCTIONS = frozenset(
+    [("erf", "f64"), ("atan", "f64"), *((name, e) for name in ("asin", "acos", "exp2") for e in ("f32", "f64"))]
+)

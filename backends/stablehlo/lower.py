@@ -8,6 +8,8 @@ The rules are in `rules/`, one file for each family of the dialect; this file wa
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from thalweg.backends.stablehlo import rules
 from thalweg.backends.stablehlo.table import LOWERINGS
 from thalweg.dialects import context
@@ -20,7 +22,7 @@ from thalweg.dialects.opdef import OpDef, Unsupported
 _LEGALISE_CHLO = "builtin.module(func.func(chlo-legalize-to-stablehlo))"
 
 
-def lower_module(module: ir.Module) -> ir.Module:
+def lower_module(module: ir.Module, keep: Container[tuple[str, str]] = ()) -> ir.Module:
     """A StableHLO module that computes what a `tw` module does.
 
     Functions keep their names, types, locations and argument attributes (`tw.variable`, `tw.alias`). What comes out is
@@ -28,6 +30,7 @@ def lower_module(module: ir.Module) -> ir.Module:
 
     Args:
         module: verified, after `functionalize` and `lower-scan`: pure ops, `cond`, `while`, constants and barriers.
+        keep: (op, element type) of functions of one operand that stay in `tw`, for a backend that has code for them.
 
     Raises:
         LoweringError: an op without a lowering: names the op, the user's line and what to do.
@@ -36,7 +39,7 @@ def lower_module(module: ir.Module) -> ir.Module:
         >>> print(lower_module(module))
     """
     with context.entered(module.operation.location):
-        lowering = _Lowering()
+        lowering = _Lowering(keep)
         result = ir.Module.create()
         with ir.InsertionPoint(result.body):
             for view in module.body.operations:
@@ -49,7 +52,8 @@ def lower_module(module: ir.Module) -> ir.Module:
 class _Lowering:
     """Walks functions and blocks; knows what became of every value."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Container[tuple[str, str]]) -> None:
+        self.keep = keep
         self.values: dict[ir.Value, ir.Value] = {}
         self.uses_chlo = False
 
@@ -85,8 +89,17 @@ class _Lowering:
         if _is_empty(operation) and not operation.regions:
             self.values.update((r, _nothing(r.type)) for r in operation.results)
             return
+        if row is not None and len(operands) == 1 and (row.name, _element(operands[0])) in self.keep:
+            made = ir.Operation.create(operation.name, [r.type for r in operation.results], operands)
+            self.values[operation.results[0]] = made.results[0]
+            return
         self.uses_chlo |= row in rules.elementwise.CHLO
         self.values.update(zip(operation.results, cell(operation, operands, self.block), strict=True))
+
+
+def _element(value: ir.Value) -> str:
+    kind = value.type
+    return str(ir.RankedTensorType(kind).element_type) if isinstance(kind, ir.RankedTensorType) else ""
 
 
 def _is_empty(operation: ir.Operation) -> bool:

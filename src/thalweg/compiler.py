@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
@@ -224,8 +224,9 @@ class Driver:
 
     def _compiled(self, module: ir.Module, constants: int) -> tuple[Executable, list[str]]:
         from thalweg.backends.cpu.backend import compile_stablehlo
+        from thalweg.backends.cpu.vector_math import OWN_FUNCTIONS
 
-        stablehlo, names = self.to_stablehlo(module)
+        stablehlo, names = self.to_stablehlo(module, OWN_FUNCTIONS)
         _mark_constants(stablehlo, constants, len(names))
         return compile_stablehlo(stablehlo, self.cpu_options(), self.tuner()), names
 
@@ -319,19 +320,24 @@ class Driver:
 
     def _stage_of(self, module: ir.Module, stage: str) -> str:
         from thalweg.backends.cpu.backend import stages
+        from thalweg.backends.cpu.vector_math import OWN_FUNCTIONS
         from thalweg.backends.gpu import backend as gpu
 
-        stablehlo, _ = self.to_stablehlo(module)
+        stablehlo, _ = self.to_stablehlo(module, () if stage in (*gpu.STAGES, "stablehlo") else OWN_FUNCTIONS)
         if stage in gpu.STAGES:
             return gpu.stage(stablehlo, stage, self.gpu_options())
         return str(stablehlo) if stage == "stablehlo" else stages(stablehlo, self.cpu_options(), self.tuner())[stage]
 
-    def to_stablehlo(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
-        """A `tw` module as StableHLO, and the names of the variables that became trailing arguments."""
+    def to_stablehlo(self, traced: ir.Module, keep: Container[tuple[str, str]] = ()) -> tuple[ir.Module, list[str]]:
+        """A `tw` module as StableHLO, and the names of the variables that became trailing arguments.
+
+        Args:
+            keep: functions that a backend has code of its own for (`lower_module`).
+        """
         from thalweg.backends.stablehlo.lower import lower_module
 
         module, names = self.prepared(traced)
-        return lower_module(module), names
+        return lower_module(module, keep), names
 
     def prepared(self, traced: ir.Module) -> tuple[ir.Module, list[str]]:
         """A `tw` module as pure ops that StableHLO has a lowering for; variables are trailing arguments, named."""

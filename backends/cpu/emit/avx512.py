@@ -11,7 +11,8 @@ from thalweg.backends.cpu.emit.formula import Register
 
 _BITS = 512
 _SUFFIXES = {"f32": ("ps", "i16"), "f64": ("pd", "i8")}  # of intrinsics, and their masks
-_FROM_THREE_QUARTERS = 0b1011  # of mantissas: in [3/4, 3/2), and NaN of negative numbers
+FROM_THREE_QUARTERS = 0b1011  # of mantissas: in [3/4, 3/2), and NaN of negative numbers
+EVEN = 0b1001  # the same in [1/2, 2), such that the exponent is even
 _ROUNDING = 4  # as the processor's state says
 
 
@@ -35,11 +36,11 @@ def exponent(x: Register) -> Register:
     return _in_parts(lambda x: _call("mask.getexp", x, [x, x], _all(x), _integer(x, _ROUNDING)), x)
 
 
-def mantissa(x: Register) -> Register:
+def mantissa(x: Register, which: int = FROM_THREE_QUARTERS) -> Register:
     """`x` times a power of two, in [3/4, 3/2); 1 of 0 and of infinity, NaN of negative numbers."""
 
     def call(x: Register) -> str:
-        return _call("mask.getmant", x, [x], _integer(x, _FROM_THREE_QUARTERS), x, _all(x), _integer(x, _ROUNDING))
+        return _call("mask.getmant", x, [x], _integer(x, which), x, _all(x), _integer(x, _ROUNDING))
 
     return _in_parts(call, x)
 
@@ -47,6 +48,11 @@ def mantissa(x: Register) -> Register:
 def reciprocal(x: Register) -> Register:
     """1 / x to 14 bits."""
     return _in_parts(lambda x: _call("rcp14", x, [x, x], _all(x)), x)
+
+
+def reciprocal_root(x: Register) -> Register:
+    """1 / sqrt(x) to 14 bits."""
+    return _in_parts(lambda x: _call("rsqrt14", x, [x, x], _all(x)), x)
 
 
 def lookup(table: Sequence[float], index: Register, element: str) -> Register:

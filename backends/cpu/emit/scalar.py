@@ -154,6 +154,11 @@ def _convert(w: Writer, name: str, number: Num, element: str) -> Num:
         return Num(w.op(f"arith.extf {number.name} : {number.type} to {target.type}"), element, number.lanes)
     if name == "arith.truncf":
         return _narrow(w, number, element)
+    if name == "arith.uitofp" and number.element == "i1" and number.lanes > 1:  # converting takes many instructions
+        kind = register_type(element)
+        one, zero = (constant(w, text, kind, number.lanes) for text in ("1.000000e+00", "0.000000e+00"))
+        text = f"arith.select {number.name}, {one.name}, {zero.name} : {number.type}, {one.type}"
+        return _narrow(w, Num(w.op(text), kind, number.lanes), element)
     if name in ("arith.sitofp", "arith.uitofp"):
         wide = Num(w.op(f"{name} {number.name} : {number.type} to {target.type}"), register_type(element), number.lanes)
         return _narrow(w, wide, element)

@@ -166,8 +166,8 @@ class _Scatter:
             update_dim, dim = row
             extent = self.update_shape[update_dim]
             whole = extent // self.lanes * self.lanes
-            rest = self.lanes if self.masks else 1
-            for lower, upper, lanes in ((0, whole, self.lanes), (whole, extent, rest)):
+            last = self.lanes if self.masks else 1
+            for lower, upper, lanes in ((0, whole, self.lanes), (whole, extent, last)):
                 if lower < upper:
                     left = w.hoisted(f"arith.constant {upper - lower} : index") if lanes > upper - lower else ""
                     mask = left and w.hoisted(f"vector.create_mask {left} : vector<{lanes}xi1>", "mask")
