@@ -28,6 +28,8 @@ class TileCopies(Grouped):
     steps: int
     blocks: int
     block: int
+    together: int  # blocks whose columns are packed at a time
+    cuts: int  # how often that is
 
     @property
     def _size(self) -> int:
@@ -91,31 +93,71 @@ class TileCopies(Grouped):
         assert isinstance(place, int)
         return place
 
-    def _pack_columns(self, rhs: Source, panel: Source, column: Index, columns: int) -> None:
-        """Copy `columns` columns from `column` on into tiles, with zeros for what the last tile has beyond the sum."""
-        run, lane = self.nest.sums[-1], self.nest.lane
-        if run.rhs == 1 and lane.rhs != 1 and len(self.nest.sums) == 1:
-            self._turn_columns(rhs, panel, column, columns)
-            return
-        self._pack(rhs, panel, column, columns)
-        walk(
-            self.w, self.steps * ROWS - self.depth, 1,
-            lambda g: self._pack_side_by_side(
-                rhs, panel, 0, self._group_place(self.w.add(g, self.depth)), columns, 0, run
-            ),
-        )  # fmt: skip
+    def _blocks_from(self, start: Index) -> Index:
+        """How many blocks are packed together from block `start` on."""
+        if self.blocks % self.together == 0:
+            return self.together
+        return self.w.minimum(self.w.sub(self.blocks, start), self.together)
 
-    def _turn_columns(self, rhs: Source, panel: Source, column: Index, columns: int) -> None:
+    def _pack_columns(self, rhs: Source, panel: Source, column: Index, columns: int, start: Index) -> None:
+        """Copy `columns` columns from `column` on into tiles, with zeros for what the last tile has beyond the sum:
+        those of the blocks from `start` on."""
+        w, run, lane = self.w, self.nest.sums[-1], self.nest.lane
+        first, steps = w.mul(start, self.block), w.mul(self._blocks_from(start), self.block)
+        if self.cuts == 1 or self.steps % (self.block * self.together):
+            steps = w.minimum(w.sub(self.steps, first), steps)
+        if run.rhs == 1 and lane.rhs != 1 and len(self.nest.sums) == 1:
+            self._turn_columns(rhs, panel, column, columns, first, steps)
+            return
+        if self.cuts == 1:
+            self._pack(rhs, panel, column, columns)
+        else:
+            self._pack_some(rhs, panel, column, columns, w.mul(first, ROWS), w.mul(steps, ROWS))
+        beyond = self.steps * ROWS - self.depth
+        if not beyond:
+            return
+        after = w.sub(self.depth, w.mul(first, ROWS))
+
+        def nothing(g: Index) -> None:
+            self._pack_side_by_side(rhs, panel, 0, self._group_place(w.add(g, after)), columns, 0, run)
+
+        if self.cuts == 1:
+            walk(w, beyond, 1, nothing)
+            return
+        with w.branch(w.op(f"arith.cmpi eq, {w.ssa(start)}, {w.index((self.cuts - 1) * self.together)} : index")):
+            walk(w, beyond, 1, nothing)
+
+    def _pack_some(self, rhs: Source, panel: Source, column: Index, columns: int, first: Index, count: Index) -> None:
+        """Copy `count` groups from `first` on, or as many as there are."""
+        w, size, (run,) = self.w, self.groups.size, self.nest.sums
+        full, rest = divmod(run.extent, size)
+        start = w.linear(rhs.base, [(column, self.nest.lane.rhs), (first, size * run.rhs)])
+
+        def group(g: Index, used: int) -> None:
+            self._pack_side_by_side(
+                rhs, panel, w.linear(start, [(g, size * run.rhs)]), self._group_place(g), columns, used, run
+            )
+
+        walk(w, w.minimum(w.sub(full, first), count), 1, lambda g: group(g, size))
+        if rest:
+            last = w.sub(full, first)
+            with w.branch(w.op(f"arith.cmpi sgt, {w.ssa(count)}, {w.ssa(last)} : index")):
+                group(last, rest)
+
+    def _turn_columns(
+        self, rhs: Source, panel: Source, column: Index, columns: int, first: Index, steps: Index
+    ) -> None:
         """Copy columns whose summed elements lie side by side: lines of them are transposed in registers."""
         w, each, run = self.w, self._each, self.nest.sums[0]
         kind, words = f"vector<{each}x{panel.dtype}>", f"vector<{LANES}xi32>"
         source = replace(rhs, lane=1)
 
         def tile(number: Index, step: Index) -> None:
-            start = w.linear(rhs.base, [(step, each)])
+            place = w.mul(w.add(first, step), each)
+            start = w.add(rhs.base, place)
             mask = None
             if run.extent % each:
-                left = w.sub(run.extent, w.mul(step, each))
+                left = w.sub(run.extent, place)
                 mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{each}xi1>")
             lines = []
             for n in range(LANES):
@@ -128,7 +170,7 @@ class TileCopies(Grouped):
                 w.emit(f"vector.store {value}, {panel.name}[{w.ssa(w.add(to, g * each))}] : {panel.memref}, {kind}")
 
         tiles = SIDE * ceil_div(columns, SIDE * LANES)
-        walk(w, tiles, 1, lambda number: walk(w, self.steps, 1, lambda step: tile(number, step)))
+        walk(w, tiles, 1, lambda number: walk(w, steps, 1, lambda step: tile(number, step)))
 
     # Copying the rows: 32 of them, those past the last one as it is, padded with zeros.
 

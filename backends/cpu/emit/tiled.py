@@ -1,15 +1,16 @@
 """Products of bfloat16 and of bytes in the processor's tiles (AMX): sixteen rows of 64 bytes each.
 
     for tile in [lo, hi)              batch x groups of panels of 32 columns x pieces of the rows
-      pack the group's columns as groups.py wants them, each tile in one piece
-      for each 32 rows
-        for each block of the sum     its rows, and a panel of its columns, stay in the first cache
-          copy the rows, unless few panels read them and they lie right as they are
-          for each panel: two by two tiles of sums, then, after the last block, the epilogue
+      for each cut of the sum         as long as its columns fit into half the second cache
+        pack the group's columns as groups.py wants them, each tile in one piece
+        for each 32 rows
+          for each block of the cut   its rows stay in the first cache
+            copy the rows, unless few panels read them and they lie right as they are
+            for each panel: two by two tiles of sums, then, after the last block, the epilogue
 
 Two by two tiles read four for every four products, which the second cache cannot deliver as fast as they are
-multiplied: of the rows it need not. Sums wait in a buffer between the blocks. Tiles whose lines lie 2 KiB apart evict
-each other from the first cache.
+multiplied: of the rows it need not. Sums wait in a buffer between the blocks, those of all rows between the cuts. Tiles
+whose lines lie 2 KiB apart evict each other from the first cache.
 
 The kernel has to let a process use tiles: `machine.tiles_allowed`.
 """
@@ -34,12 +35,14 @@ from thalweg.backends.cpu.machine import features_of, tiles_allowed
 from thalweg.backends.cpu.options import CpuOptions
 
 STEPS = 16  # of a block of the sum, at most
+CUT_PANELS = 16  # where the sum is cut instead
 PANELS = 32  # packed at a time: with a long sum, as many columns as stay in the second cache
 FEW_PANELS = 2  # for which rows are not copied
 SPLIT_ROWS = 256  # fewer rows are not worth packing columns for
 LEAST_ROWS, LEAST_COLUMNS = 16, 16  # smaller products are not worth setting tiles up
 LEAST_SUM = {"bf16": 4, "i8": 64}  # bytes have other instructions
 LEAST_RUN = 16  # of lines that are copied one by one
+WAITING = 4 * ROWS * LANES  # sums of two by two tiles
 MOST_PACKED = 1 << 20  # bytes of columns that are packed at a time
 
 
@@ -66,6 +69,9 @@ def tiled(
     splits = 1
     if threads > 1 and (units := ceil_div(wide, panels) * nest.batch_count) < 2 * threads:
         splits = max(1, min(ceil_div(2 * threads, units), nest.row_count // SPLIT_ROWS))
+    if len(nest.sums) == 1 and panels < (least := min(CUT_PANELS, share)):
+        # Few panels: rows would be read again and again, and columns in short pieces.
+        panels = ceil_div(wide, ceil_div(wide, least))
     made = Tiled(w, nest, groups, Shape(SIDE * ROWS, SIDE * panels, splits), epilogue, packed=False)
     if stored in (groups.sums, "bf16") and nest.lane.out == 1:
         made.lines = made._flat(replace(spec.out, dtype=stored))
@@ -99,10 +105,16 @@ class Tiled(TileCopies):
         self.block = ceil_div(self.steps, self.blocks)  # steps of each but the last, which may have fewer
         self.flips = False
         panels = self.width // (SIDE * LANES)
-        panel = self._view(self.blocks * panels * self._panel_size, self.groups.element)
+        size = panels * self._panel_size
+        self.together = self.blocks
+        if len(nest.sums) == 1:
+            self.together = min(self.blocks, max(1, MOST_PACKED // (panels * self.block * SIDE * ROWS * LINE)))
+        self.cuts = ceil_div(self.blocks, self.together)
+        panel = self._view(self.together * size, self.groups.element)
         packed = replace(panel.source(0), signed=nest.rhs.signed)
         rows = None if self._lies_right() and panels <= FEW_PANELS else self._rows_view()
-        self.waiting = self._view(panels * 4 * ROWS * LANES, self.groups.sums) if self.blocks > 1 else None
+        waiting = 1 if self.cuts == 1 else ceil_div(min(self.chunk, nest.row_count), SIDE * ROWS)
+        self.waiting = self._view(waiting * panels * WAITING, self.groups.sums) if self.blocks > 1 else None
         lhs = replace(self.lhs, sums=tuple(a.lhs for a in nest.sums))
         self._configure()
         with w.for_("%lo", "%hi", 1) as tile:
@@ -113,10 +125,17 @@ class Tiled(TileCopies):
             corner = w.linear(0, [(p, a.out) for p, a in at])
 
             def one(column: Index, columns: int) -> None:
-                self._pack_columns(right, packed, column, columns)
-                self._each_rows(
-                    split, lambda row: self._row_tile(left, rows, packed, (tuple(batch), corner), row, column, columns)
-                )
+                def cut(number: Index) -> None:
+                    first = w.mul(number, self.together)
+                    self._pack_columns(right, packed, column, columns, first)
+                    self._each_rows(
+                        split,
+                        lambda row: self._row_tile(
+                            left, rows, packed, (tuple(batch), corner), row, column, columns, first, split
+                        ),
+                    )
+
+                walk(w, self.cuts, 1, cut)
 
             self._each_width(unit, one)
         self._call("tilerelease")
@@ -187,48 +206,55 @@ class Tiled(TileCopies):
 
     def _row_tile(
         self, lhs: Source, rows: Panel | None, packed: Source, spot: tuple[tuple[Index, ...], Index], row: Index,
-        column: Index, columns: int,
+        column: Index, columns: int, start: Index, split: Index,
     ) -> None:  # fmt: skip
-        """32 rows by all panels that are packed."""
+        """32 rows by all panels that are packed: those of the blocks from `start` on."""
         w, wide = self.w, SIDE * LANES
         if rows is not None and self._at_once:
             self._copy_rows(lhs, rows, row, 0, self.steps)
 
-        def block(number: Index) -> None:
+        waiting: Index = 0
+        if self.cuts > 1:
+            below = w.delinearize(w.sub(row, w.mul(split, self.chunk)), [0, SIDE * ROWS])[0]
+            waiting = w.mul(below, self.width // wide * WAITING)
+
+        def block(after: Index) -> None:
+            number = w.add(start, after)
             first = w.mul(number, self.block)
             count = self.block if self.steps % self.block == 0 else w.minimum(w.sub(self.steps, first), self.block)
             if rows is None:
-                start = w.linear(self._row_start(lhs, row), [(first, self._each)])
-                source, stride = replace(lhs, base=start), self.nest.rows[-1].lhs
+                place = w.linear(self._row_start(lhs, row), [(first, self._each)])
+                source, stride = replace(lhs, base=place), self.nest.rows[-1].lhs
             else:
                 if not self._at_once:
                     self._copy_rows(lhs, rows, row, first, count)
-                start = w.mul(first, self._each) if self._at_once else 0
-                source, stride = replace(rows.source(0), base=start), self._line
+                place = w.mul(first, self._each) if self._at_once else 0
+                source, stride = replace(rows.source(0), base=place), self._line
             full = columns - columns % wide
 
             def square(panel: Index, used: int) -> None:
                 self._fetch_rows(lhs, row, first, panel)
-                right = replace(packed, base=self._tile_place(first, w.mul(panel, SIDE)))
-                self._square(source, stride, right, spot, row, column, number, count, panel, used)
+                right = replace(packed, base=self._tile_place(w.mul(after, self.block), w.mul(panel, SIDE)))
+                place = w.linear(waiting, [(panel, WAITING)])
+                self._square(source, stride, right, spot, row, column, number, count, panel, used, place)
 
             walk(w, full // wide, 1, lambda panel: square(panel, wide))
             if full < columns:
                 square(full // wide, columns - full)
 
-        walk(w, self.blocks, 1, block)
+        walk(w, self._blocks_from(start), 1, block)
 
     def _square(
         self, lhs: Source, stride: int, packed: Source, spot: tuple[tuple[Index, ...], Index], row: Index,
-        column: Index, block: Index, count: Index, panel: Index, columns: int,
+        column: Index, block: Index, count: Index, panel: Index, columns: int, place: Index,
     ) -> None:  # fmt: skip
         """Two by two tiles of sums over one block of the sum; what becomes of them, after the last one."""
-        w, size = self.w, 4 * ROWS * LANES
+        w = self.w
         assert self.finished is not None
         if self.waiting is None:
             self._clear()
         else:
-            waiting = replace(self.waiting, base=w.mul(panel, size))
+            waiting = replace(self.waiting, base=place)
             with w.branch(w.op(f"arith.cmpi eq, {w.ssa(block)}, {w.index(0)} : index")):
                 self._clear()
             with w.scope("else", fence=True):

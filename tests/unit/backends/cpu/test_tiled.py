@@ -8,6 +8,7 @@ import pytest
 from byte_programs import compiled, convolved, numbers, tensor
 
 import thalweg as tw
+from thalweg.backends.cpu.emit import tiled
 from thalweg.backends.cpu.machine import tiles_allowed
 from thalweg.backends.cpu.options import CpuOptions
 
@@ -50,6 +51,18 @@ def test_products(threads, size, columns):
     a, b = turned(x.astype(np.float64), w.astype(np.float64))
     found = compiled(product(shapes, dims, (m, n), "bf16", "f32"), options)([x, w])[0]
     np.testing.assert_allclose(found, a @ b, atol=1e-5 * k**0.5, rtol=1e-5)
+
+
+def test_sums_are_cut_and_rounded_by_whole_lines(monkeypatch):
+    """Columns are packed for a part of the sum at a time, the last of which is shorter; lines of 32 are rounded."""
+    monkeypatch.setattr(tiled, "MOST_PACKED", 1 << 16)
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=s).astype(ml_dtypes.bfloat16) for s in ((70, 1101), (1101, 600)))
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    for to, tolerance in (("f32", 1e-5), ("bf16", 2.0**-8)):
+        text = product((x.shape, w.shape), "[1] x [0]", exact.shape, "bf16", to)
+        found = compiled(text, CpuOptions(threads=1))([x, w])[0]
+        np.testing.assert_allclose(found.astype(np.float64), exact, atol=4e-4, rtol=tolerance)
 
 
 @THREADS
