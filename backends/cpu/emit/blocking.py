@@ -13,7 +13,9 @@ FIRST_SHARE = 0.75  # of the first cache that a panel of the shared operand may 
 SECOND_SHARE = 0.5  # of the second cache that panels packed at a time may take
 KEPT_SHARE = 0.16  # of the second cache that rows may take to be there still for the next panel
 SUM_BLOCK = 1024  # summed elements per pass over the accumulators
+STRIDED_BLOCK = 512  # the same where rows are packed too: what both take has to stay in the second cache
 FAR_BYTES = 1024
+UNEVEN = 4000.0  # cycles that a tile of packed rows loses where the last panel is narrower
 SPLIT_ROWS = 64  # fewer rows are not worth packing a panel for
 FEW_PAGES = 64  # summed elements, each on another page, that are read in turn where an operand comes from far
 PANEL_PASS = 512  # summed elements of a panel that few rows are multiplied by at a time
@@ -80,7 +82,9 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     """The schedule of `nest`. `packed`: the shared operand will lie in panels as wide as this schedule's."""
     dtype = accumulator(nest.out.dtype)
     lanes, item = machine.lanes(dtype), item_bytes(dtype)
-    block = _sum_block(nest)
+    step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
+    strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
+    block = _sum_block(nest, STRIDED_BLOCK if strided and nest.row_count >= SPLIT_ROWS else 2 * SUM_BLOCK)
     if _is_dot(nest):
         return Schedule(1, 1, lanes, "panels", pack_lhs=False, pack_rhs=False, block=block, dot=True)
     depth = block * (nest.sum_count // max(1, nest.sums[0].extent)) if nest.sums else 1
@@ -104,10 +108,9 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
         block, within = (1, depth) if nested else (depth, 0)
     panels, row_tiles = ceil_div(wide, vectors), ceil_div(nest.row_count, rows)
     contiguous = nest.lane.rhs in (0, 1) and nest.rhs.dtype == dtype
-    step = abs(nest.sums[-1].lhs) * item if nest.rows and nest.sums and nest.rows[-1].lhs == 1 else 0
-    strided = step >= FAR_BYTES  # each summed element of lhs is on another page, or nearly
     few_panels = threads > 1 and panels * nest.batch_count < 4 * threads
-    in_rows = few_panels or (strided and nest.batch_count > 1)
+    # Threads that share rows that lie apart pack their own as a whole, if these are no matrices of a batch.
+    in_rows = nest.batch_count > 1 if strided else few_panels
     small = contiguous and shared <= block_bytes // 2
     # Each thread packs a small operand as a whole, and has rows of its own.
     dealt = small and few_panels and not strided and _has_rows_for(nest, threads)
@@ -134,7 +137,8 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     far_away = pages > 0 and shared > machine.second_cache
     group = panels if dealt else 1
     if pack_rhs and not dealt:
-        group = _group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine)
+        share = SECOND_SHARE / 2 if pack_lhs else SECOND_SHARE  # packed rows pass through the cache, too
+        group = _group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine, share)
     return Schedule(
         rows,
         vectors,
@@ -200,11 +204,12 @@ def _has_rows_for(nest: Nest, threads: int) -> bool:
     return nest.lane.lhs == 0 and nest.batch_count == 1 and nest.row_count >= threads * MANY_ROWS
 
 
-def _group(rows: int, panels: int, panel: int, machine: Machine) -> int:
-    """How many panels to pack at a time: one where the rows stay in the second cache. `rows`, `panel`: bytes."""
+def _group(rows: int, panels: int, panel: int, machine: Machine, share: float) -> int:
+    """How many panels to pack at a time: one where the rows stay in the second cache, else what takes a share of it.
+    `rows`, `panel`: bytes."""
     if rows <= KEPT_SHARE * machine.second_cache:
         return 1
-    most = max(1, int(SECOND_SHARE * machine.second_cache) // panel)
+    most = max(1, int(share * machine.second_cache) // panel)
     return ceil_div(panels, ceil_div(panels, most))
 
 
@@ -249,23 +254,27 @@ def register_tiles(
     costs 0.3 more, and each row 0.12. Outside of the loop over `depth` summed elements the sums are stored, and
     addresses are computed: one for the tile, or, where its rows do not all lie at one stride, one for each row.
     """
-    spare = 0 if nest.lane.rhs in (0, 1) else 1  # transposing keeps constants in registers
     row_bytes = vectors * machine.vector_bits // 8
     packed = nest.row_count >= SPLIT_ROWS and depth * row_bytes > 2 * machine.first_cache
     awaited = nest.row_count <= 8 and nest.sum_count * row_bytes > machine.second_cache
-    side_by_side = bool(nest.rows) and nest.rows[-1].lhs == 1 and nest.row_run % 8 == 0
+    adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1
+    side_by_side = adjacent and nest.row_run % 8 == 0
+    # Transposing keeps constants in registers, and LLVM loads rows that lie side by side early.
+    spare = 0 if nest.lane.rhs in (0, 1) and not adjacent else 1
     for wide in range(1, min(vectors, machine.widest) + 1):
         if even and vectors % wide:
             continue
         for tall in range(1, min(nest.row_count, machine.tallest(wide, spare), MOST_ROWS) + 1):
-            if side_by_side and tall not in (4, 8, 16):
-                continue  # rows that lie side by side are packed as vectors
+            if side_by_side and not machine.has_avx512 and tall not in (4, 8, 16):
+                continue  # rows that lie side by side are packed as vectors, with AVX-512 as a part of one
             full, rest = divmod(nest.row_count, tall)
             cycles = full * _cycles(nest, vectors, depth, machine, tall, wide)
             if rest:  # a tile of another height is code of its own, which nothing has warmed up
                 cycles += 1.25 * _cycles(nest, vectors, depth, machine, rest, wide)
             if packed or awaited:  # each summed element of a panel is at another place
                 cycles += 6.0 * depth * ceil_div(vectors, wide)
+            if side_by_side and vectors % wide:
+                cycles += UNEVEN * full
             panels = ceil_div(vectors, wide) * nest.batch_count
             # Enough panels are dealt out, and the thread with most of them is awaited; packed rows are cut instead.
             if threads > 1 and panels >= 4 * threads and not side_by_side:
@@ -296,13 +305,14 @@ def whole_lines(nest: Nest, rows: int) -> bool:
     return len(nest.rows) == 2 and rows % nest.row_run == 0
 
 
-def _sum_block(nest: Nest) -> int:
-    """Iterations of the outermost summed axis per pass, in passes of equal size."""
+def _sum_block(nest: Nest, most: int) -> int:
+    """Iterations of the outermost summed axis per pass, in passes of equal size; one where `most` elements are summed
+    or fewer."""
     if not nest.sums:
         return 1
     outer = nest.sums[0].extent
     inner = nest.sum_count // max(1, outer)
-    if nest.row_count * nest.lane.extent <= 1 or nest.sum_count <= 2 * SUM_BLOCK or nest.row_count == 1:
+    if nest.row_count * nest.lane.extent <= 1 or nest.sum_count <= most or nest.row_count == 1:
         return max(1, outer)
-    passes = ceil_div(outer, max(1, SUM_BLOCK // inner))
+    passes = ceil_div(outer, max(1, min(SUM_BLOCK, most) // inner))
     return ceil_div(outer, passes)

@@ -49,12 +49,12 @@ def sum_loops(
     `unroll` steps at a time.
 
     LLVM moves loads up as far as it can, and registers that hold what was loaded early are missing for the sums:
-    nothing is loaded before the step that needs it.
+    where there are any, nothing is loaded before the step that needs it.
     """
 
     def unrolled(indices: list[Index], i: Index, inner: list[str]) -> list[str]:
         for step in range(unroll):
-            if step:
+            if step and inner:
                 w.emit('llvm.inline_asm has_side_effects "", "~{memory}" : () -> ()')
             inner = level([*indices, w.add(i, step)], inner)
         return inner
@@ -69,7 +69,8 @@ def sum_loops(
                 inner = level([*indices, step], inner)
             return inner
         first: Index = 0
-        if unroll > 1 and inner and depth == len(extents) - 1:
+        long = isinstance(extent, str) or bool(inner) or extent >= unroll
+        if unroll > 1 and long and depth == len(extents) - 1:
             dynamic = isinstance(extent, str)
             rest = w.op(f"arith.remui {extent}, {w.index(unroll)} : index") if dynamic else extent % unroll
             first = w.sub(extent, rest)
@@ -79,3 +80,19 @@ def sum_loops(
         return carry(w, (first, extent, 1), lambda i, following: level([*indices, i], following), inner, kind)
 
     return level([], list(values))
+
+
+def in_parts(w: ScopedWriter, extents: list[Index], most: int, body: Callable[[Index, list[Index]], None]) -> None:
+    """`body` for at most `most` of the innermost of `extents` at a time, given where it begins, and the extents; for
+    all at once where they are hardly more.
+
+    A copy of many rows that takes some elements of each before it goes on reads few pages in turn, and the processor
+    fetches what follows in them.
+    """
+    length = extents[-1] if extents else 0
+    if isinstance(length, int) and length <= 2 * most:
+        body(0, extents)
+        return
+    even = isinstance(length, int) and length % most == 0
+    with w.for_(0, length, most) as first:
+        body(first, [*extents[:-1], most if even else w.minimum(w.sub(length, first), most)])

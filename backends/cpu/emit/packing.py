@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from thalweg.backends.cpu.emit.control import Index, sum_loops, walk
+from thalweg.backends.cpu.emit.nest import Buffer
 from thalweg.backends.cpu.emit.scalar import from_storage, lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
@@ -29,6 +30,18 @@ class Source:
 
 def flat_type(size: int, dtype: str) -> str:
     return f"memref<{size}x{dtype}>"
+
+
+def flattened(w: ScopedWriter, buffer: Buffer, lane: int, sums: list[int]) -> Source:
+    """A buffer as one dimension."""
+    kind, name = flat_type(buffer.size, buffer.dtype), buffer.name
+    if len(buffer.shape) == 0:
+        flat = f"memref.expand_shape {name} [] output_shape [1]"
+        name = w.hoisted(f"{flat} : {buffer.memref} into {kind}", "flat")
+    elif len(buffer.shape) > 1:
+        dims = ", ".join(str(d) for d in range(len(buffer.shape)))
+        name = w.hoisted(f"memref.collapse_shape {name} [[{dims}]] : {buffer.memref} into {kind}", "flat")
+    return Source(name, kind, buffer.dtype, buffer.offset, tuple(sums), lane, buffer.signed)
 
 
 def zero(w: ScopedWriter, lanes: int, dtype: str) -> str:
@@ -118,8 +131,11 @@ def transposable(source: Source, lanes: int) -> bool:
     return apart and lanes > 1 and lanes & (lanes - 1) == 0
 
 
-def pack_lanes(w: ScopedWriter, source: Source, panel: Panel, extents: list[Index], lanes: int, columns: int) -> None:
-    """Copy `columns` lanes of `source` for every summed position; lanes beyond become zero."""
+def pack_lanes(
+    w: ScopedWriter, source: Source, panel: Panel, extents: list[Index], lanes: int, columns: int, unroll: int = 1
+) -> None:
+    """Copy `columns` lanes of `source` for every summed position, `unroll` in each round of the innermost loop; lanes
+    beyond become zero."""
     blocks = [(first, min(lanes, columns - first)) for first in range(0, columns, lanes)]
 
     def body(indices: list[Index], _: list[str]) -> list[str]:
@@ -131,11 +147,16 @@ def pack_lanes(w: ScopedWriter, source: Source, panel: Panel, extents: list[Inde
             _store(w, panel, w.add(target, first), widened(w, source, value, panel.dtype, lanes), lanes)
         return []
 
-    sum_loops(w, extents, body)
+    sum_loops(w, extents, body, unroll=unroll)
 
 
-def _store(w: ScopedWriter, panel: Panel, offset: Index, value: str, lanes: int) -> None:
-    w.emit(f"vector.store {value}, {panel.name}[{w.ssa(offset)}] : {panel.memref}, {lanes_type(panel.dtype, lanes)}")
+def _store(w: ScopedWriter, panel: Panel, offset: Index, value: str, lanes: int, mask: str | None = None) -> None:
+    kind = lanes_type(panel.dtype, lanes)
+    at = f"{panel.name}[{w.ssa(offset)}]"
+    if mask is None:
+        w.emit(f"vector.store {value}, {at} : {panel.memref}, {kind}")
+    else:
+        w.emit(f"vector.maskedstore {at}, {mask}, {value} : {panel.memref}, vector<{lanes}xi1>, {kind}")
 
 
 def pack_transposed(
@@ -177,18 +198,29 @@ def pack_transposed(
 
 
 def pack_rows(
-    w: ScopedWriter, source: Source, panel: Panel, extents: list[Index], rows: list[Index], adjacent: bool
+    w: ScopedWriter,
+    source: Source,
+    panel: Panel,
+    extents: list[Index],
+    rows: list[Index],
+    adjacent: bool,
+    unroll: int = 1,
 ) -> None:
-    """Copy the elements of each of `rows` (their offsets) for every summed position, rows side by side."""
+    """Copy the elements of each of `rows` (their offsets) for every summed position, rows side by side.
+
+    Args:
+        adjacent: so they lie in `source`, too.
+        unroll: summed positions in each round of the innermost loop.
+    """
+    lanes = 1 << (len(rows) - 1).bit_length() if w.has_avx512 else len(rows)
+    mask = tail_mask(w, lanes, len(rows))
 
     def body(indices: list[Index], _: list[str]) -> list[str]:
         start = w.linear(source.base, zip(indices, source.sums, strict=True))
         target = w.linear(panel.base, zip(indices, panel.sums, strict=True))
         if adjacent and len(rows) > 1:
-            kind = lanes_type(source.dtype, len(rows))
-            offset = w.ssa(w.add(start, rows[0]))
-            value = w.op(f"vector.load {source.name}[{offset}] : {source.memref}, {kind}")
-            _store(w, panel, target, widened(w, source, value, panel.dtype, len(rows)), len(rows))
+            value = load_lanes(w, replace(source, lane=1), w.add(start, rows[0]), lanes, mask)
+            _store(w, panel, target, widened(w, source, value, panel.dtype, lanes), lanes, mask)
             return []
         for n, row in enumerate(rows):
             value = w.op(f"memref.load {source.name}[{w.ssa(w.add(start, row))}] : {source.memref}")
@@ -196,4 +228,4 @@ def pack_rows(
             w.emit(f"memref.store {value}, {panel.name}[{w.ssa(w.add(target, n))}] : {panel.memref}")
         return []
 
-    sum_loops(w, extents, body)
+    sum_loops(w, extents, body, unroll=unroll)

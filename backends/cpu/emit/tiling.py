@@ -17,47 +17,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
-from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div, whole_lines
-from thalweg.backends.cpu.emit.control import Index, walk
+from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div
+from thalweg.backends.cpu.emit.control import Index, in_parts, walk
 from thalweg.backends.cpu.emit.finishing import Epilogue, Finish
 from thalweg.backends.cpu.emit.microkernel import Tile, accumulate, accumulate_dot
-from thalweg.backends.cpu.emit.nest import Buffer, Nest, accumulator, item_bytes
+from thalweg.backends.cpu.emit.nest import Nest, accumulator, item_bytes
 from thalweg.backends.cpu.emit.packing import (
     Panel,
     Source,
     flat_type,
+    flattened,
     pack_lanes,
     pack_rows,
     pack_transposed,
     transposable,
     zero,
 )
+from thalweg.backends.cpu.emit.places import RowPlaces, Spot
 from thalweg.backends.cpu.emit.scalar import lanes_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 
 SHORT_SUM = 1024  # up to here it shows whether sums wait in memory for what becomes of them
-PAGES = 64  # summed elements that are packed at a time, where each is on another page
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where a tile is.
-
-    Args:
-        batch: its coordinates on the batch axes; `corner`: the result's offset there; `lhs`, `rhs`: based there.
-        extents: of the summed axes.
-        following: where in `rhs` the panel begins that will be read after this one, where it is fetched.
-    """
-
-    batch: tuple[Index, ...]
-    corner: Index
-    lhs: Source
-    rhs: Source
-    extents: list[Index]
-    following: Index | None = None
+PAGES = 16  # summed elements that are packed at a time: the processor fetches ahead in so many places
+COPIED = 4  # of them are copied in each round of a loop, for every one that is multiplied
 
 
 class Tiling:
@@ -79,6 +63,7 @@ class Tiling:
         self.row_tiles = ceil_div(nest.row_count, schedule.rows)
         self.by_panels = schedule.order == "panels"
         self.rows = min(schedule.rows, nest.row_count)  # of a tile; the last may have fewer
+        self.places = RowPlaces(w, nest, self.rows)
         # Rows in each piece of a panel, a whole number of row tiles.
         self.chunk = ceil_div(self.row_tiles, schedule.splits) * self.rows
         self.splits = ceil_div(nest.row_count, self.chunk)
@@ -90,9 +75,9 @@ class Tiling:
         self.first = self.last = ""  # is this the first, the last pass? Where there are several
         whole = [axis.extent for axis in nest.sums[len(self.cuts) :]]
         self.depth = math.prod([*(size for _, size in self.cuts), *whole])
-        self.lhs = self._flat(nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
-        self.rhs = self._flat(nest.rhs, 1 if nest.rhs.panel else nest.lane.rhs, [a.rhs for a in nest.sums])
-        self.out = self._flat(nest.out, 1, []) if epilogue is None else None
+        self.lhs = flattened(w, nest.lhs, nest.lane.lhs, [a.lhs for a in nest.sums])
+        self.rhs = flattened(w, nest.rhs, 1 if nest.rhs.panel else nest.lane.rhs, [a.rhs for a in nest.sums])
+        self.out = flattened(w, nest.out, 1, []) if epilogue is None else None
         self.packed_lhs, self.packed_rhs = self._packs()
         self.partial = self._partial()
         self.finished: Panel | None = None
@@ -132,17 +117,6 @@ class Tiling:
         return equal[0] if len(equal) == 1 else w.op(f"arith.andi {equal[0]}, {equal[1]} : i1", name)
 
     # Buffers.
-
-    def _flat(self, buffer: Buffer, lane: int, sums: list[int]) -> Source:
-        """The buffer as one dimension."""
-        kind, name = flat_type(buffer.size, buffer.dtype), buffer.name
-        if len(buffer.shape) == 0:
-            flat = f"memref.expand_shape {name} [] output_shape [1]"
-            name = self.w.hoisted(f"{flat} : {buffer.memref} into {kind}", "flat")
-        elif len(buffer.shape) > 1:
-            dims = ", ".join(str(d) for d in range(len(buffer.shape)))
-            name = self.w.hoisted(f"memref.collapse_shape {name} [[{dims}]] : {buffer.memref} into {kind}", "flat")
-        return Source(name, kind, buffer.dtype, buffer.offset, tuple(sums), lane, buffer.signed)
 
     def _view(self, elements: int, width: int) -> Panel:
         """A new piece of the scratch buffer, `width` elements per summed position. Its type is filled in at the end."""
@@ -295,10 +269,16 @@ class Tiling:
         w, packed = self.w, self.packed_rhs
         size = self.depth * self.schedule.width
 
-        def pack(k: Index) -> None:
+        def pack(k: Index, spot: Spot, after: Index) -> None:
             assert packed is not None
-            panel = replace(packed, base=w.mul(k, size))
+            panel = replace(packed, base=w.add(w.mul(k, size), after))
             self._by_width(w.add(unit, k), lambda column, columns: self._pack_panel(spot, panel, column, columns))
+
+        def pack_part(first: Index, extents: list[Index]) -> None:
+            assert packed is not None
+            rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(first, s) for s in spot.rhs.sums[-1:]]))
+            after = w.linear(0, [(first, s) for s in packed.sums[-1:]])
+            walk(w, count, 1, lambda k: pack(k, replace(spot, rhs=rhs, extents=extents), after))
 
         def tile(row: Index, k: Index) -> None:
             lhs = self._packed_rows(row)
@@ -311,8 +291,10 @@ class Tiling:
 
             self._by_width(w.add(unit, k), registers)
 
-        if packed is not None:
-            walk(w, count, 1, pack)
+        if packed is not None and transposable(spot.rhs, self.schedule.lanes):
+            walk(w, count, 1, lambda k: pack(k, spot, 0))
+        elif packed is not None:
+            in_parts(w, spot.extents, PAGES, pack_part)
         self._walk_rows(split, lambda row: walk(w, count, 1, lambda k: tile(row, k)))
 
     def _walk_rows(self, split: Index, body: Callable[[Index], None]) -> None:
@@ -331,7 +313,7 @@ class Tiling:
             pack_transposed(w, spot.rhs, panel, spot.extents, lanes, column, self.schedule.width, lane.extent)
         else:
             rhs = replace(spot.rhs, base=w.linear(spot.rhs.base, [(column, lane.rhs)]))
-            pack_lanes(w, rhs, panel, spot.extents, lanes, columns)
+            pack_lanes(w, rhs, panel, spot.extents, lanes, columns, COPIED * self.schedule.unroll)
 
     def _packed_rows(self, row: Index) -> Source | None:
         """Where the tile at `row` is, if all rows are packed."""
@@ -357,60 +339,31 @@ class Tiling:
             panel(full * width, rest)
 
     def _pack_piece(self, lhs: Source, split: Index, extents: list[Index]) -> None:
-        """The rows of a piece, few summed elements at a time: their pages are still there for the next tile."""
-        w, packed, length = self.w, self.packed_lhs, extents[-1]
+        """The rows of a piece."""
+        w, packed = self.w, self.packed_lhs
         assert packed is not None
 
-        def part(first: Index, count: Index) -> None:
+        def part(first: Index, some: list[Index]) -> None:
             source = replace(lhs, base=w.linear(lhs.base, [(first, lhs.sums[-1])]))
-            after, some = w.mul(first, packed.sums[-1]), [*extents[:-1], count]
+            after = w.mul(first, packed.sums[-1])
             self._walk_rows(split, lambda row: self._pack_rows(source, row, row, some, after))
 
-        if isinstance(length, int) and length > 2 * PAGES:
-            walk(w, length, PAGES, lambda first: part(first, w.minimum(w.sub(length, first), PAGES)))
-        else:
-            part(0, length)
+        in_parts(w, extents, PAGES, part)
 
     def _pack_rows(self, lhs: Source, row: Index, place: Index, extents: list[Index], after: Index = 0) -> None:
         """Copy one tile of rows; `place`: the first row's number among the packed ones; `after`: elements further."""
-        w, nest, packed = self.w, self.nest, self.packed_lhs
+        w, packed = self.w, self.packed_lhs
         assert packed is not None
         panel = replace(packed, base=w.add(w.mul(place, self.depth), after))
 
         def pack(rows: int) -> None:
-            adjacent = bool(nest.rows) and nest.rows[-1].lhs == 1 and self.straight
-            pack_rows(w, lhs, panel, extents, self._row_offsets(row, rows), adjacent)
+            adjacent = self.places.adjacent
+            unroll = COPIED * self.schedule.unroll
+            pack_rows(w, lhs, panel, extents, self.places.offsets(row, rows), adjacent, unroll if adjacent else 1)
 
         self._by_height(row, pack)
 
     # The register tile.
-
-    @property
-    def straight(self) -> bool:
-        """Do the rows of each tile lie at one stride?"""
-        return len(self.nest.rows) <= 1 or self.nest.row_run % self.rows == 0
-
-    @property
-    def straight_out(self) -> bool:
-        """Do they in the result?"""
-        return self.straight or all(a.out == b.extent * b.out for a, b in pairwise(self.nest.rows))
-
-    def _row_offsets(self, row: Index, count: int) -> list[Index]:
-        """Offset in `lhs` of each row of a tile."""
-        w, axes = self.w, self.nest.rows
-        places = [w.delinearize(w.add(row, r), [a.extent for a in axes]) for r in range(count)]
-        return [w.linear(0, [(p, a.lhs) for p, a in zip(at, axes, strict=True)]) for at in places]
-
-    def _lhs_rows(self, lhs: Source, row: Index, count: int) -> tuple[Source, tuple[Index, ...]]:
-        """The operand based at the tile, and the offset of each row from there, constant if possible."""
-        w, rows, run = self.w, self.nest.rows, self.nest.row_run
-        if not (self.straight or whole_lines(self.nest, self.rows)):
-            return lhs, tuple(self._row_offsets(row, count))
-        places = w.delinearize(row, [a.extent for a in rows])
-        base = w.linear(lhs.base, [(p, a.lhs) for p, a in zip(places, rows, strict=True)])
-        step = rows[-1].lhs if rows else 0
-        line = rows[-2].lhs if len(rows) > 1 else 0
-        return replace(lhs, base=base), tuple(r // run * line + r % run * step for r in range(count))
 
     def _register_tile(
         self, spot: Spot, rhs: Source, row: Index, column: Index, columns: int, packed: Source | None
@@ -424,12 +377,12 @@ class Tiling:
                 rows: tuple[Index, ...] = tuple(range(count))
             else:
                 based = replace(spot.lhs, base=w.linear(spot.lhs.base, [(column, nest.lane.lhs)]))
-                lhs, rows = self._lhs_rows(based, row, count)
+                lhs, rows = self.places.based(based, row, count)
             unroll, (ahead, lines) = self.schedule.unroll, self._ahead(spot, row, column, columns)
             registers = Tile(
                 lhs, rhs, rows, columns, self.schedule.lanes, self.dtype, nest.logical, unroll, ahead, lines
             )
-            finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.straight_out)
+            finish = Finish(w, nest, registers, spot.batch, spot.corner, row, column, self.places.straight_out)
             self._sum(finish, spot.extents)
             finishes.append(finish)
 

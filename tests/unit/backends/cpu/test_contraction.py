@@ -312,7 +312,7 @@ def test_register_tile_fits_the_registers(target: Machine, n: int) -> None:
     lanes = target.lanes("f32")
     for spec in ("ab,bc->ac", "ab,cb->ac", "ba,bc->ac"):
         schedule = choose(classify(einsum(spec, (n, n), (n, n), "f32", "f32"), lanes, True), target)
-        panel = n * schedule.width * 4
+        panel = schedule.block * schedule.width * 4
         assert schedule.group == 1 or schedule.group * panel <= target.second_cache // 2
         assert schedule.rows * schedule.vectors + schedule.vectors + 2 <= target.registers
         assert schedule.rows * schedule.vectors >= target.registers // 2
