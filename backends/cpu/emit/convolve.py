@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from thalweg.backends.cpu.emit.blocking import ceil_div
 from thalweg.backends.cpu.emit.control import Index, walk
@@ -237,11 +238,13 @@ class Convolution:
         steps = [slide.kept.step * step for slide, step in zip(slides, layout.spatial, strict=True)]
         start = w.linear(base, zip(at, steps, strict=True))
         sums, extents, panel_steps = self._merged()
-        skipped: Index = 0
-        if len(slides) > 1 and len(extents) > 1 and extents[0] == slides[0].summed.extent > 1:
-            skipped, extents[0] = self._inside(w.add(line, at[0]))
-        lhs = replace(self.block, base=w.linear(start, [(skipped, sums[0])]), sums=sums, lane=0)
-        weights = w.linear(self._place(panel[0]), [(skipped, panel_steps[0])])
+        # Dimensions before the last one whose loops are still their own.
+        own = takewhile(lambda d: extents[d] == slides[d].summed.extent > 1, range(min(len(slides), len(extents)) - 1))
+        inside = [self._inside(d, w.add(line, at[0]) if d == 0 else at[d]) for d in own]
+        skipped = [first for first, _ in inside]
+        extents = [*(count for _, count in inside), *extents[len(inside) :]]
+        lhs = replace(self.block, base=w.linear(start, zip(skipped, sums, strict=False)), sums=sums, lane=0)
+        weights = w.linear(self._place(panel[0]), zip(skipped, panel_steps, strict=False))
         rhs = replace(self.panel.source(1), base=weights, sums=panel_steps, scratch=self.packs)
         made = Tile(
             lhs,
@@ -255,15 +258,15 @@ class Convolution:
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         self.ending.deliver(accumulate(w, made, extents, nothing), made, self._spot(image, line, at, panel[0]))
 
-    def _inside(self, line: Index) -> tuple[Index, Index]:
-        """(the first, how many) of the window's lines that meet the image where the result has a line: beyond it there
-        are zeros, which add nothing."""
-        w, slide = self.w, self.form.slides[0]
+    def _inside(self, d: int, place: Index) -> tuple[Index, Index]:
+        """(the first, how many) of the window's places along a dimension that meet the image at a place of the result:
+        beyond it there are zeros, which add nothing."""
+        w, slide = self.w, self.form.slides[d]
         if not slide.padded or slide.apart != 1:
             return 0, slide.summed.extent
         step = slide.summed.step
-        # Lines from the window's first one to the image's, and to its end; nothing negative is divided.
-        before = w.sub(slide.low, w.mul(line, slide.kept.step))
+        # From the window's first place to the image's, and to its end; nothing negative is divided.
+        before = w.sub(slide.low, w.mul(place, slide.kept.step))
         first = w.op(f"arith.maxsi {w.ssa(before)}, {w.index(0)} : index")
         end = w.op(f"arith.maxsi {w.ssa(w.add(before, slide.extent))}, {w.index(0)} : index")
         if step > 1:

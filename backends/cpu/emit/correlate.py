@@ -284,13 +284,12 @@ class Correlation:
         between = cut.rows if cut.merged else layout.between
         start = w.linear(base, [*moved, (own, between)])
         sums = tuple(m.step * step for m, step in zip(self._sums(), layout.spatial, strict=True))
-        skipped: Index = 0
-        if len(extents) > 1:
-            skipped, lines = self._inside(at[0] if at else 0, extents[0])
-            extents = [lines, *extents[1:]]
-        lhs = replace(self.block, base=w.linear(start, [(skipped, sums[0])]), sums=sums, lane=0)
         panel = self.panel.source(1)
-        panel = replace(panel, base=w.linear(panel.base, [(skipped, panel.sums[0])]))
+        inside = [self._inside(d, row, extents[d]) for d, row in enumerate(at or [0]) if len(extents) > 1]
+        skipped = [first for first, _ in inside]
+        extents = [*(count for _, count in inside), *extents[len(inside) :]]
+        lhs = replace(self.block, base=w.linear(start, zip(skipped, sums, strict=False)), sums=sums, lane=0)
+        panel = replace(panel, base=w.linear(panel.base, zip(skipped, panel.sums, strict=False)))
         made = Tile(lhs, panel, tuple(range(rows)), columns, self.lanes, self.dtype, unroll=self.machine.unroll)
         nothing = [zero(w, self.lanes, self.dtype)] * (rows * len(made.widths))
         spot = self._spot(tile, at, column)
@@ -313,21 +312,22 @@ class Correlation:
         with w.scope("else", fence=True):
             self.ending.store(total, made, self.partial, corner, step)
 
-    def _inside(self, row: Index, lines: Index) -> tuple[Index, Index]:
-        """(the first, how many) of a block's lines for which that line of the window meets the image: elsewhere there
-        are zeros, which add nothing."""
-        w, slide = self.w, self.form.slides[0]
+    def _inside(self, d: int, row: Index, places: Index) -> tuple[Index, Index]:
+        """(the first, how many) of a block's places along a dimension for which that row of the window meets the image:
+        elsewhere there are zeros, which add nothing."""
+        w, slide = self.w, self.form.slides[d]
         if not slide.padded or slide.apart != 1:
-            return 0, lines
+            return 0, places
         # From the place that the block's first line asks for to the image's first, and to its end.
-        place = w.linear(-slide.low, [(self.line, slide.summed.step), (row, slide.kept.step)])
+        begin = [(self.line, slide.summed.step)] if d == 0 else []
+        place = w.linear(-slide.low, [*begin, (row, slide.kept.step)])
         bounds: list[Index] = []
         for distance in (w.sub(0, place), w.sub(slide.extent, place)):
             steps: Index = w.op(f"arith.maxsi {w.ssa(distance)}, {w.index(0)} : index")
             if slide.summed.step > 1:
                 rounded = w.ssa(w.add(steps, slide.summed.step - 1))
                 steps = w.op(f"arith.divui {rounded}, {w.index(slide.summed.step)} : index")
-            bounds.append(w.minimum(steps, lines))
+            bounds.append(w.minimum(steps, places))
         return bounds[0], w.sub(bounds[1], bounds[0])
 
     def _spot(self, tile: Index, at: list[Index], column: Index) -> Spot:
