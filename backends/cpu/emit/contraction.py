@@ -134,14 +134,15 @@ def emit(group: Group, name: str, options: CpuOptions) -> Kernel:
     spec = describe(root, fused.buffer(lhs), fused.buffer(rhs), finishing.names[0])
     plain = stores == [root] and root.element != "i1" and _is_zero(initial)
     epilogue = None if plain else finishing.element
+    threads, light = options.worker_count(), is_light(group)
     narrow = tiled(w, spec, options, finishing.element, _as_it_is(group)) or grouped(w, spec, options, epilogue)
     if narrow is not None:
         text = w.text().replace("SCRATCH", str(narrow.scratch))
         code = Generated(text, narrow.tiles, narrow.scratch, narrow.copies)
-    elif (made := slid(w, root, spec, target, options.worker_count(), epilogue, group.decision)) is not None:
+    elif (made := slid(w, root, spec, target, threads, epilogue, group.decision, light)) is not None:
         code = Generated(w.text().replace("SCRATCH", str(made.scratch)), made.tiles, made.scratch, made.setup)
     else:
-        code = generate(spec, target, epilogue, options.worker_count(), None, w, group.decision, is_light(group))
+        code = generate(spec, target, epilogue, threads, None, w, group.decision, light)
     scratch = ("%scratch", code.scratch) if code.scratch else None
     operands = [(ssa, value) for value, ssa in fused.buffers.items()]
     text = function(name, operands, list(zip(finishing.names, stores, strict=True)), code.body, scratch)

@@ -36,7 +36,8 @@ BLOCK_ROWS = 392  # results of a block, about
 FEWEST_LANES = 8  # a vector of columns is at least so full, as one part in so many
 FEWEST_LANES_OF_GROUPS = 2
 DEEP = 8  # summed elements that pay for a loop of their own
-SHORT_SUM = 160  # is up to here
+SHORT_SUM = 160  # is up to here: what becomes of it is written for each register
+LONG_SUM = 1200  # the same where that is a few instructions
 MANY_RESULTS = 256  # pay for packing the weights
 
 
@@ -110,8 +111,9 @@ class Convolution:
     """Writes one kernel's body; `tiles` and `scratch` (bytes) are known afterwards."""
 
     def __init__(
-        self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None
-    ) -> None:
+        self, w: ScopedWriter, form: Sliding, spec: Contraction, machine: Machine, cut: Plan, epilogue: Epilogue | None,
+        light: bool = False,
+    ) -> None:  # fmt: skip
         self.w, self.form, self.spec, self.cut, self.machine = w, form, spec, cut, machine
         self.dtype, self.lanes = spec.out.dtype, machine.lanes(spec.out.dtype)
         self.width = cut.vectors * self.lanes
@@ -139,7 +141,8 @@ class Convolution:
         if epilogue is None:
             self.ending = Ending(w, whole(w, spec.out, scratch=True), lane, self.width)
         else:
-            buffer = self.scratch.view(cut.rows * self.width) if self.depth > SHORT_SUM else None
+            waits = self.depth > (LONG_SUM if light else SHORT_SUM)
+            buffer = self.scratch.view(cut.rows * self.width) if waits else None
             self.ending = Ending(w, None, lane, self.width, epilogue, buffer)
 
     def _panel(self) -> Panel:

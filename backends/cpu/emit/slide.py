@@ -45,8 +45,10 @@ def slid(
     threads: int,
     epilogue: Epilogue | None,
     decision: Decision,
+    light: bool = False,
 ) -> Slid | None:
-    """Write the kernel of a convolution with `w`, or give None: another code generator has to."""
+    """Write the kernel of a convolution with `w`, or give None: another code generator has to. `light`: is the epilogue
+    a few instructions?"""
     form = sliding(value)
     if form is None:
         return None
@@ -66,6 +68,6 @@ def slid(
     chosen = decision.take(
         chosen, lambda cut: (other for other in near(cut) if not spec.rhs.panel or other.vectors == width)
     )
-    convolution = Convolution(w, form, spec, target, chosen, epilogue)
+    convolution = Convolution(w, form, spec, target, chosen, epilogue, light)
     convolution.run()
     return Slid(convolution.tiles, convolution.scratch.bytes, convolution.packs)

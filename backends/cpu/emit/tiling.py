@@ -409,6 +409,8 @@ class Tiling:
         following = following if spot.following is None else spot.following
         tiles = self.chunk // self.rows
         share = ceil_div(width, tiles)  # of the elements of a panel that are multiplied by at a time
+        if share == 1:  # asking for the same line again and again takes longer than waiting for it
+            return None, 0
         *_, tile, _ = w.delinearize(row, [self.splits, tiles, self.rows])
         following = w.linear(following, [(tile, self.depth * share)])
         sums = tuple(step // width * share for step in spot.rhs.sums)
