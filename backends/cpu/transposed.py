@@ -19,7 +19,8 @@ from itertools import product
 from thalweg.backends.cpu.bodies import integers
 from thalweg.dialects.mlir import ir, stablehlo
 
-MOST_PHASES = 16  # convolutions that one becomes
+MANY_PHASES = 16  # convolutions that one becomes, where it can be spread instead
+MOST_PHASES = 64  # and where it cannot
 FEW_OUTPUTS = {1: 16, 2: 16, 3: 8}  # channels of a result, up to which the products are added up, by dimensions
 FEW_INPUTS = 8  # summed in each of them: fewer cost less than adding up
 _REVERSAL = "window_reversal"
@@ -121,7 +122,7 @@ def keep_spread(operation: ir.Operation) -> bool:
         or str(kinds[0].element_type) not in ("f32", "f64")
         or any(0 in kind.shape for kind in kinds)
         or not _channels_last(numbers, spatial)
-        or ((outputs > FEW_OUTPUTS[spatial] or inputs < FEW_INPUTS) and _met(steps, window) <= MOST_PHASES)
+        or ((outputs > FEW_OUTPUTS[spatial] or inputs < FEW_INPUTS) and _met(steps, window) <= MANY_PHASES)
         or math.prod(window) == 1
         or min(low) < 0
     ):

@@ -127,10 +127,7 @@ class _Spread:
         self.row = along.reach * self.outputs  # elements of the block: of a row,
         self.line = between.reach * self.row  # of a line
         batch = self.g.shape[0]
-        blocks = max(ceil_div(lines.results * self.line * 4, BLOCK_BYTES), 1)
-        if self.threads > 1:
-            blocks = max(blocks, min(ceil_div(4 * self.threads, batch), ceil_div(lines.results, 4 * lines.window)))
-        self.block = ceil_div(lines.results, blocks)
+        self.block = ceil_div(lines.results, self._blocks(batch))
         blocks = ceil_div(lines.results, self.block)
         self.packed = self.scratch.view(self.panels * self.inputs * self.width)
         self.products = self.scratch.view(self.rows * self.panels * self.width)
@@ -140,6 +137,18 @@ class _Spread:
             n, k = w.delinearize(tile, [batch, blocks])
             self._tile(n, w.mul(k, self.block))
         return batch * blocks
+
+    def _blocks(self, batch: int) -> int:
+        """How many blocks of lines an image has: as many as the second cache asks for, or for which no thread waits
+        long for another. A line of places is multiplied for every block that its window reaches."""
+        lines, *_ = self.axes
+        least = max(ceil_div(lines.results * self.line * 4, BLOCK_BYTES), 1)
+        most = max(least, min(ceil_div(4 * self.threads, batch), lines.results)) if self.threads > 1 else least
+
+        def awaited(count: int) -> int:
+            return ceil_div(batch * count, self.threads) * (ceil_div(lines.results, count) + lines.window - 1)
+
+        return min(range(least, most + 1), key=lambda count: (awaited(count), count))
 
     def _pack(self) -> None:
         """w as [panel, input, column]; columns past the last are zero."""
