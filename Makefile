@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 JOBS ?= 2
+# Tests start some hundred processes: without bytecode each would compile Thalweg's own sources, which doubles its start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-slow unit lit conformance lint types docs bench bench-peers wheel clean
 
