@@ -47,6 +47,7 @@ class Attention:
         operands: what members and contractions read from outside, by the names that they have for it: the operands of
             the value, in this order, are what it has become since.
         visible: scores at column > row + visible count for nothing; None where nothing of the kind is known.
+        joined: the results of `products` are parts of one peer, the first (joined.py).
     """
 
     extents: tuple[int, ...]
@@ -58,6 +59,7 @@ class Attention:
     members: set[Value] = field(default_factory=set)
     operands: list[Value] = field(default_factory=list)
     visible: int | None = None
+    joined: bool = False
 
     @property
     def row(self) -> int:

@@ -25,6 +25,7 @@ from thalweg.backends.cpu.emit import Group, emitter_for
 from thalweg.backends.cpu.emit.loops import loop_nest
 from thalweg.backends.cpu.emit.rows import RowSpace, row_space
 from thalweg.backends.cpu.graph import Graph, Value
+from thalweg.backends.cpu.joined import join_results
 from thalweg.backends.cpu.kernel import Kernel
 from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
@@ -83,6 +84,7 @@ def form(
     """
     if isinstance(generator, CpuOptions):
         form_attention(graph)
+        join_results(graph)
         generator = _for_cpu(generator, tuner)
     return _Former(graph, generator, prefix).program()
 

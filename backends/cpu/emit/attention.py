@@ -65,8 +65,10 @@ class _AttentionKernel:
         self.spec: Attention = root.attention
         self.current = dict(zip(self.spec.operands, root.operands, strict=True))
         spec = self.spec
-        produced = dict(zip(root.peers, [*(p.value for p in spec.products), *spec.kept], strict=True))
-        self.outputs = {produced[value]: f"%out{k}" for k, value in enumerate(self.stores)}
+        names = {value: f"%out{k}" for k, value in enumerate(self.stores)}
+        peers = root.peers if not spec.joined else (*root.peers[:1] * len(spec.products), *root.peers[1:])
+        results = zip([*(p.value for p in spec.products), *spec.kept], peers, strict=True)
+        self.outputs = {value: names[peer] for value, peer in results if peer in names}
         self.products = [p for p in spec.products if p.value in self.outputs]
         self.plan = plan_sweeps(spec, self.products, [v for v in spec.kept if v in self.outputs])
         self.w = ScopedWriter()

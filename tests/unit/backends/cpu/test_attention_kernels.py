@@ -107,6 +107,44 @@ def test_queries_keys_and_values_of_one_product_are_read_where_they_are():
     close(tw.function(attend)(x), expected(*(parts[:, :, i].transpose(0, 2, 1, 3) for i in range(3))))
 
 
+def by_part(x):
+    parts = tw.reshape(x, (2, 40, 3, 5, 8))
+    return [tw.permute_dims(parts[:, :, i], (0, 2, 1, 3)) for i in range(3)]
+
+
+def by_feature(x):
+    return [tw.permute_dims(tw.reshape(x[:, :, 40 * i : 40 * i + 40], (2, 40, 5, 8)), (0, 2, 1, 3)) for i in range(3)]
+
+
+@pytest.mark.parametrize("split", [by_part, by_feature])
+def test_gradients_of_one_product_are_written_where_they_go(split):
+    (x,) = randoms((2, 40, 3 * 5 * 8))
+
+    def gradient(x):
+        return tw.grad(lambda x: tw.sum(tw.nn.attention(*split(x)) ** 2))(x)
+
+    names = re.findall(r"func private @k\d+_([a-z]+)\(", kernels(gradient, x))
+    assert "attention" in names and "insert" not in names
+    parts = (part.transpose(0, 2, 1, 3) for part in np.moveaxis(x.reshape(2, 40, 3, 5, 8), 2, 0))
+    wanted = np.stack(expected_gradients(*parts), 2)  # [batch, heads, part, length, features]
+    close(tw.function(gradient)(x), wanted.transpose(0, 3, 2, 1, 4).reshape(x.shape))
+
+
+def test_parts_that_something_else_reads_are_results_of_their_own():
+    (x,) = randoms((2, 40, 3 * 5 * 8))
+
+    def gradients(x):
+        q, k, v = by_part(x)
+        found = tw.grad(lambda *a: tw.sum(tw.nn.attention(*a) ** 2), argnums=(0, 1, 2))(q, k, v)
+        return tw.concat([tw.reshape(g, (10, 40, 8)) for g in found], axis=2), tw.sum(found[0])
+
+    parts = (part.transpose(0, 2, 1, 3) for part in np.moveaxis(x.reshape(2, 40, 3, 5, 8), 2, 0))
+    wanted = expected_gradients(*parts)
+    found, total = tw.function(gradients)(x)
+    close(found, np.concatenate([g.reshape(10, 40, 8) for g in wanted], 2))
+    np.testing.assert_allclose(total, wanted[0].sum(), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [0.3, -2.0])
 def test_scaled_scores(scale):
     q, k, v = randoms((2, 3, 70, 20), (2, 3, 90, 20), (2, 3, 90, 10))
