@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thalweg.backends.cpu.emit.blocking import Schedule, choose, whole_lines
+from thalweg.backends.cpu.emit.blocking import Schedule, choose, in_panels, whole_lines
 from thalweg.backends.cpu.emit.contraction import generate
 from thalweg.backends.cpu.emit.finishing import Element
 from thalweg.backends.cpu.emit.nest import Axis, Buffer, Contraction, classify, strides
@@ -354,6 +354,27 @@ def test_the_next_panel_of_a_large_matrix_is_asked_for(rows: int, columns: int, 
     target = Machine(512, 32, second_cache=1 << 20)
     assert choose(classify(spec, target.lanes("f32"), True), target).fetch == asked
     assert ("memref.prefetch" in generate(spec, target).body) == asked
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "deep", "asked"),
+    [(49, 2048, True, True), (196, 1024, True, True), (196, 512, False, True), (784, 128, False, False)],
+)
+def test_panels_that_lie_so(rows: int, depth: int, deep: bool, asked: bool) -> None:
+    """Long ones that few rows read are done with one by one, in passes that the first cache holds. The next one is asked
+    for, unless so many tiles of rows do that none asks for two elements of it at a time."""
+    spec = einsum("ab,bc->ac", (rows, depth), (depth, 512), "f32", "f32")
+    target = Machine(512, 32, second_cache=1 << 20)
+    schedule = in_panels(classify(spec, 16, False), target)
+    assert schedule.deep == deep
+    assert not deep or schedule.block * schedule.width * 4 <= target.first_cache * 2 // 3 < depth * schedule.width * 4
+    packed = replace(spec, rhs=replace(spec.rhs, panel=schedule.width))
+    assert ("memref.prefetch" in generate(packed, target).body) == asked
+
+
+def test_threads_keep_the_rows_that_they_wrote() -> None:
+    nests = [classify(einsum("ab,bc->ac", (n, 512), (512, 512), "f32", "f32"), 16, False) for n in (49, 196)]
+    assert [in_panels(nest, Machine(512, 32), 2).splits for nest in nests] == [1, 2]
 
 
 @pytest.mark.parametrize(("depth", "order"), [(5, "rows"), (20, "rows"), (21, "panels")])
