@@ -268,7 +268,9 @@ def tanh(x: Register) -> Register:
     """f32: a rational function; f64: e^2|x| - 1 over e^2|x| + 1."""
     if x.element == "f32":
         y = x.clamp(-_TANH_END, _TANH_END)
-        z = y * y
+        size = abs(y)
+        root = (size > 1e-9).select(size, size.constant(1e-9))  # whose powers are no subnormal numbers, which are slow
+        z = root * root
         return y * z.polynomial(_TANH_P) / z.polynomial(_TANH_Q)
     t = expm1(abs(x).clamp(0.0, 22.0) * 2.0)
     return (t / (t + 2.0)).math("copysign", x)
