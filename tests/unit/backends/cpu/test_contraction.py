@@ -361,8 +361,8 @@ def test_the_next_panel_of_a_large_matrix_is_asked_for(rows: int, columns: int, 
     [(49, 2048, True, True), (196, 1024, True, True), (196, 512, False, True), (784, 128, False, False)],
 )
 def test_panels_that_lie_so(rows: int, depth: int, deep: bool, asked: bool) -> None:
-    """Long ones that few rows read are done with one by one, in passes that the first cache holds. The next one is asked
-    for, unless so many tiles of rows do that none asks for two elements of it at a time."""
+    """Long ones that few rows read are done with one by one, in passes that the first cache holds. The next one is
+    asked for, unless so many tiles of rows do that none asks for two elements of it at a time."""
     spec = einsum("ab,bc->ac", (rows, depth), (depth, 512), "f32", "f32")
     target = Machine(512, 32, second_cache=1 << 20)
     schedule = in_panels(classify(spec, 16, False), target)
