@@ -24,6 +24,8 @@ VERY_FEW_ROWS = 24  # up to here it is not worth packing either
 SHARED_ROWS = 512  # up to here threads do better to share the columns than to share the rows and pack all columns each
 OWN_ROWS = 512  # for each thread: from here on what it wrote itself is worth more than a matrix packed by all together
 FETCH_ROWS = 6  # from here on there is time to ask for the next panel: the processor's own guesses do for fewer
+FAR_PANELS = 8  # that are packed at a time where the matrix comes from far: longer pieces of its rows are read
+FAR_PANELS_ROWS = 48  # from here on: fewer rows ask for the next panel meanwhile
 FETCH_TILES = 7  # of rows, each of which asks for all of it
 FETCHED_ROWS = 56  # up to here that counts
 DEEP_BYTES = 32 << 10  # of a panel in each of the passes that it is done with in turn
@@ -119,13 +121,13 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     rereads = shared > block_bytes // 4 and nest.row_count > VERY_FEW_ROWS
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item >= 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
-    pack_lhs = gains and (by_rows or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
+    pack_lhs = gains and (by_rows or not small or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
     splits = 1
     if dealt:
         splits = threads * ceil_div(nest.row_count, threads * PIECE_ROWS)
     elif pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
         splits = threads  # panels of the result would share cache lines in every pass
-    elif pack_lhs and not by_rows and row_tiles >= 4 * threads:
+    elif pack_lhs and not by_rows and row_tiles >= 4 * threads and nest.batch_count % threads:
         splits = threads  # each packs its own rows
     elif few_panels and nest.row_count <= SHARED_ROWS and panels * nest.batch_count % threads == 0:
         pass  # each packs its own panels
@@ -134,9 +136,12 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     if splits == 1 and not (by_rows or strided) and _has_own_rows(nest, threads) and shared < 2 * machine.second_cache:
         splits = threads
     pack_rhs = dealt or (not by_rows and row_tiles > 1 and packing_pays)
-    far_away = pages > 0 and shared > machine.second_cache
+    aside = pack_rhs and not dealt and pages > 0 and nest.row_count >= FAR_PANELS_ROWS
+    far_away = pages > 0 and shared > machine.second_cache and not aside
     group = panels if dealt else 1
-    if pack_rhs and not dealt:
+    if aside:
+        group = ceil_div(panels, ceil_div(panels, FAR_PANELS))
+    elif pack_rhs and not dealt:
         share = SECOND_SHARE / 2 if pack_lhs else SECOND_SHARE  # packed rows pass through the cache, too
         group = _group(nest.row_count * depth * item, panels, depth * vectors * lanes * item, machine, share)
     return Schedule(
