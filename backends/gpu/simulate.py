@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from thalweg.backends.gpu import float8
+from thalweg.backends.gpu import float8, fold
 from thalweg.backends.gpu.lowered import Lowered
 from thalweg.backends.gpu.options import VIRTUAL
 from thalweg.backends.gpu.program import build
@@ -165,20 +165,24 @@ def _interpreting() -> Iterator[None]:
     """Let `@triton.jit` make functions for the interpreter, in Triton's own library too, and put all back after it: the
     interpreter leaves its own ways in Triton's modules, with which nothing compiles."""
     package = triton()
-    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder
+    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder, ReduceOps, ScanOps
+    from triton.runtime.interpreter import interpreter_builder as builder
     from triton.runtime.jit import JITFunction
 
     with _LOCK:
         language = package.language
         core = language.core
         owners: list[Any] = [language, language.standard, core, language.math]
-        owners += [core.tensor, core.tensor_descriptor_base, InterpreterBuilder]
+        owners += [core.tensor, core.tensor_descriptor_base, InterpreterBuilder, ReduceOps, ScanOps, builder]
         before = [dict(vars(owner)) for owner in owners]
         functions = {f for owner in owners[:2] for f in vars(owner).values() if isinstance(f, JITFunction)}
         made = {function: InterpretedFunction(function.fn) for function in functions}
         mode = package.knobs.runtime.interpret
         package.knobs.runtime.interpret = True
         _mend(InterpreterBuilder)
+        fold.install(ReduceOps, ScanOps)
+        # It would compute every integer twice, to look for an overflow that it then tells nobody.
+        builder.options = replace(builder.options, sanitize_overflow=False)
         for owner, members in zip(owners[:2], before, strict=False):
             for name, member in members.items():
                 if isinstance(member, JITFunction):
