@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from thalweg.backends.cpu.emit import Group, register
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
+from thalweg.backends.cpu.emit.merging import merged_from
 from thalweg.backends.cpu.emit.scalar import register_type
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.graph import ScalarOp, Value
@@ -46,12 +47,19 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
         places[fused.phase] = place
         fused.phase += 1
 
+    shape = stores[0].shape
+    first = len(shape) if flat else merged_from(group.members, shape, lanes)
+    rows = (*shape[:first], math.prod(shape[first:])) if first < len(shape) else shape
+
+    def at_row(place: Place) -> None:
+        at((*place[:first], *fused.at.delinear(place[first], shape[first:])) if first < len(shape) else place)
+
     if flat:
         tiles = _flat_loop(fused, stores[0].size, at)
     elif (across := transposed_dim(group)) is not None:
-        tiles = _loop_blocks(fused, stores[0].shape, across, at)
+        tiles = _loop_blocks(fused, rows, across, at_row)
     else:
-        tiles = loop_rows(fused, stores[0].shape, at)
+        tiles = loop_rows(fused, rows, at_row)
     return finish(name, w, fused, stores, results, tiles, inplace=inplace_pairs(fused, stores, places))
 
 

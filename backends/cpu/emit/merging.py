@@ -1,7 +1,7 @@
 """Short rows: dimensions that every tensor of a kernel walks together, or not at all, are one.
 
-    before:  x[1000, 2, 31, 10] / s[2, 31, 10]     rows of 10, in vectors of 16
-    after:   x[1000, 620] / s[620]
+before:  x[1000, 2, 31, 10] / s[2, 31, 10]     rows of 10, in vectors of 16
+after:   x[1000, 620] / s[620]
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ def _together(value: Value, outer: int, inner: int, members: Collection[Value]) 
         if not touched:
             continue
         apart = math.prod(operand.shape[touched[0] + 1 : touched[-1]]) != 1
-        if [map_[d] for d in touched] != wanted or apart or not _together(operand, *touched, members):
+        if [map_[d] for d in touched] != wanted or apart or not _together(operand, touched[0], touched[1], members):
             return False
     return True
