@@ -23,6 +23,7 @@ from thalweg.dialects.diagnostics import did_you_mean
 from thalweg.runtime.gpu.driver import usable_gpus
 from thalweg.runtime.locks import quick_way
 from thalweg.runtime.pjrt.chips import tpus
+from thalweg.runtime.quota import quota
 
 _CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
@@ -31,13 +32,8 @@ _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", 
 def _available_threads() -> int:
     """Processors this process may use: its affinity, cut down by a cgroup's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return count
+    allowed = quota()
+    return count if allowed is None else min(count, max(1, int(allowed)))
 
 
 def _parse(name: str, text: str, default: Any) -> Any:
