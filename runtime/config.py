@@ -77,7 +77,7 @@ class Config:
     gpu_graphs: bool = _option(True, "replay what a program launches on a GPU as one graph, from its second run on")
     gpu_tuning: bool = _option(False, "compile kernels for a GPU with several sizes of tiles, time them, keep the best")
     gpu_descriptors: str = _option("", "sm_90's copy engine fetches products' tiles: always, never; empty: large ones")
-    tf32: bool = _option(False, "on a GPU, round 32-bit floats to 10 bits of fraction in products of matrices: faster")
+    matmul_precision: str = _option("highest", "of products of 32-bit floats; high, medium: split or rounded, faster")
     collective_timeout: int = _option(300, "seconds after which a sum over GPUs that one does not come to is given up")
     check_launches: bool = _option(False, "wait for each kernel on a GPU, so that the one that fails is named")
     placement_costs: str = _option("", "file of costs that were measured (`Session.measure_costs`), to place ops by")
@@ -120,6 +120,8 @@ class Config:
             raise ValueError(f"{name} must be a count, or 0 for the real ones, got {value!r}")
         if name == "gpu_descriptors" and value not in ("", "always", "never"):
             raise ValueError(f"gpu_descriptors must be 'always', 'never', or empty for large products, got {value!r}")
+        if name == "matmul_precision" and value not in ("highest", "high", "medium"):
+            raise ValueError(f"matmul_precision must be 'highest', 'high' or 'medium', got {value!r}")
         if name == "default_device" and value not in ("", "cpu", "gpu"):
             raise ValueError(f"default_device must be 'cpu', 'gpu', or empty for a GPU if there is one, got {value!r}")
         if name == "stack_limit" and (not isinstance(value, int) or value < 0):
@@ -164,6 +166,7 @@ class Config:
     def code_key(self) -> str:
         """The options that change generated code, as text for cache keys."""
         tuned = f"tuned={self.cpu_tuning} flush={self.flush_subnormals} packed={self.pack_weights}"
+        tuned += f" precision={self.matmul_precision}"
         return f"threads={self.thread_count} opt={self.opt_level} deterministic={self.deterministic} {tuned}"
 
     @contextmanager

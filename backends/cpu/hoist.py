@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from thalweg.backends.cpu.emit import convolve
+from thalweg.backends.cpu.emit import convolve, tiled
 from thalweg.backends.cpu.emit.blocking import FEW_ROWS, in_panels
 from thalweg.backends.cpu.emit.contraction import describe
 from thalweg.backends.cpu.emit.nest import Nest, classify, item_bytes
@@ -88,7 +88,10 @@ def _product(value: Value, options: CpuOptions) -> tuple[int, Nest] | None:
         return None
     if any(operand.size == 0 or operand.panels for operand in value.operands[:2]):
         return None
-    nest = classify(describe(value, "%0", "%1", "%out"), machine(options).lanes(value.element), False)
+    spec = describe(value, "%0", "%1", "%out")
+    if tiled.fitting(spec, options) is not None:  # they pack for themselves
+        return None
+    nest = classify(spec, machine(options).lanes(value.element), False)
     lane = nest.lane
     plain = not nest.batch and lane.rhs != 0 and lane.lhs == 0 and bool(nest.sums)
     return (int(nest.rhs.name[1:]), nest) if plain and nest.rhs.dtype == nest.lhs.dtype == value.element else None

@@ -24,6 +24,8 @@ class CpuOptions:
         deterministic: sums are cut into the same pieces whatever the number of threads.
         pack_weights: matrices that a program does not change are packed once (weights.py).
         flush_subnormals: numbers below the smallest normal one are zero while a program runs (subnormals.py).
+        matmul_precision: of products of f32: "highest" is f32's; "high" multiplies them in three products of bfloat16,
+            "medium" rounded to bfloat16, where the processor has tiles (emit/tile_numbers.py).
 
     Example:
         >>> CpuOptions(threads=1).key() == CpuOptions(threads=1).key()
@@ -37,10 +39,15 @@ class CpuOptions:
     deterministic: bool = True
     pack_weights: bool = True
     flush_subnormals: bool = False
+    matmul_precision: str = "highest"
 
     def __post_init__(self) -> None:
         if self.opt_level not in range(4):
             raise ValueError(f"CpuOptions: opt_level is {self.opt_level}, but must be 0, 1, 2 or 3.")
+        if self.matmul_precision not in ("highest", "high", "medium"):
+            raise ValueError(
+                f"CpuOptions: matmul_precision is {self.matmul_precision!r}, but must be 'highest', 'high' or 'medium'."
+            )
         if self.threads < 0:
             raise ValueError(f"CpuOptions: threads is {self.threads}, but must be 0 (all cores) or more.")
 

@@ -353,6 +353,7 @@ class Driver:
             deterministic=self.options.deterministic,
             pack_weights=self.options.pack_weights,
             flush_subnormals=self.options.flush_subnormals,
+            matmul_precision=self.options.matmul_precision,
         )
 
     def tuner(self) -> Tuner | None:
@@ -375,7 +376,7 @@ class Driver:
         folder = Path(options.cache_dir) / "triton"
         return GpuOptions(
             chip,
-            tf32=options.tf32,
+            tf32=options.matmul_precision != "highest",
             deterministic=options.deterministic,
             descriptors={"always": True, "never": False}.get(options.gpu_descriptors),
             folder=folder,

@@ -98,7 +98,7 @@ def gpt2(check: Check) -> None:
     batch = check.size(2 if check.quick else 8, 2)
     rng = np.random.default_rng(0)
     text = rng.integers(0, tokens, (batch, time + 1)).astype(np.int32)
-    with check.attempt(f"batch {batch} x {time}") as found, on_gpu(), config.override(tf32=True):
+    with check.attempt(f"batch {batch} x {time}") as found, on_gpu(), config.override(matmul_precision="high"):
         model = Gpt(tokens, time, width, layers, heads, rng)
         step = step_of(model, tw.optim.AdamW(1e-4))
         x, y = resident(np.ascontiguousarray(text[:, :-1])), resident(np.ascontiguousarray(text[:, 1:]))
@@ -116,7 +116,8 @@ def resnet(check: Check) -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(size=(batch, side, side, 3)).astype(np.float32)
     labels = rng.integers(0, classes, batch).astype(np.int32)
-    with check.attempt(f"batch {batch} of {side} x {side}") as found, on_gpu(), config.override(tf32=True):
+    rounded = config.override(matmul_precision="high")
+    with check.attempt(f"batch {batch} of {side} x {side}") as found, on_gpu(), rounded:
         step = step_of(Resnet(blocks, width, classes, rng), tw.optim.Momentum(0.01, 0.9))
         _measure(check, found, step, resident(images), resident(labels))
         if not check.simulated:

@@ -60,7 +60,7 @@ def _one_product(check: Check, found: Finding, kind: str, size: tuple[int, int, 
     a, b = (resident(_random(shape, dtype)) for shape in ((m, k), (n, k) if eight else (k, n)))
 
     def timed(**options: Any) -> float:
-        with config.override(tf32=kind == "tf32", **options):
+        with config.override(matmul_precision="high" if kind == "tf32" else "highest", **options):
             product = tw.function(lambda a, b: tw.matmul(a, b.T, dtype=tw.bfloat16) if eight else a @ b)
             _check_product(product(a, b), a, np.asarray(b).T if eight else b)
             return milliseconds(check, lambda: product(a, b))

@@ -9,7 +9,9 @@ from dataclasses import replace
 from thalweg.backends.cpu.emit.blocking import ceil_div
 from thalweg.backends.cpu.emit.control import Index, sum_loops, walk
 from thalweg.backends.cpu.emit.grouped import Grouped
-from thalweg.backends.cpu.emit.packing import Panel, Source, load_lanes, tail_mask, transpose
+from thalweg.backends.cpu.emit.nest import Fused
+from thalweg.backends.cpu.emit.packing import Panel, Source, load_lanes, tail_mask, transpose, zero
+from thalweg.backends.cpu.emit.tile_numbers import split
 
 ROWS, LINE = 16, 64  # of a tile: rows, and bytes of each
 SIDE = 2  # tiles of sums in each direction
@@ -21,9 +23,11 @@ class TileCopies(Grouped):
     """Copies columns and rows into tiles.
 
     A step is a line of every row and column. The sum has `steps` of them, in `blocks` of `block`; the last one may have
-    fewer. `depth`: groups of the whole sum.
+    fewer. `depth`: groups of the whole sum. `parts`: numbers that each of f32 is split into (tile_numbers.py); tiles of
+    the second part lie behind those of the first.
     """
 
+    parts = 1
     depth: int
     steps: int
     blocks: int
@@ -47,10 +51,20 @@ class TileCopies(Grouped):
         return ROWS * self._each
 
     @property
+    def _step_size(self) -> int:
+        """Elements of a step of a panel."""
+        return self.parts * SIDE * self._tile_size
+
+    @property
+    def _rows_size(self) -> int:
+        """Elements of the copied rows, or of each part of them."""
+        return SIDE * ROWS * self._line
+
+    @property
     def _panel_size(self) -> int:
         """Elements of a block of a panel, and two lines between it and the next: lines that a packed row is spread over
         would otherwise evict each other from the first cache."""
-        return self.block * SIDE * self._tile_size + 2 * self._each
+        return self.block * self._step_size + 2 * self._each
 
     @property
     def _at_once(self) -> bool:
@@ -63,7 +77,7 @@ class TileCopies(Grouped):
         return ((self.steps if self._at_once else self.block) + 1) * self._each
 
     def _rows_view(self) -> Panel:
-        return self._view(SIDE * ROWS * self._line, self.groups.element)
+        return self._view(self.parts * self._rows_size, self.groups.element)
 
     def _lies_right(self) -> bool:
         """Can tiles read the rows where they are: whole tiles, at one stride?"""
@@ -79,9 +93,8 @@ class TileCopies(Grouped):
         """Where the packed tile of a step begins: the tile-th one of 16 columns."""
         block, inner = self.w.delinearize(step, [self.blocks, self.block])
         panel, side = self.w.delinearize(tile, [self.width // LANES, SIDE])
-        size = SIDE * self._tile_size
         panels = self.width // (SIDE * LANES)
-        steps = [(block, panels * self._panel_size), (panel, self._panel_size), (inner, size)]
+        steps = [(block, panels * self._panel_size), (panel, self._panel_size), (inner, self._step_size)]
         return self.w.linear(0, [*steps, (side, self._tile_size)])
 
     def _group_place(self, number: Index) -> Index:
@@ -144,6 +157,24 @@ class TileCopies(Grouped):
             with w.branch(w.op(f"arith.cmpi sgt, {w.ssa(count)}, {w.ssa(last)} : index")):
                 group(last, rest)
 
+    def _pack_side_by_side(
+        self, rhs: Source, panel: Source, at: Index, to: Index, columns: int, used: int, run: Fused
+    ) -> None:
+        """One group whose columns lie side by side (or are gathered): its vectors are interleaved."""
+        w, size, lane = self.w, self.groups.size, self.nest.lane
+        source, kind = replace(rhs, lane=lane.rhs), f"vector<{self._each}x{panel.dtype}>"
+        for first in range(0, self.width, LANES):
+            mask = tail_mask(w, LANES, columns - first) if columns > first else None
+            rows: list[list[str]] = [[zero(w, LANES, panel.dtype)] * size for _ in range(self.parts)]
+            for k in range(used if columns > first else 0):
+                place = w.linear(at, [(k, run.rhs), (first, lane.rhs)])
+                value = load_lanes(w, source, place, LANES, mask)
+                for part, made in zip(rows, split(w, value, rhs.dtype, LANES, self.parts), strict=True):
+                    part[k] = made
+            for k, part in enumerate(rows):
+                place = w.ssa(w.add(to, self._vector_place(first) + k * SIDE * self._tile_size))
+                w.emit(f"vector.store {self._interleaved(part)}, {panel.name}[{place}] : {panel.memref}, {kind}")
+
     def _turn_columns(
         self, rhs: Source, panel: Source, column: Index, columns: int, first: Index, steps: Index
     ) -> None:
@@ -159,15 +190,17 @@ class TileCopies(Grouped):
             if run.extent % each:
                 left = w.sub(run.extent, place)
                 mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{each}xi1>")
-            lines = []
+            lines: list[list[str]] = [[] for _ in range(self.parts)]
             for n in range(LANES):
                 place = w.minimum(w.linear(column, [(number, LANES), (n, 1)]), self.nest.lane.extent - 1)
                 value = load_lanes(w, source, w.linear(start, [(place, self.nest.lane.rhs)]), each, mask)
-                lines.append(w.op(f"vector.bitcast {value} : {kind} to {words}"))
-            to = self._tile_place(step, number)
-            for g, line in enumerate(transpose(w, lines, words)):
-                value = w.op(f"vector.bitcast {line} : {words} to {kind}")
-                w.emit(f"vector.store {value}, {panel.name}[{w.ssa(w.add(to, g * each))}] : {panel.memref}, {kind}")
+                for part, made in zip(lines, split(w, value, rhs.dtype, each, self.parts), strict=True):
+                    part.append(w.op(f"vector.bitcast {made} : {kind} to {words}"))
+            for k, part in enumerate(lines):
+                to = w.add(self._tile_place(step, number), k * SIDE * self._tile_size)
+                for g, line in enumerate(transpose(w, part, words)):
+                    value = w.op(f"vector.bitcast {line} : {words} to {kind}")
+                    w.emit(f"vector.store {value}, {panel.name}[{w.ssa(w.add(to, g * each))}] : {panel.memref}, {kind}")
 
         tiles = SIDE * ceil_div(columns, SIDE * LANES)
         walk(w, tiles, 1, lambda number: walk(w, steps, 1, lambda step: tile(number, step)))
@@ -214,7 +247,9 @@ class TileCopies(Grouped):
         w, each = self.w, self._each
         value = load_lanes(w, replace(lhs, lane=1), start, each, tail_mask(w, each, used))
         kind = f"vector<{each}x{rows.dtype}>"
-        w.emit(f"vector.store {value}, {rows.name}[{w.ssa(to)}] : {rows.memref}, {kind}")
+        for k, part in enumerate(split(w, value, lhs.dtype, each, self.parts)):
+            at = w.ssa(w.add(to, k * self._rows_size))
+            w.emit(f"vector.store {part}, {rows.name}[{at}] : {rows.memref}, {kind}")
 
     def _copy_all(self, lhs: Source, rows: Panel, row: Index) -> None:
         """Copy whole rows, whose lines lie apart."""
@@ -258,19 +293,26 @@ class TileCopies(Grouped):
         mask = w.op(f"vector.create_mask {w.ssa(left)} : vector<{both}xi1>") if ragged else None
         start = w.linear(w.add(lhs.base, row), [(step, each * run.lhs)])
         loaded = [load_lanes(w, source, w.linear(start, [(k, run.lhs)]), both, mask) for k in range(used)]
-        kind, literal = f"vector<{both}x{rows.dtype}>", "0" if size == 4 else "0.0"
-        loaded += [w.hoisted(f"arith.constant dense<{literal}> : {kind}", "zero")] * (each - used)
-        for first in range(0, both, ROWS):  # each line of memory is read once for both halves of the rows
-            places = ", ".join(str(r) for r in range(first, first + ROWS))
-            half = [w.op(f"vector.shuffle {part}, {part} [{places}] : {kind}, {kind}") for part in loaded]
-            units = [self._as_words(half[g : g + size]) for g in range(0, each, size)]
-            for r, value in enumerate(transpose(w, units, words)):
-                value = w.op(f"vector.bitcast {value} : {words} to {line}")
-                at = w.ssa(w.add(to, (first + r) * self._line))
-                w.emit(f"vector.store {value}, {rows.name}[{at}] : {rows.memref}, {line}")
+        parts = list(zip(*(split(w, value, lhs.dtype, both, self.parts) for value in loaded), strict=True))
+        kind, nothing = f"vector<{both}x{rows.dtype}>", zero(w, both, rows.dtype)
+        for number, part in enumerate(parts):
+            vectors = [*part, *[nothing] * (each - used)]
+            for first in range(0, both, ROWS):  # each line of memory is read once for both halves of the rows
+                places = ", ".join(str(r) for r in range(first, first + ROWS))
+                half = [w.op(f"vector.shuffle {v}, {v} [{places}] : {kind}, {kind}") for v in vectors]
+                units = [self._as_words(half[g : g + size]) for g in range(0, each, size)]
+                for r, value in enumerate(transpose(w, units, words)):
+                    value = w.op(f"vector.bitcast {value} : {words} to {line}")
+                    at = w.ssa(w.add(to, (first + r) * self._line + number * self._rows_size))
+                    w.emit(f"vector.store {value}, {rows.name}[{at}] : {rows.memref}, {line}")
 
     def _as_words(self, parts: list[str]) -> str:
         """Vectors of the elements of a group, as one vector of 32-bit words."""
+        kind = f"vector<{ROWS * self.groups.size}x{self.groups.element}>"
+        return self.w.op(f"vector.bitcast {self._interleaved(parts)} : {kind} to vector<{ROWS}xi32>")
+
+    def _interleaved(self, parts: list[str]) -> str:
+        """Vectors of the elements of a group, as one vector of groups."""
         w = self.w
         while len(parts) > 1:
             half, count = len(parts) // 2, ROWS * self.groups.size // len(parts)
@@ -278,8 +320,7 @@ class TileCopies(Grouped):
             order = ", ".join(str(q) for k in range(count) for q in (k, count + k))
             pairs = zip(parts[:half], parts[half:], strict=True)
             parts = [w.op(f"vector.shuffle {a}, {b} [{order}] : {kind}, {kind}") for a, b in pairs]
-        kind = f"vector<{ROWS * self.groups.size}x{self.groups.element}>"
-        return w.op(f"vector.bitcast {parts[0]} : {kind} to vector<{ROWS}xi32>")
+        return parts[0]
 
     def _fetch_rows(self, lhs: Source, row: Index, first: Index, panel: Index) -> None:
         """Ask for a panel's share of what the next 32 rows have in a block; places past the end do no harm."""

@@ -31,6 +31,7 @@ from thalweg.backends.cpu.emit.nest import Contraction, Nest, classify
 from thalweg.backends.cpu.emit.packing import Panel, Source
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
 from thalweg.backends.cpu.emit.tile_copies import LANES, LINE, ROWS, SIDE, TileCopies
+from thalweg.backends.cpu.emit.tile_numbers import parts_of
 from thalweg.backends.cpu.machine import features_of, tiles_allowed
 from thalweg.backends.cpu.options import CpuOptions
 
@@ -41,9 +42,23 @@ FEW_PANELS = 2  # for which rows are not copied
 SPLIT_ROWS = 256  # fewer rows are not worth packing columns for
 LEAST_ROWS, LEAST_COLUMNS = 16, 16  # smaller products are not worth setting tiles up
 LEAST_SUM = {"bf16": 4, "i8": 64}  # bytes have other instructions
+LEAST_CONVERTED = 32  # of numbers that are split or widened
 LEAST_RUN = 16  # of lines that are copied one by one
 WAITING = 4 * ROWS * LANES  # sums of two by two tiles
 MOST_PACKED = 1 << 20  # bytes of columns that are packed at a time
+
+
+def fitting(spec: Contraction, options: CpuOptions) -> tuple[Nest, Groups, int] | None:
+    """The loops of a product that tiles are for, their instruction, and how many numbers each of f32 is split into;
+    None where they are not."""
+    parts = parts_of(spec.lhs.dtype, spec.rhs.dtype, options.matmul_precision)
+    element = "bf16" if parts else spec.rhs.dtype if spec.lhs.dtype == spec.rhs.dtype else ""
+    needs, features = {"bf16": "amx-bf16", "i8": "amx-int8"}.get(element, ""), features_of(options)
+    if options.cpu or needs not in features or spec.logical or spec.lhs.panel or spec.rhs.panel or not tiles_allowed():
+        return None
+    groups = Groups("bf16", LANES, 2) if element == "bf16" else Groups("vnni", LANES)
+    nest = classify(spec, LANES, plain=False)
+    return (nest, groups, max(1, parts)) if spec.accumulate == groups.sums and _suits(nest) else None
 
 
 def tiled(
@@ -54,15 +69,11 @@ def tiled(
     Args:
         stored: the element type in which the epilogue stores the sums, where it does nothing else.
     """
-    element, features = spec.rhs.dtype, features_of(options)
-    needs = {"bf16": "amx-bf16", "i8": "amx-int8"}.get(element, "")
-    if options.cpu or needs not in features or spec.lhs.dtype != element or spec.logical or not tiles_allowed():
+    found = fitting(spec, options)
+    if found is None:
         return None
-    groups = Groups("bf16", LANES, 2) if element == "bf16" else Groups("vnni", LANES)
-    nest = classify(spec, LANES, plain=False)
-    if spec.accumulate != groups.sums or not _suits(nest):
-        return None
-    bytes_ = ceil_div(nest.sum_count, groups.size) * 4 * SIDE * LANES
+    nest, groups, parts = found
+    bytes_ = ceil_div(nest.sum_count, groups.size) * 4 * SIDE * LANES * parts
     wide, threads = ceil_div(nest.lane.extent, SIDE * LANES), options.worker_count()
     share = max(1, wide * nest.batch_count // (2 * threads)) if threads > 1 else wide
     panels = ceil_div(wide, ceil_div(wide, max(1, min(PANELS, share, MOST_PACKED // bytes_))))
@@ -72,7 +83,10 @@ def tiled(
     if len(nest.sums) == 1 and panels < (least := min(CUT_PANELS, share)):
         # Few panels: rows would be read again and again, and columns in short pieces.
         panels = ceil_div(wide, ceil_div(wide, least))
+    if threads > 1 and wide < 8 * threads and nest.row_count >= 2 * threads * SPLIT_ROWS and nest.batch_count == 1:
+        panels, splits = min(wide, PANELS), 2 * threads  # a group of few panels would read the rows once more
     made = Tiled(w, nest, groups, Shape(SIDE * ROWS, SIDE * panels, splits), epilogue, packed=False)
+    made.parts = parts
     if stored in (groups.sums, "bf16") and nest.lane.out == 1:
         made.lines = made._flat(replace(spec.out, dtype=stored))
     made.run()
@@ -82,9 +96,12 @@ def tiled(
 def _suits(nest: Nest) -> bool:
     if not nest.sums or nest.lane.lhs or not nest.out.shape or 0 in (nest.row_count, nest.lane.extent, nest.sum_count):
         return False
-    if nest.row_count < LEAST_ROWS or nest.lane.extent < LEAST_COLUMNS or nest.sum_count < LEAST_SUM[nest.rhs.dtype]:
+    least = LEAST_SUM.get(nest.lhs.dtype, LEAST_CONVERTED)
+    if nest.row_count < LEAST_ROWS or nest.lane.extent < LEAST_COLUMNS or nest.sum_count < least:
         return False
     run = nest.sums[-1]
+    if nest.lhs.dtype not in LEAST_SUM and len(nest.sums) > 1:
+        return False
     in_rows = run.lhs == 1 and (len(nest.sums) == 1 or run.extent >= LEAST_RUN)
     in_columns = len(nest.rows) == 1 and nest.rows[-1].lhs == 1 and len(nest.sums) == 1
     return in_rows or in_columns
@@ -101,18 +118,21 @@ class Tiled(TileCopies):
         w, nest = self.w, self.nest
         self.depth = math.prod(a.extent for a in nest.sums[:-1]) * self.run_groups  # groups of the whole sum
         self.steps = ceil_div(self.depth, ROWS)
-        self.blocks = ceil_div(self.steps, STEPS)
+        self.blocks = ceil_div(self.steps, STEPS // self.parts)
         self.block = ceil_div(self.steps, self.blocks)  # steps of each but the last, which may have fewer
         self.flips = False
         panels = self.width // (SIDE * LANES)
         size = panels * self._panel_size
         self.together = self.blocks
         if len(nest.sums) == 1:
-            self.together = min(self.blocks, max(1, MOST_PACKED // (panels * self.block * SIDE * ROWS * LINE)))
+            self.together = min(
+                self.blocks, max(1, MOST_PACKED // (panels * self.block * self._step_size * self._size))
+            )
         self.cuts = ceil_div(self.blocks, self.together)
         panel = self._view(self.together * size, self.groups.element)
         packed = replace(panel.source(0), signed=nest.rhs.signed)
-        rows = None if self._lies_right() and panels <= FEW_PANELS else self._rows_view()
+        as_they_are = nest.lhs.dtype == self.groups.element and self._lies_right()
+        rows = None if as_they_are and panels <= FEW_PANELS else self._rows_view()
         waiting = 1 if self.cuts == 1 else ceil_div(min(self.chunk, nest.row_count), SIDE * ROWS)
         self.waiting = self._view(waiting * panels * WAITING, self.groups.sums) if self.blocks > 1 else None
         lhs = replace(self.lhs, sums=tuple(a.lhs for a in nest.sums))
@@ -261,10 +281,16 @@ class Tiled(TileCopies):
                 self._move("tileloadd64", waiting)
         with w.for_(0, count, 1) as step:
             left = w.linear(lhs.base, [(step, self._each)])
-            right = w.linear(packed.base, [(step, SIDE * self._tile_size)])
-            places = [self._address(lhs.name, lhs.memref, w.add(left, k * ROWS * stride)) for k in range(2)]
-            places += [self._address(packed.name, packed.memref, w.add(right, k * self._tile_size)) for k in range(2)]
-            self._multiply(places, [self._number(stride * self._size), self._number(LINE)])
+            right = w.linear(packed.base, [(step, self._step_size)])
+            lines = [p * self._rows_size + k * ROWS * stride for p in range(self.parts) for k in range(2)]
+            places = [self._address(lhs.name, lhs.memref, w.add(left, line)) for line in lines]
+            tiles = [
+                self._address(packed.name, packed.memref, w.add(right, k * self._tile_size))
+                for k in range(2 * self.parts)
+            ]
+            steps = [self._number(stride * self._size), self._number(LINE)]
+            for a, b in ((0, 0), (0, 1), (1, 0))[: 2 * self.parts - 1]:
+                self._multiply([*places[2 * a : 2 * a + 2], *tiles[2 * b : 2 * b + 2]], steps)
         if self.waiting is None:
             self._hand_over(packed, spot, row, column, panel, columns)
             return

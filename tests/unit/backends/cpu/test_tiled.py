@@ -65,6 +65,50 @@ def test_sums_are_cut_and_rounded_by_whole_lines(monkeypatch):
         np.testing.assert_allclose(found.astype(np.float64), exact, atol=4e-4, rtol=tolerance)
 
 
+@pytest.mark.parametrize(("precision", "bound"), [("high", 2.0**-16), ("medium", 2.0**-8)])
+def test_floats_are_split_or_rounded(precision, bound):
+    """Odd sizes, either operand transposed: errors are bounded by the sizes of rows and columns."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(45, 333)).astype(np.float32), rng.normal(size=(333, 70)).astype(np.float32)
+    a[3] *= 1e20
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    sizes = np.linalg.norm(a.astype(np.float64), axis=1)[:, None] * np.linalg.norm(b.astype(np.float64), axis=0)
+    for x, w, dims in ((a, b, "[1] x [0]"), (a.T.copy(), b, "[0] x [0]"), (a, b.T.copy(), "[1] x [1]")):
+        text = product((x.shape, w.shape), dims, exact.shape, "f32", "f32")
+        found = compiled(text, CpuOptions(threads=1, matmul_precision=precision))([x, w])[0]
+        assert bound / 1000 < (np.abs(found - exact) / sizes).max() < bound
+    older = CpuOptions(threads=1, features="+avx2,+fma")
+    rounded = CpuOptions(threads=1, features="+avx2,+fma", matmul_precision=precision)
+    np.testing.assert_array_equal(compiled(text, rounded)([x, w])[0], compiled(text, older)([x, w])[0])
+
+
+def test_precision_is_an_option_and_holds_for_gradients():
+    rng = np.random.default_rng(0)
+    x, v = rng.normal(size=(40, 64)).astype(np.float32), tw.Variable(rng.normal(size=(64, 48)).astype(np.float32))
+    found = {}
+    for precision in ("highest", "high", "medium"):
+        with tw.config.override(matmul_precision=precision):
+            step = tw.function(lambda x: tw.value_and_grad(lambda: tw.mean((x @ v) ** 2), wrt=[v])())
+            value, (gradient,) = step(tw.asarray(x))
+            found[precision] = float(value), np.asarray(gradient)
+    exact = x @ v.numpy()
+    expected = 2 * x.T @ exact / exact.size
+    for precision, bound in (("highest", 1e-6), ("high", 2e-5), ("medium", 1e-2)):
+        assert abs(found[precision][0] / np.mean(exact**2) - 1) < bound
+        assert np.abs(found[precision][1] - expected).max() < bound * np.abs(expected).max()
+    assert np.abs(found["medium"][1] - expected).max() > np.abs(found["high"][1] - expected).max()
+    with pytest.raises(ValueError, match="'highest', 'high' or 'medium'"):
+        tw.config.matmul_precision = "low"
+
+
+def test_floats_of_8_bits_are_exact():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(40, 70)).astype(ml_dtypes.float8_e4m3fn)
+    b = (rng.integers(-8, 9, (70, 50)) / 4).astype(ml_dtypes.float8_e5m2)
+    found = np.asarray(tw.matmul(tw.asarray(a), tw.asarray(b), dtype=tw.float32))
+    np.testing.assert_allclose(found, a.astype(np.float64) @ b.astype(np.float64), rtol=1e-6, atol=1e-5)
+
+
 @THREADS
 def test_batches(threads):
     x, w = numbers((3, 40, 96)), numbers((3, 96, 50), seed=1)
