@@ -5,6 +5,8 @@
    order.
 2. A cheap value (map, slice, reshape) belongs to the kernel of its latest heavy input, where that kernel can absorb
    it: at the same row of a row kernel, at the same element of a contraction's result.
+   An insert of what is computed for it goes to an elementwise kernel, beside other results of the same elements: the
+   parts of a join, and the rows that an iteration stacks, are computed together and written where they belong.
 3. What no kernel absorbs floats: it is recomputed wherever it is read, unless that costs more than a store and a load
    (`_must_store`); stored floating values form elementwise kernels, several results of one shape in one kernel.
 4. A kernel stores exactly the values that another kernel, the control flow or the caller reads, less those that are
@@ -31,6 +33,7 @@ from thalweg.backends.cpu.options import CpuOptions
 from thalweg.backends.cpu.program import Branch, Launch, Loop, Program, storage
 from thalweg.backends.cpu.rematerialise import Stores, rematerialise
 from thalweg.backends.cpu.tuning import Tuner
+from thalweg.backends.cpu.uses import apart, expands, is_at_root, is_elementwise_use
 from thalweg.dialects.diagnostics import LoweringError
 
 GENERIC = {"reduce", "contract", "convolution", "window"}
@@ -40,6 +43,8 @@ MAX_COST = 600  # of one kernel's inlined expression: beyond, a value is stored 
 MAX_DEPTH = 64  # of values that are computed from each other in one kernel: each asks for the next (emit/fused.py)
 MAX_KERNEL_COST = 2400  # of all values of a row kernel; one that has more is several kernels
 MAX_STORES = 16  # results of one elementwise kernel
+LEAST_ROW = 16  # elements along memory in a box that is written beside other results: more lanes would be empty
+SMALL_COPY = 1 << 15  # elements: larger copies are kernels of their own, which walk them as they lie
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Forming:
     number: int
     space: RowSpace | None = None  # of a row kernel
     elementwise: bool = False
+    closed: bool = False  # of an elementwise kernel: one of its boxes is read by what comes now
     control: bool = False
     cost: int = 0
     stored: dict[Value, None] = field(default_factory=dict)
@@ -63,11 +69,13 @@ class Generator:
         emit: the kernel of a group, by a name.
         epilogue: can a kernel that this value starts also compute what is elementwise over its result?
         boxed: can it write its result into a box of another tensor, in that one's buffer?
+        boxes: can elementwise kernels write several of their results into boxes of other tensors?
     """
 
     emit: Callable[[Group, str], Kernel]
     epilogue: Callable[[Value], bool]
     boxed: Callable[[Value], bool] = lambda value: False
+    boxes: bool = False
 
 
 def form(
@@ -100,7 +108,7 @@ class _Former:
         self.cost: dict[Value, int] = {}  # of computing a floating value from buffers
         self.depth: dict[Value, int] = {}  # of a value that is not in a buffer: how many values it is computed through
         self.buffered: dict[Value, bool] = {}  # what `_needs_buffer` has found
-        self.elementwise: dict[tuple[int, ...], Forming] = {}  # latest elementwise kernel for a shape
+        self.elementwise: dict[tuple[int, ...], Forming] = {}  # latest elementwise kernel for a shape, see `_line`
 
     def program(self) -> Program:
         for value in self.graph.values:
@@ -148,11 +156,19 @@ class _Former:
     def _place_heavy(self, value: Value) -> None:
         captured = [c for region in value.regions for c in region.captures]
         kernel = self._absorbing_rows(value) if value.kind == "reduce" else self._writing_box(value)
+        in_rows = self.generator.boxes and self._is_in_rows(value)
+        if kernel is None and in_rows:
+            kernel = self._with_box(value)
         if kernel is None:
             assert self._latest([*value.operands, *captured]) < len(self.kernels)
             kernel = self._new(value)
             kernel.control = value.kind == "control"
             kernel.space = row_space(value) if value.kind == "reduce" else None
+            if in_rows:
+                kernel.elementwise = True
+                self.elementwise[self._line(value.operands[1].shape)] = kernel
+        if value.kind == "insert":
+            self._close(value, kernel)
         for peer in value.peers or (value,):
             self._join(peer, kernel)
 
@@ -180,7 +196,56 @@ class _Former:
         alone = source.users == [value] and source not in self.outputs and source.shape != value.shape
         return kernel if alone and source is not target and self._latest([target]) < kernel.number else None
 
+    def _is_in_rows(self, value: Value) -> bool:
+        """Is a value an insert of what is computed for it, or of little, that vectors can walk?"""
+        if value.kind != "insert" or fills(value):
+            return False
+        source = storage(value.operands[1])
+        home = self.home.get(source)
+        computed = source.kind == "map" and (home is None or home.elementwise)
+        line = self._line(source.shape)
+        return (computed or source.size <= SMALL_COPY) and line[-1:] >= (LEAST_ROW,)
+
+    def _with_box(self, value: Value) -> Forming | None:
+        """The elementwise kernel that can write an insert's box, beside what else it stores of the same elements."""
+        kernel = self.elementwise.get(self._line(value.operands[1].shape))
+        if kernel is None or kernel.closed or kernel.number < self._latest(value.operands):
+            return None
+        boxes = sum(member.kind == "insert" for member in kernel.group.members)
+        if boxes + len(kernel.stored) >= MAX_STORES or self._is_full(kernel, value):
+            return None
+        target, *others = value.operands
+        if any(other.kind == "insert" and self.home.get(other) is kernel for other in others):
+            return None
+        if self.home.get(target) is kernel and target.kind == "insert":
+            return kernel if self._continues(value, kernel) else None
+        return kernel if self._latest([target]) < kernel.number else None
+
+    def _continues(self, value: Value, kernel: Forming) -> bool:
+        """Is an insert the next part of a join whose other parts a kernel writes, in any order?"""
+        part = value.operands[0]
+        if part.users != [value] or part in self.outputs:
+            return False
+        while part.kind == "insert" and self.home.get(part) is kernel:
+            if not apart(part, value):
+                return False
+            part = part.operands[0]
+        return True
+
+    def _close(self, value: Value, user: Forming | None) -> None:
+        """Of boxes that a value reads, let nothing join the kernels that write them, unless it is such a kernel: what
+        depends on the value could."""
+        for operand in value.operands:
+            kernel = self.home.get(operand)
+            if operand.kind == "insert" and kernel is not None and kernel is not user:
+                kernel.closed = True
+
+    def _line(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A shape as elementwise kernels see it: with boxes, without dimensions of one."""
+        return tuple(extent for extent in shape if extent != 1) if self.generator.boxes else shape
+
     def _place_floating(self, value: Value) -> None:
+        self._close(value, None)
         if value.kind in ("constant", "empty"):
             if value.splat is not None and self._needs_buffer(value):
                 self._store_floating(value, -1)
@@ -205,7 +270,7 @@ class _Former:
             return False
         if kernel.space is not None:
             return kernel.space.accepts(value, kernel.group.members)
-        return self.generator.epilogue(kernel.group.root) and _at_root(value, kernel.group)
+        return self.generator.epilogue(kernel.group.root) and is_at_root(value, kernel.group.root, kernel.group.members)
 
     def _floats_over(self, kernel: Forming, value: Value) -> bool:
         """Does `value` read what depends on `kernel` from outside, so that it has to wait for the kernel's end?"""
@@ -220,9 +285,9 @@ class _Former:
             return True
         if cost <= CHEAP:
             return False
-        if len(value.users) > 1 and not all(_elementwise_use(value, user) for user in value.users):
+        if len(value.users) > 1 and not all(is_elementwise_use(value, user) for user in value.users):
             return True
-        return any(_expands(value, user) for user in value.users)
+        return any(expands(value, user) for user in value.users)
 
     def _needs_buffer(self, value: Value) -> bool:
         """Is a value read by something that reads buffers? A reshape is a view of its operand's buffer."""
@@ -236,11 +301,12 @@ class _Former:
 
     def _store_floating(self, value: Value, latest: int) -> None:
         """Put a floating value into an elementwise kernel: the latest of its shape, or a new one."""
-        kernel = self.elementwise.get(value.shape)
-        if kernel is None or kernel.number < latest or len(kernel.stored) >= MAX_STORES or value.size == 0:
+        kernel = self.elementwise.get(self._line(value.shape))
+        late = kernel is None or kernel.closed or kernel.number < latest
+        if kernel is None or late or len(kernel.stored) >= MAX_STORES or value.size == 0:
             kernel = self._new(value)
             kernel.elementwise = True
-            self.elementwise[value.shape] = kernel
+            self.elementwise[self._line(value.shape)] = kernel
         kernel.stored[value] = None
         self._join(value, kernel)
         self.cost[value] = 0
@@ -263,7 +329,9 @@ class _Former:
             else:
                 for value in kernel.group.members:
                     for operand in value.operands:
-                        if operand not in kernel.group.members or reads_buffer(value, operand):
+                        if operand not in kernel.group.members or (
+                            reads_buffer(value, operand) and not operand.kind == value.kind == "insert"
+                        ):
                             self._read(operand)
         groups = [Stores(k.group.root, k.group.members, k.stored) for k in self.kernels if not k.control]
         rematerialise(groups, frozenset(self.outputs) | self._read_by_control(), self._read)
@@ -340,42 +408,4 @@ def _for_cpu(options: CpuOptions, tuner: Tuner | None) -> Generator:
         emitter = emitter_for(root)
         return emitter is not None and emitter.epilogue
 
-    return Generator(Alike(emit), epilogue, boxed=lambda root: root.kind == "convolution")
-
-
-def _elementwise_use(value: Value, user: Value) -> bool:
-    """Does `user` read each element of `value` once, at its own place?"""
-    if user.kind != "map" or user.shape != value.shape:
-        return user.kind == "reshape"
-    generic = user.generic
-    assert generic is not None
-    return all(
-        tuple(e.dim for e in generic.maps[k]) == tuple(e.dim for e in generic.result_maps[0])
-        for k, operand in enumerate(user.operands)
-        if operand is value and k < generic.inputs
-    ) and all(operand is not value for operand in user.operands[generic.inputs :])
-
-
-def _expands(value: Value, user: Value) -> bool:
-    """Does `user` read elements of `value` several times?"""
-    if user.kind in ("map", "reduce"):
-        generic = user.generic
-        assert generic is not None
-        total = 1
-        for extent in generic.extents:
-            total *= extent
-        return total > value.size or any(operand is value for operand in user.operands[generic.inputs :])
-    return False
-
-
-def _at_root(value: Value, group: Group) -> bool:
-    """Is `value` elementwise over the root's result: same shape, members read at the same place?"""
-    if value.kind != "map" or value.shape != group.root.shape:
-        return False
-    generic = value.generic
-    assert generic is not None
-    if any(op.regions for op in generic.body.ops):
-        return False
-    inside = [k for k, operand in enumerate(value.operands) if operand in group.members]
-    place = tuple(e.dim for e in generic.result_maps[0])
-    return all(k < generic.inputs and tuple(e.dim for e in generic.maps[k]) == place for k in inside)
+    return Generator(Alike(emit), epilogue, boxed=lambda root: root.kind == "convolution", boxes=True)

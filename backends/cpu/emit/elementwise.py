@@ -29,10 +29,17 @@ _BYTES = {"f64": 8, "i64": 8, "f32": 4, "i32": 4, "i16": 2, "i8": 1, "i1": 1, "i
 
 @register("map", "reshape", "slice", "constant", "scalar")
 def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
-    """One loop over the elements of the results, which all have one shape."""
-    lanes = lanes_for(group.members, group.stores)
+    """One loop over the elements of the results, which all have one shape but for dimensions of one.
+
+    What an insert puts into a box of its target has that shape; the box is written in the target's buffer.
+    """
     stores = group.stores
-    flat = is_flat(group)
+    puts = [_puts(value, group.members) for value in stores]
+    boxes = {k: put for k, put in enumerate(puts) if stores[k].kind == "insert"}
+    sources = [source for put in puts for _, source in put]
+    lanes = lanes_for([value for value in group.members if value.kind != "insert"], sources)
+    shape = sources[0].shape
+    flat = not boxes and is_flat(group)
     w = ScopedWriter()
     target = machine(options)
     w.has_avx512, w.has_fma = target.has_avx512, target.has_fma
@@ -41,14 +48,18 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
     places: dict[int, Place] = {}
 
     def at(place: Place) -> None:
-        numbers = [fused.get(value, place) for value in stores]
-        for value, result, number in zip(stores, results, numbers, strict=True):
-            fused.store(value, result, place, number)
+        def fit(other: Sequence[int]) -> Place:
+            return place if flat else _fitted(place, shape, other)
+
+        numbers = [[fused.get(source, fit(source.shape)) for _, source in put] for put in puts]
+        for result, put, found in zip(results, puts, numbers, strict=True):
+            for (value, source), number in zip(put, found, strict=True):
+                where = fit(source.shape) if value is source else fused.box(value, fit(value.operands[1].shape))
+                fused.store(value, result, where, number)
         places[fused.phase] = place
         fused.phase += 1
 
-    shape = stores[0].shape
-    first = len(shape) if flat else merged_from(group.members, shape, lanes)
+    first = len(shape) if flat or boxes else merged_from(group.members, shape, lanes)
     rows = (*shape[:first], math.prod(shape[first:])) if first < len(shape) else shape
 
     def at_row(place: Place) -> None:
@@ -56,11 +67,45 @@ def elementwise(group: Group, name: str, options: CpuOptions) -> Kernel:
 
     if flat:
         tiles = _flat_loop(fused, stores[0].size, at)
-    elif (across := transposed_dim(group)) is not None:
+    elif not boxes and (across := transposed_dim(group)) is not None:
         tiles = _loop_blocks(fused, rows, across, at_row)
     else:
         tiles = loop_rows(fused, rows, at_row)
-    return finish(name, w, fused, stores, results, tiles, inplace=inplace_pairs(fused, stores, places))
+    updates = tuple((k, put[0][0].operands[0]) for k, put in boxes.items())
+    pairs = tuple(pair for pair in inplace_pairs(fused, stores, places) if pair[0] not in boxes)
+    kept = tuple((k, value) for k, value in updates if value.kind != "empty")
+    return finish(name, w, fused, stores, results, tiles, updates=kept, inplace=pairs)
+
+
+def _puts(value: Value, members: Collection[Value]) -> list[tuple[Value, Value]]:
+    """What is written for a result: itself; of inserts into each other all that are in the kernel, first one first, and
+    what each puts into its box."""
+    if value.kind != "insert":
+        return [(value, value)]
+    found: list[tuple[Value, Value]] = []
+    while value.kind == "insert" and (value in members or not found):
+        found.append((value, _unpadded(value.operands[1])))
+        value = value.operands[0]
+    return found[::-1]
+
+
+def _unpadded(value: Value) -> Value:
+    """A value before reshapes that only add or drop dimensions of one."""
+    while value.kind == "reshape" and _long(value.shape) == _long(value.operands[0].shape):
+        value = value.operands[0]
+    return value
+
+
+def _long(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if extent != 1)
+
+
+def _fitted(place: Place, shape: Sequence[int], other: Sequence[int]) -> Place:
+    """A place of a tensor in one that has other dimensions of one."""
+    if tuple(shape) == tuple(other):
+        return place
+    long = iter([index for index, extent in zip(place, shape, strict=True) if extent != 1])
+    return tuple(Index(0) if extent == 1 else next(long) for extent in other)
 
 
 def finish(

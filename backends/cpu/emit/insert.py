@@ -8,7 +8,7 @@ import math
 
 from thalweg.backends.cpu.costs import fills
 from thalweg.backends.cpu.emit import Group, register
-from thalweg.backends.cpu.emit.elementwise import finish, inner_loops, lanes_for, loop_rows, row_between
+from thalweg.backends.cpu.emit.elementwise import elementwise, finish, inner_loops, lanes_for, row_between
 from thalweg.backends.cpu.emit.fused import Fused, Place
 from thalweg.backends.cpu.emit.indexing import Index
 from thalweg.backends.cpu.emit.scoped import ScopedWriter
@@ -20,22 +20,14 @@ from thalweg.backends.cpu.options import CpuOptions
 @register("insert")
 def insert(group: Group, name: str, options: CpuOptions) -> Kernel:
     """One loop over the box: dynamic_update_slice, pad (an insert into a filled tensor), concatenate (several
-    inserts).
+    inserts). Other results of the same elements may be written in the loop, too.
     """
     root = group.root
-    target, source = root.operands[0], root.operands[1]
+    if not fills(root):
+        return elementwise(group, name, options)
     w = ScopedWriter()
-    fused = Fused(w, group.members, lanes_for({*group.members, source} - {root}, [source]))
-    if fills(root):
-        return finish(name, w, fused, [root], ["%out0"], _Padding(fused, root).write())
-
-    def at(place: Place) -> None:
-        number = fused.get(source, place)
-        fused.store(root, "%out0", fused.box(root, place), number)
-
-    tiles = loop_rows(fused, source.shape, at)
-    updates = () if target.kind == "empty" else ((0, target),)
-    return finish(name, w, fused, [root], ["%out0"], tiles, updates=updates)
+    fused = Fused(w, group.members, lanes_for({*group.members, root.operands[1]} - {root}, [root.operands[1]]))
+    return finish(name, w, fused, [root], ["%out0"], _Padding(fused, root).write())
 
 
 class _Padding:
