@@ -122,19 +122,12 @@ def choose(nest: Nest, machine: Machine, threads: int = 1, packed: bool = False)
     packing_pays = not contiguous or rereads or (nest.row_count >= MANY_ROWS and item >= 4 and panels > 1)
     gains = nest.lane.lhs == 0 and panels > 1 and row_tiles > 1  # a packed lhs is read more than once
     pack_lhs = gains and (by_rows or not small or nest.batch_count == 1) and (strided or nest.lhs.dtype != dtype)
-    splits = 1
+    own = not strided and shared < 2 * machine.second_cache and _has_own_rows(nest, threads)
+    splits = 1 if by_rows else _splits(nest, threads, panels, row_tiles, pack_lhs, own)
     if dealt:
         splits = threads * ceil_div(nest.row_count, threads * PIECE_ROWS)
     elif pages and panels <= 4 * threads and nest.row_count >= threads * SPLIT_ROWS:
         splits = threads  # panels of the result would share cache lines in every pass
-    elif pack_lhs and not by_rows and row_tiles >= 4 * threads and nest.batch_count % threads:
-        splits = threads  # each packs its own rows
-    elif few_panels and nest.row_count <= SHARED_ROWS and panels * nest.batch_count % threads == 0:
-        pass  # each packs its own panels
-    elif not by_rows and not pack_lhs and few_panels:
-        splits = min(ceil_div(4 * threads, panels * nest.batch_count), max(1, nest.row_count // SPLIT_ROWS))
-    if splits == 1 and not (by_rows or strided) and _has_own_rows(nest, threads) and shared < 2 * machine.second_cache:
-        splits = threads
     pack_rhs = dealt or (not by_rows and row_tiles > 1 and packing_pays)
     aside = pack_rhs and not dealt and pages > 0 and nest.row_count >= FAR_PANELS_ROWS
     far_away = pages > 0 and shared > machine.second_cache and not aside
@@ -196,6 +189,17 @@ def _deep(nest: Nest, schedule: Schedule) -> Schedule:
     within = ceil_div(inner, ceil_div(inner, most))
     block, within = (within, 0) if len(nest.sums) == 1 else (1, within)
     return replace(schedule, block=block, within=within, deep=True)
+
+
+def _splits(nest: Nest, threads: int, panels: int, row_tiles: int, pack_lhs: bool, own: bool) -> int:
+    """Into how many pieces the rows are cut. `own`: threads do well to have rows of their own."""
+    units = panels * nest.batch_count
+    if pack_lhs and row_tiles >= 4 * threads and nest.batch_count % threads:
+        return threads  # each packs its own rows
+    by_panels = nest.row_count <= SHARED_ROWS and units % threads == 0  # each packs its own panels
+    if threads > 1 and units < 4 * threads and not (pack_lhs or by_panels):
+        return min(ceil_div(4 * threads, units), max(1, nest.row_count // SPLIT_ROWS))
+    return threads if own else 1
 
 
 def _has_own_rows(nest: Nest, threads: int) -> bool:

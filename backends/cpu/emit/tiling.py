@@ -8,8 +8,7 @@ Outermost first:
         for the other axis
           register tile over the block, then the epilogue
 
-Where the rows do not stay in the second cache, several panels are packed at a time, and each tile of rows walks them
-all.
+Where rows do not stay in the second cache, several panels are packed at a time, and each tile of rows walks them all.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import reduce
 
 from thalweg.backends.cpu.emit.blocking import Schedule, ceil_div
 from thalweg.backends.cpu.emit.control import Index, in_parts, walk
@@ -164,10 +164,8 @@ class Tiling:
             def part(starts: list[Index], some: list[Index]) -> None:
                 spot = self._spot(batch, *self._moved(starts), some)
                 # What follows in memory, in this panel or in the next one.
-                length: Index = self.schedule.width
-                for extent in some:
-                    length = w.mul(extent, length)
-                after = w.add(w.linear(spot.rhs.base, [(unit, self.schedule.width * nest.lane.rhs)]), length)
+                here = w.linear(spot.rhs.base, [(unit, self.schedule.width * nest.lane.rhs)])
+                after = w.add(here, self._passed(some))
                 spot = replace(spot, following=after)
                 self._by_width(unit, lambda column, columns: self._panel(spot, column, columns, split))
 
@@ -203,17 +201,17 @@ class Tiling:
             with w.for_(first, last, self.schedule.group) as unit:
                 self._group(spot, unit, w.minimum(w.sub(last, unit), self.schedule.group), split)
 
+    def _passed(self, extents: list[Index]) -> Index:
+        return reduce(self.w.mul, extents, self.w.mul(self.schedule.width, 1))
+
     def _following(self, spot: Spot, tile: str) -> Index:
         """Where the panel of the next tile begins: after the last tile that of the first one, a pass further."""
         w, step = self.w, self.schedule.width * self.nest.lane.rhs
         after = w.add(tile, 1)
         *_, unit = w.delinearize(after, [self.splits, self.panels])
         *_, again = w.delinearize("%lo", [self.splits, self.panels])
-        length: Index = self.schedule.width
-        for extent in spot.extents:
-            length = w.mul(extent, length)
         there = w.ssa(w.linear(spot.rhs.base, [(unit, step)]))
-        back = w.ssa(w.add(w.linear(spot.rhs.base, [(again, step)]), length))
+        back = w.ssa(w.add(w.linear(spot.rhs.base, [(again, step)]), self._passed(spot.extents)))
         more = w.op(f"arith.cmpi slt, {w.ssa(after)}, %hi : index")
         return w.op(f"arith.select {more}, {there}, {back} : index")
 
@@ -399,18 +397,18 @@ class Tiling:
 
     def _ahead(self, spot: Spot, row: Index, column: Index, columns: int) -> tuple[Source | None, int]:
         """The same summed elements of the next panel, and how many vectors of them to ask for at a time. If the matrix
-        lies in panels, each tile of rows asks for its share; else for all, a vector for each that it reads."""
+        lies in panels, each tile of rows asks for its share, unless that is one: to ask for a line again and again
+        takes longer than to wait for it. Else for all, a vector for each that it reads."""
         w, nest, width = self.w, self.nest, self.schedule.width
-        if not self.schedule.fetch:
-            return None, 0
-        following = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
-        if not nest.rhs.panel:
-            return replace(spot.rhs, base=following), 0
-        following = following if spot.following is None else spot.following
         tiles = self.chunk // self.rows
         share = ceil_div(width, tiles)  # of the elements of a panel that are multiplied by at a time
-        if share == 1:  # asking for the same line again and again takes longer than waiting for it
+        if not self.schedule.fetch or (nest.rhs.panel and share == 1):
             return None, 0
+        following = spot.following
+        if following is None or not nest.rhs.panel:
+            following = w.linear(spot.rhs.base, [(column, nest.lane.rhs), (columns, nest.lane.rhs)])
+        if not nest.rhs.panel:
+            return replace(spot.rhs, base=following), 0
         *_, tile, _ = w.delinearize(row, [self.splits, tiles, self.rows])
         following = w.linear(following, [(tile, self.depth * share)])
         sums = tuple(step // width * share for step in spot.rhs.sums)
