@@ -355,9 +355,8 @@ class Tiling:
         panel = replace(packed, base=w.add(w.mul(place, self.depth), after))
 
         def pack(rows: int) -> None:
-            adjacent = self.places.adjacent
-            unroll = COPIED * self.schedule.unroll
-            pack_rows(w, lhs, panel, extents, self.places.offsets(row, rows), adjacent, unroll if adjacent else 1)
+            unroll = COPIED * self.schedule.unroll if self.places.adjacent else 1
+            pack_rows(w, lhs, panel, extents, self.places.offsets(row, rows), self.places.adjacent, unroll)
 
         self._by_height(row, pack)
 
