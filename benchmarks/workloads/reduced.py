@@ -43,6 +43,41 @@ def _torch_product(n: int) -> Step:
     return lambda: next(seen)(a @ b)
 
 
+def _thalweg_high(n: int) -> Step:
+    import thalweg as tw
+
+    product = tw.function(lambda a, b: a @ b)
+    a, b = _operands(n)
+    with tw.config.override(matmul_precision="high"):
+        product(a, b)
+    return lambda: product(a, b)
+
+
+def _jax_high(n: int) -> Step:
+    import jax
+    import jax.numpy as jnp
+
+    product = jax.jit(lambda a, b: jnp.matmul(a, b, precision="high"))
+    a, b = map(jnp.asarray, _operands(n))
+    return lambda: product(a, b).block_until_ready()
+
+
+def _torch_high(n: int) -> Step:
+    import torch
+
+    a, b = map(torch.from_numpy, _operands(n))
+
+    def run() -> torch.Tensor:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            return a @ b
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
+
+
 def _bytes(n: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-128, 128, (n, n)).astype(np.int8) for _ in range(2))
@@ -156,6 +191,10 @@ WORKLOADS = [
             rtol=2e-2,
         )
         for n in (512, 1024)
+    ),
+    Workload(
+        "matmul-high-1024", "1024x1024 by 1024x1024, f32 at precision high",
+        {"thalweg": partial(_thalweg_high, 1024), "jax": partial(_jax_high, 1024), "torch": partial(_torch_high, 1024)},
     ),
     Workload(
         "matmul-int8-1024", "1024x1024 by 1024x1024, int8 with sums in int32",
