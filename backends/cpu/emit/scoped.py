@@ -114,6 +114,15 @@ class ScopedWriter(Writer):
             yield
 
     @contextmanager
+    def staying(self) -> Iterator[None]:
+        """A branch that is always taken, of which LLVM does not know it: the constants that it needs are loaded in it,
+        and not kept in registers that loops around it would have to do without."""
+        one, zero = self.op("arith.constant 1 : i32"), self.op("arith.constant 0 : i32")
+        hidden = self.ordered(f'llvm.inline_asm has_side_effects asm_dialect = att "", "=r,0" {one} : (i32) -> i32')
+        with self.branch(self.ordered(f"arith.cmpi ne, {hidden}, {zero} : i32")):
+            yield
+
+    @contextmanager
     def reduction(
         self, lower: str | int, upper: str | int, step: int, initial: Sequence[str], types: Sequence[str]
     ) -> Iterator[Reduction]:

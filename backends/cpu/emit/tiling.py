@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import reduce
 
@@ -391,7 +390,7 @@ class Tiling:
         if nest.row_count % self.rows:
             count = w.minimum(w.sub(nest.row_count, row), self.rows)
         buffer, width = self.finished.source(1), self.schedule.width
-        with w.branch(self.last) if self.last else nullcontext():
+        with w.branch(self.last) if self.last else w.staying():
             finishes[0].hand_over(count, buffer, width, self.epilogue)
 
     def _ahead(self, spot: Spot, row: Index, column: Index, columns: int) -> tuple[Source | None, int]:
